@@ -1,0 +1,92 @@
+"""Splits: TFRecord shards per split, and ``splits.json``, which says what is in them.
+
+The folder:
+
+    splits/
+      train-00000-of-00002.tfrecord ...   see components.formats.tfrecords for the records
+      validation-00000-of-00001.tfrecord
+      test-00000-of-00001.tfrecord
+      splits.json                         Splits
+      assignments.parquet                 path, label, split, duplicate_group of every image that was kept
+"""
+
+import dataclasses
+import json
+from pathlib import Path
+from typing import Any
+
+from components.publishing import write_json
+
+SPLIT_NAMES = ("train", "validation", "test")
+SPLITS_FILE = "splits.json"
+ASSIGNMENTS_FILE = "assignments.parquet"
+
+
+@dataclasses.dataclass(frozen=True)
+class Shard:
+    """One TFRecord file of a split."""
+
+    file: str
+    images: int
+    sha256: str
+
+
+@dataclasses.dataclass(frozen=True)
+class Split:
+    """One of train, validation and test."""
+
+    images: int
+    images_per_class: dict[str, int]
+    shards: list[Shard]
+
+
+@dataclasses.dataclass(frozen=True)
+class Splits:
+    """What ``splits.json`` says.
+
+    Attributes:
+        class_names: In label order: label ``i`` in a record means ``class_names[i]``.
+        image_size_px: Height and width of every image.
+        resize_policy: ``stretch``, ``crop`` or ``pad``.
+        seed: Seed of the assignment.
+        fractions: What was asked for, by split name.
+        splits: What was made, by split name.
+        dataset_digest: SHA-256 over paths, labels, image digests and assignments: the identity of this data.
+        certificate: Evidence that no group of copies crosses splits, ``groups`` and ``groups_across_splits``.
+    """
+
+    class_names: list[str]
+    image_size_px: int
+    resize_policy: str
+    seed: int
+    fractions: dict[str, float]
+    splits: dict[str, Split]
+    dataset_digest: str
+    certificate: dict[str, int]
+
+    def shard_paths(self, directory: Path, split: str) -> list[Path]:
+        """Return the shard files of one split in order."""
+        return [directory / shard.file for shard in self.splits[split].shards]
+
+
+def write_splits(splits: Splits, directory: Path) -> None:
+    """Write ``splits.json``."""
+    write_json(directory / SPLITS_FILE, dataclasses.asdict(splits))
+
+
+def read_splits(directory: Path) -> Splits:
+    """Read ``splits.json``.
+
+    Raises:
+        FileNotFoundError: When the folder holds no splits.
+    """
+    value: dict[str, Any] = json.loads((directory / SPLITS_FILE).read_text(encoding="utf-8"))
+    splits = {
+        name: Split(
+            images=split["images"],
+            images_per_class=split["images_per_class"],
+            shards=[Shard(**shard) for shard in split["shards"]],
+        )
+        for name, split in value.pop("splits").items()
+    }
+    return Splits(splits=splits, **value)

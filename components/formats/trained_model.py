@@ -1,0 +1,93 @@
+"""A trained model: what the training steps hand to evaluation and registration.
+
+The folder:
+
+    model/
+      model.keras       takes uint8 or float images in [0, 255], [batch, size, size, 3]; returns probabilities
+      training.json     TrainingRecord
+      history.csv       HISTORY_COLUMNS, one row per epoch, both phases
+      curves.png
+      saved_model/1/    fine_tune only: TF Serving layout, takes raw image bytes
+      *.h5              fine_tune only, when asked for
+"""
+
+import dataclasses
+import json
+from pathlib import Path
+from typing import Any
+
+from components.publishing import write_json
+
+KERAS_FILE = "model.keras"
+RECORD_FILE = "training.json"
+HISTORY_FILE = "history.csv"
+CURVES_FILE = "curves.png"
+SAVED_MODEL_FOLDER = "saved_model/1"
+
+PHASES = ("frozen", "fine_tune")
+
+HISTORY_COLUMNS = (
+    "phase",  # one of PHASES
+    "epoch",  # from 1, counted within the phase
+    "loss",
+    "accuracy",
+    "val_loss",
+    "val_accuracy",
+    "learning_rate",
+    "seconds",
+)
+
+
+@dataclasses.dataclass(frozen=True)
+class TrainingRecord:
+    """What ``training.json`` says.
+
+    Attributes:
+        backbone: Name of the backbone, ``inception_v3`` for example.
+        weights: What the user asked for: ``imagenet``, ``random``, a path or a URI.
+        weights_sha256: Digest of the weights file; empty for random weights.
+        preprocessing: How the backbone scales pixels, in words; it happens inside the model.
+        class_names: In label order.
+        image_size_px: Height and width the model takes.
+        resize_policy: How an image of another size is brought to it.
+        dataset_digest: Of the splits it was trained on.
+        phase: The phase this folder was written by.
+        best_phase: The phase whose model is kept, by validation loss.
+        best_epoch: Its epoch, from 1.
+        best_val_loss: Its validation loss.
+        best_val_accuracy: Its validation accuracy, [0, 1].
+        images_per_class: Of the training split.
+        devices: What it ran on, for example ``["CPU"]``.
+        settings: Every parameter of both phases, by phase.
+    """
+
+    backbone: str
+    weights: str
+    weights_sha256: str
+    preprocessing: str
+    class_names: list[str]
+    image_size_px: int
+    resize_policy: str
+    dataset_digest: str
+    phase: str
+    best_phase: str
+    best_epoch: int
+    best_val_loss: float
+    best_val_accuracy: float
+    images_per_class: dict[str, int]
+    devices: list[str]
+    settings: dict[str, dict[str, Any]]
+
+
+def write_training_record(record: TrainingRecord, directory: Path) -> None:
+    """Write ``training.json``."""
+    write_json(directory / RECORD_FILE, dataclasses.asdict(record))
+
+
+def read_training_record(directory: Path) -> TrainingRecord:
+    """Read ``training.json``.
+
+    Raises:
+        FileNotFoundError: When the folder holds no trained model.
+    """
+    return TrainingRecord(**json.loads((directory / RECORD_FILE).read_text(encoding="utf-8")))

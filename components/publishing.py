@@ -1,0 +1,72 @@
+"""Write aside, then publish: an output is whole or absent, whatever stops the step."""
+
+import contextlib
+import errno
+import json
+import shutil
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+# What object-store mounts (Cloud Storage FUSE on Vertex) answer to renaming a folder with files in it.
+_RENAME_UNSUPPORTED = {errno.ENOSYS, errno.ENOTSUP, errno.EXDEV, errno.EMFILE, errno.ENOTEMPTY}
+
+
+@contextlib.contextmanager
+def published_directory(destination: Path) -> Iterator[Path]:
+    """Yield an empty folder beside ``destination`` that takes its place when the block succeeds.
+
+    Leftovers of an earlier attempt are replaced. When the block raises, ``destination`` stays as it was.
+
+    Args:
+        destination: Where the finished folder will be.
+    """
+    aside = destination.with_name(f".{destination.name}.partial")
+    _remove(aside)
+    aside.mkdir(parents=True)
+    try:
+        yield aside
+        _remove(destination)
+        try:
+            aside.rename(destination)
+        except OSError as error:
+            if error.errno not in _RENAME_UNSUPPORTED:
+                raise
+            shutil.copytree(aside, destination, dirs_exist_ok=True)
+    finally:
+        _remove(aside)
+
+
+@contextlib.contextmanager
+def published_file(destination: Path) -> Iterator[Path]:
+    """Yield a path beside ``destination`` whose file takes its place when the block succeeds.
+
+    Args:
+        destination: Where the finished file will be. Its suffix is kept on the temporary name, because writers
+            such as Keras choose the format by it.
+    """
+    destination.parent.mkdir(parents=True, exist_ok=True)
+    aside = destination.with_name(f".partial.{destination.name}")
+    try:
+        yield aside
+        aside.replace(destination)
+    finally:
+        aside.unlink(missing_ok=True)
+
+
+def write_json(destination: Path, value: Mapping[str, Any]) -> None:
+    """Publish ``value`` as indented strict JSON (RFC 8259: no NaN, no Infinity), the same bytes each time.
+
+    Raises:
+        ValueError: When ``value`` holds a float that is not finite.
+    """
+    text = json.dumps(value, indent=2, sort_keys=True, ensure_ascii=False, allow_nan=False) + "\n"
+    with published_file(destination) as path:
+        path.write_text(text, encoding="utf-8")
+
+
+def _remove(path: Path) -> None:
+    if path.is_dir() and not path.is_symlink():
+        shutil.rmtree(path)
+    else:
+        path.unlink(missing_ok=True)

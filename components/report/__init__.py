@@ -1,0 +1,1 @@
+"""The look of every report: one self-contained page style and one chart style."""
