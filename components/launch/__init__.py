@@ -1,0 +1,1 @@
+"""Start pipelines: compile, run on this machine, submit."""

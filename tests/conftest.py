@@ -1,0 +1,41 @@
+"""Fixtures that several folders of tests share."""
+
+import uuid
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from components.launch.gcs_emulator import HOST_VARIABLE, gcs_emulator
+
+SAMPLE_PHOTOS = Path(__file__).parents[1] / "samples" / "photos"
+
+
+@pytest.fixture(scope="session")
+def gcs() -> Iterator[str]:
+    """URL of a Cloud Storage emulator that every client of this process, and its children, talks to."""
+    with gcs_emulator() as url, pytest.MonkeyPatch.context() as environment:
+        environment.setenv(HOST_VARIABLE, url)
+        yield url
+
+
+@pytest.fixture
+def new_bucket(gcs: str) -> Callable[[], str]:
+    """A function that makes an empty bucket in the emulator and returns its URI, ``gs://test-...``."""
+    from google.cloud import storage  # noqa: PLC0415  most tests need no Cloud Storage client
+
+    def make() -> str:
+        name = f"test-{uuid.uuid4().hex[:12]}"
+        client = storage.Client.create_anonymous_client()
+        client.project = "test"
+        client.create_bucket(name)
+        client.close()
+        return f"gs://{name}"
+
+    return make
+
+
+@pytest.fixture(scope="session")
+def sample_photos() -> Path:
+    """The folder of 77 real animal photographs in the classes bird, fish and mammal; never write to it."""
+    return SAMPLE_PHOTOS
