@@ -31,13 +31,13 @@ def write_page(destination: Path, templates: Path, template: str, **context: Any
         loader=loader, autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True, lstrip_blocks=True
     )
     script = (_HERE / "page.js").read_text(encoding="utf-8")
-    script_hash = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
-    html = environment.get_template(template).render(
+    # Globals, because `{% from "page.html" import tile %}` renders page.html without the context.
+    environment.globals.update(
         page_style=Markup((_HERE / "page.css").read_text(encoding="utf-8")),  # noqa: S704 - our own file
         page_script=Markup(script),  # noqa: S704 - our own file
-        page_script_hash=script_hash,
-        **context,
+        page_script_hash=base64.b64encode(hashlib.sha256(script.encode()).digest()).decode(),
     )
+    html = environment.get_template(template).render(**context)
     with published_file(destination) as path:
         path.write_text(html, encoding="utf-8")
 
