@@ -1,0 +1,215 @@
+"""The command line of ``pipeline.py``: compile, run here, submit, list parameters."""
+
+import argparse
+import datetime
+import os
+import sys
+import tempfile
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+from components import __version__
+from components.failures import TransientError, UserError
+from components.launch.accelerators import ACCELERATORS, find_accelerator
+from components.launch.compilation import compile_pipeline
+from components.launch.local_run import RunResult, StepFailedError, run_locally
+from components.launch.parameters import Parameter, pipeline_parameters, read_assignments, read_run_file, require_values
+from components.launch.placement import Placement, Target
+from components.launch.submission import Destination, submit_to_kubeflow, submit_to_vertex
+
+PipelineBuilder = Callable[[Placement], Any]
+
+
+def main(build: PipelineBuilder, arguments: Sequence[str] | None = None) -> None:
+    """Do what the command line asks for, and exit.
+
+    Args:
+        build: Returns the pipeline for a placement.
+        arguments: Words of the command line; ``sys.argv`` when None.
+
+    Raises:
+        SystemExit: 0 done, 2 wrong data or settings, 75 try again later, 130 interrupted, 1 a defect.
+    """
+    parser = _parser()
+    options = parser.parse_args(arguments)
+    try:
+        if options.compile:
+            _compile(build, options)
+        elif options.run:
+            _run(build, options)
+        elif options.submit:
+            _submit(build, options)
+        else:
+            _print_parameters(build)
+    except (UserError, TransientError, StepFailedError) as error:
+        print(f"\nerror: {error}", file=sys.stderr)
+        sys.exit(error.exit_code)
+    except KeyboardInterrupt:
+        print("\ninterrupted; finished steps keep their outputs", file=sys.stderr)
+        sys.exit(130)
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="pipeline.py",
+        description="Image classification from photos to a registered model: compile, run on this machine, or submit.",
+        epilog="examples:\n"
+        "  python pipeline.py --compile --target vertex --gpu nvidia-l4 --output build/vertex.yaml\n"
+        "  python pipeline.py --run local --source photos.zip --config manifests/runs/demo.yaml\n"
+        "  python pipeline.py --submit kubeflow --host http://localhost:8080 --source gs://bucket/Animals.zip "
+        "--registry gs://bucket/models",
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("--version", action="version", version=__version__)
+    action = parser.add_argument_group("what to do (one of)").add_mutually_exclusive_group(required=True)
+    action.add_argument("--compile", action="store_true", help="write the pipeline spec as YAML")
+    action.add_argument("--run", choices=["local", "docker"], help="run all steps here, in processes or containers")
+    action.add_argument("--submit", choices=["kubeflow", "vertex"], help="start a run on a cluster or on Vertex AI")
+    action.add_argument("--parameters", action="store_true", help="list every parameter, its default and meaning")
+
+    values = parser.add_argument_group("parameters of the run")
+    values.add_argument("--source", help="gs://bucket/Photos.zip, gs://bucket/folder/, or a local ZIP or folder")
+    values.add_argument("--registry", help="gs:// or local folder models are registered in")
+    values.add_argument("--config", type=Path, metavar="FILE.yaml", help="run file with one 'name: value' per line")
+    values.add_argument(
+        "--set", action="append", default=[], metavar="NAME=VALUE", help="one parameter, over the run file; repeatable"
+    )
+
+    placement = parser.add_argument_group("compile and submit")
+    placement.add_argument("--target", choices=["kubeflow", "vertex"], default="kubeflow", help="default: kubeflow")
+    placement.add_argument(
+        "--gpu", metavar="NAME", default="nvidia-l4",
+        help=f"GPU of the training steps: {', '.join(ACCELERATORS)}, or none; default: nvidia-l4",
+    )  # fmt: skip
+    placement.add_argument("--gpu-count", type=int, default=1, metavar="N", help="GPUs on one node; default: 1")
+    placement.add_argument("--spot", action="store_true", help="GPU steps on spot nodes, with retries (Kubernetes)")
+    placement.add_argument("--evaluate-on-gpu", action="store_true", help="give evaluation a GPU too")
+    placement.add_argument(
+        "--node-selector", metavar="LABEL=VALUE",
+        help="node label for GPU steps instead of GKE's, for example nvidia.com/gpu.product=NVIDIA-L4",
+    )  # fmt: skip
+    placement.add_argument("--output", type=Path, help="compile: YAML file; run: folder of the run")
+
+    submission = parser.add_argument_group("submit")
+    submission.add_argument("--host", help="kubeflow: URL of the Kubeflow Pipelines API")
+    submission.add_argument("--namespace", default="kubeflow", help="kubeflow: namespace of the run; default: kubeflow")
+    submission.add_argument("--project", help="vertex: Google Cloud project")
+    submission.add_argument("--region", help="vertex: region, for example europe-west4")
+    submission.add_argument("--pipeline-root", metavar="GS_URI", help="where artifacts go; required for vertex")
+    submission.add_argument("--service-account", help="identity the steps run as")
+    submission.add_argument("--experiment", help="experiment the run is filed under")
+    submission.add_argument("--run-name", help="name of the run; default: the pipeline's name and the time")
+    submission.add_argument(
+        "--caching", action=argparse.BooleanOptionalAction, default=True,
+        help="reuse outputs of steps whose inputs have not changed; default: on",
+    )  # fmt: skip
+    parser.add_argument_group("run docker").add_argument(
+        "--docker-network", choices=["none", "bridge", "host"], default="bridge", help="default: bridge"
+    )
+    return parser
+
+
+def _placement(options: argparse.Namespace, target: Target) -> Placement:
+    accelerator = None if options.gpu == "none" else find_accelerator(options.gpu, options.gpu_count)
+    selector = None
+    if options.node_selector:
+        label, equals, value = options.node_selector.partition("=")
+        if not (label and equals and value):
+            raise UserError(f"--node-selector takes LABEL=VALUE, not '{options.node_selector}'")
+        selector = (label, value)
+    return Placement(target, accelerator, options.gpu_count, options.spot, options.evaluate_on_gpu, selector)
+
+
+def _on_this_machine() -> Placement:
+    return Placement("vertex", None, 0, spot=False, evaluate_on_gpu=False, node_selector=None)
+
+
+def _values(options: argparse.Namespace, parameters: dict[str, Parameter]) -> dict[str, Any]:
+    values = read_run_file(options.config, parameters) if options.config else {}
+    values |= read_assignments(options.set, parameters)
+    if options.source:
+        values["source"] = options.source
+    if options.registry:
+        values["registry_uri"] = options.registry
+    return values
+
+
+def _compile(build: PipelineBuilder, options: argparse.Namespace) -> None:
+    output = options.output or Path("build") / f"image-classification-{options.target}.yaml"
+    if output.suffix not in (".yaml", ".yml"):
+        raise UserError(f"--output {output} must end in .yaml")
+    compile_pipeline(build(_placement(options, options.target)), output)
+    print(f"compiled for {options.target}: {output}")
+
+
+def _run(build: PipelineBuilder, options: argparse.Namespace) -> None:
+    pipeline = build(_on_this_machine())
+    parameters = pipeline_parameters(pipeline)
+    values = _values(options, parameters)
+    now = datetime.datetime.now(tz=datetime.UTC)
+    directory = (options.output or Path("runs") / now.strftime("%Y-%m-%d-%H%M%S")).resolve()
+    if directory.exists() and any(directory.iterdir()):
+        raise UserError(f"{directory} is not empty; give --output a new folder")
+    values.setdefault("registry_uri", str(directory / "registry"))
+    require_values(values, parameters)
+    for name in ("source", "registry_uri", "weights"):
+        # Steps do not run in the user's folder, in docker above all.
+        value = values.get(name, "")
+        if value and "://" not in value and (name != "weights" or os.sep in value):
+            values[name] = str(Path(value).resolve())
+    print(f"Running {values['source']}\nEverything of this run goes to {_shown(str(directory))}")
+    result = run_locally(pipeline, values, options.run, directory, options.docker_network)
+    _print_result(result)
+
+
+def _print_result(result: RunResult) -> None:
+    print(f"\nTest accuracy    {result.test_accuracy:.3f}")
+    print(f"Registered       {_shown(result.registered_version)}")
+    print(f"Time             {result.seconds:.0f} s")
+    print("Reports")
+    for report in result.reports:
+        print(f"  {_shown(str(report))}")
+
+
+def _shown(location: str) -> str:
+    """Return a local path as short as it can be from here, and a URI as it is."""
+    if "://" in location or not Path(location).is_relative_to(Path.cwd()):
+        return location
+    return str(Path(location).relative_to(Path.cwd()))
+
+
+def _submit(build: PipelineBuilder, options: argparse.Namespace) -> None:
+    from components.ingest.source import fingerprint_source  # noqa: PLC0415 - needs a cloud client
+
+    pipeline = build(_placement(options, options.submit))
+    parameters = pipeline_parameters(pipeline)
+    values = _values(options, parameters)
+    require_values(values, parameters)
+    if not values["source"].startswith("gs://"):
+        raise UserError(f"a cluster cannot read {values['source']}; upload it and give --source gs://bucket/Photos.zip")
+    # The cache of Kubeflow and Vertex AI knows parameters, not what a bucket holds: pin what it holds now.
+    values.setdefault("source_fingerprint", fingerprint_source(values["source"]))
+    now = datetime.datetime.now(tz=datetime.UTC)
+    run_name = options.run_name or f"{pipeline.name}-{now.strftime('%Y%m%d-%H%M%S')}"
+    destination = Destination(
+        host=options.host,
+        namespace=options.namespace,
+        project=options.project,
+        region=options.region,
+        pipeline_root=options.pipeline_root,
+        service_account=options.service_account,
+        experiment=options.experiment,
+        caching=options.caching,
+    )
+    with tempfile.TemporaryDirectory() as scratch:
+        package = Path(scratch) / "pipeline.yaml"
+        compile_pipeline(pipeline, package)
+        submit = submit_to_vertex if options.submit == "vertex" else submit_to_kubeflow
+        print(f"submitted: {submit(package, run_name, values, destination)}")
+
+
+def _print_parameters(build: PipelineBuilder) -> None:
+    for parameter in pipeline_parameters(build(_on_this_machine())).values():
+        default = "required" if parameter.default is None else repr(parameter.default)
+        print(f"{parameter.name} ({parameter.kind.__name__}, {default})\n    {parameter.description}")

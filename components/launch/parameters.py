@@ -1,0 +1,138 @@
+"""The pipeline's parameters: their types, defaults and meanings, and the values a user gives in a run file.
+
+Types and defaults come from the compiled pipeline, meanings from the component each parameter goes to, so neither is
+written twice.
+"""
+
+import dataclasses
+import difflib
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any
+
+import yaml
+from kfp.dsl.base_component import BaseComponent
+
+from components.failures import UserError
+
+_TYPES = {
+    "STRING": str,
+    "NUMBER_INTEGER": int,
+    "NUMBER_DOUBLE": float,
+    "BOOLEAN": bool,
+    "LIST": list,
+    "STRUCT": dict,
+}
+_IN_WORDS = {
+    str: "text",
+    int: "a whole number",
+    float: "a number",
+    bool: "true or false",
+    list: "a list",
+    dict: "a table",
+}
+
+
+@dataclasses.dataclass(frozen=True)
+class Parameter:
+    """One parameter of the pipeline. ``default`` is None when a value must be given."""
+
+    name: str
+    kind: type
+    default: Any
+    description: str
+
+
+def pipeline_parameters(pipeline: BaseComponent) -> dict[str, Parameter]:
+    """Return the parameters of a compiled pipeline in the order they are declared."""
+    spec = pipeline.pipeline_spec
+    definitions = spec.root.input_definitions.parameters
+    meanings: dict[str, str] = {}
+    for task in spec.root.dag.tasks.values():
+        inputs = spec.components[task.component_ref.name].input_definitions.parameters
+        for name, source in task.inputs.parameters.items():
+            if source.component_input_parameter and name in inputs:
+                meanings.setdefault(source.component_input_parameter, inputs[name].description)
+    parameters = {}
+    for name in pipeline.component_spec.inputs or {}:
+        definition = definitions[name]
+        type_name = type(definition).DESCRIPTOR.fields_by_name["parameter_type"].enum_type
+        kind = _TYPES[type_name.values_by_number[definition.parameter_type].name]
+        default = pipeline.component_spec.inputs[name].default
+        parameters[name] = Parameter(name, kind, default, " ".join(meanings.get(name, "").split()))
+    return parameters
+
+
+def read_run_file(path: Path, parameters: Mapping[str, Parameter]) -> dict[str, Any]:
+    """Read parameter values from a YAML file of ``name: value`` lines.
+
+    Raises:
+        UserError: When the file cannot be read, is not a YAML mapping, or holds a wrong name or type.
+    """
+    try:
+        text = path.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise UserError(
+            f"cannot read the run file {path}: {error}; give the path of a YAML file to --config"
+        ) from error
+    try:
+        values = yaml.safe_load(text)
+    except yaml.YAMLError as error:
+        problem = " ".join(str(error).split())
+        raise UserError(
+            f"the run file {path} is not valid YAML ({problem}); write one 'name: value' per line"
+        ) from error
+    if values is None:
+        return {}
+    if not isinstance(values, dict):
+        raise UserError(f"the run file {path} holds {type(values).__name__}; write one 'name: value' per line")
+    return {name: _checked(name, value, parameters, f"in {path}") for name, value in values.items()}
+
+
+def read_assignments(assignments: Iterable[str], parameters: Mapping[str, Parameter]) -> dict[str, Any]:
+    """Read ``name=value`` words, values in YAML, as ``--set`` takes them.
+
+    Raises:
+        UserError: For a word without ``=``, or a wrong name or type.
+    """
+    values = {}
+    for assignment in assignments:
+        name, equals, text = assignment.partition("=")
+        if not equals:
+            raise UserError(f"--set takes name=value, not '{assignment}'")
+        try:
+            value = yaml.safe_load(text)
+        except yaml.YAMLError as error:
+            raise UserError(f"the value of '{name}' is not valid YAML: {' '.join(str(error).split())}") from error
+        values[name] = _checked(name, "" if value is None else value, parameters, "in --set")
+    return values
+
+
+def require_values(values: Mapping[str, Any], parameters: Mapping[str, Parameter]) -> None:
+    """Check that every parameter without a default has a value.
+
+    Raises:
+        UserError: Naming what is missing.
+    """
+    missing = [name for name, parameter in parameters.items() if parameter.default is None and name not in values]
+    if missing:
+        options = " and ".join(f"--{name.removesuffix('_uri')}" for name in missing)
+        raise UserError(f"no value for {' and '.join(missing)}; give {options}, or put it in the run file")
+
+
+def _checked(name: Any, value: Any, parameters: Mapping[str, Parameter], where: str) -> Any:
+    if name not in parameters:
+        near = difflib.get_close_matches(str(name), parameters, n=1)
+        hint = f"; did you mean '{near[0]}'?" if near else "; python pipeline.py --parameters lists them"
+        raise UserError(f"unknown parameter '{name}' {where}{hint}")
+    kind = parameters[name].kind
+    if kind is float and type(value) is int:
+        return float(value)  # kfp.local refuses a whole number for a float
+    if kind is float and isinstance(value, str):
+        try:
+            return float(value)  # YAML 1.1 reads 1e-5 as text
+        except ValueError:
+            pass
+    if type(value) is not kind:
+        raise UserError(f"parameter '{name}' {where} is {value!r}; it must be {_IN_WORDS[kind]}")
+    return value

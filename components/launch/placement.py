@@ -1,0 +1,105 @@
+"""Where each step runs: resources, GPU requests and node placement, for Kubeflow on Kubernetes and for Vertex AI.
+
+The two targets need different documents. Any ``kfp.kubernetes`` setting adds a second YAML document, which Vertex AI's
+client refuses; Vertex AI picks a machine type from the limits, Kubernetes from labels and tolerations.
+"""
+
+import dataclasses
+from typing import Literal
+
+from kfp import dsl, kubernetes
+
+from components import __version__
+from components.failures import UserError
+from components.launch.accelerators import Accelerator
+
+Target = Literal["kubeflow", "vertex"]
+
+_GKE_ACCELERATOR_LABEL = "cloud.google.com/gke-accelerator"
+_GKE_SPOT_LABEL = "cloud.google.com/gke-spot"
+_GPU_RESOURCE = "nvidia.com/gpu"
+_VERTEX_MAXIMUM_VCPUS, _VERTEX_MAXIMUM_GB = 96, 624
+# A node keeps some of its CPUs and memory for itself: a pod that asks for all of them is never scheduled.
+_SHARE_OF_NODE = 0.8
+
+
+@dataclasses.dataclass(frozen=True)
+class Placement:
+    """Resources for the two kinds of steps: those on CPU, and those that train.
+
+    Attributes:
+        target: What the pipeline is compiled for.
+        accelerator: GPU of the training steps, None to train on CPU.
+        gpu_count: GPUs for each training step, on one node.
+        spot: Run GPU steps on spot capacity (Kubernetes only).
+        evaluate_on_gpu: Give evaluation a GPU too.
+        node_selector: Node label and value for GPU steps instead of GKE's accelerator label, for other clusters.
+    """
+
+    target: Target
+    accelerator: Accelerator | None
+    gpu_count: int
+    spot: bool
+    evaluate_on_gpu: bool
+    node_selector: tuple[str, str] | None
+
+    def __post_init__(self) -> None:
+        if self.target == "vertex" and self.spot:
+            raise UserError("Vertex AI Pipelines has no spot setting for a pipeline's steps; leave out --spot")
+        if self.target == "vertex" and self.node_selector:
+            raise UserError("Vertex AI picks machines itself; leave out --node-selector")
+        if self.accelerator is None and (self.spot or self.evaluate_on_gpu or self.node_selector):
+            raise UserError("--spot, --evaluate-on-gpu and --node-selector place GPU steps; give a --gpu too")
+
+    @property
+    def training_gpus(self) -> int:
+        """GPUs each training step must see, 0 on CPU."""
+        return self.gpu_count if self.accelerator else 0
+
+    def on_cpu(self, task: dsl.PipelineTask, *, vcpus: int, memory_gb: int) -> dsl.PipelineTask:
+        """Give a step CPUs and memory."""
+        task.set_cpu_limit(str(vcpus)).set_memory_limit(f"{memory_gb}G")
+        if self.target == "kubeflow":
+            self._label(task, "cpu")
+        return task
+
+    def for_training(self, task: dsl.PipelineTask) -> dsl.PipelineTask:
+        """Give a training step its GPUs, or a larger CPU machine when there are none."""
+        if self.accelerator is None:
+            return self.on_cpu(task, vcpus=8, memory_gb=32)
+        return self._on_gpu(task, self.accelerator)
+
+    def for_evaluation(self, task: dsl.PipelineTask) -> dsl.PipelineTask:
+        """Give evaluation a CPU machine, or the same GPU when asked for."""
+        if self.accelerator is not None and self.evaluate_on_gpu:
+            return self._on_gpu(task, self.accelerator)
+        return self.on_cpu(task, vcpus=4, memory_gb=16)
+
+    def _on_gpu(self, task: dsl.PipelineTask, accelerator: Accelerator) -> dsl.PipelineTask:
+        machine = accelerator.machines[self.gpu_count]
+        task.set_accelerator_limit(self.gpu_count)
+        if self.target == "vertex":
+            task.set_accelerator_type(accelerator.vertex_type)
+            task.set_cpu_limit(str(min(machine.vcpus, _VERTEX_MAXIMUM_VCPUS)))
+            task.set_memory_limit(f"{min(machine.memory_gb, _VERTEX_MAXIMUM_GB)}G")
+            return task
+        task.set_accelerator_type(_GPU_RESOURCE)
+        task.set_cpu_limit(str(int(machine.vcpus * _SHARE_OF_NODE)))
+        task.set_memory_limit(f"{int(machine.memory_gb * _SHARE_OF_NODE)}G")
+        label, value = self.node_selector or (_GKE_ACCELERATOR_LABEL, accelerator.name)
+        kubernetes.add_node_selector(task, label, value)
+        kubernetes.add_toleration(task, key=_GPU_RESOURCE, operator="Exists", effect="NoSchedule")
+        if self.spot:
+            kubernetes.add_node_selector(task, _GKE_SPOT_LABEL, "true")
+            kubernetes.add_toleration(task, key=_GKE_SPOT_LABEL, operator="Equal", value="true", effect="NoSchedule")
+            # A preempted step starts again on another node.
+            task.set_retry(num_retries=3, backoff_duration="60s", backoff_factor=2.0, backoff_max_duration="600s")
+        # The container default of 64 MB of shared memory starves NCCL and data loaders.
+        kubernetes.empty_dir_mount(task, "shared-memory", "/dev/shm", medium="Memory", size_limit="8Gi")  # noqa: S108
+        self._label(task, "gpu")
+        return task
+
+    def _label(self, task: dsl.PipelineTask, workload: str) -> None:
+        kubernetes.add_pod_label(task, "app.kubernetes.io/part-of", "image-classification")
+        kubernetes.add_pod_label(task, "app.kubernetes.io/version", __version__)
+        kubernetes.add_pod_label(task, "image-classification/workload", workload)

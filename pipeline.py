@@ -1,0 +1,222 @@
+"""From a ZIP of photos to a registered image classifier: the whole pipeline, and the only home of its defaults.
+
+1. ingest        gs:// or local, ZIP or class folders -> tar parts and a catalog, pinned and checksummed
+2. audit         one decode per image -> findings: what should not be trained on, and why
+3. clean         a policy turns findings into keep or drop, every drop with its reason
+4. split         train, validation and test, stratified, copies kept together -> TFRecord shards
+5. train_frozen  a new head on the frozen, pretrained backbone
+6. fine_tune     the last layers of the backbone too, at a low learning rate
+7. evaluate      the held-out test set: accuracy, confusion matrix, ROC, a report
+8. register      a versioned, checksummed bundle in a registry
+
+    python pipeline.py --help
+    python pipeline.py --compile --target kubeflow --gpu nvidia-l4
+    python pipeline.py --run local --source photos.zip
+"""
+
+from typing import Any, NamedTuple
+
+from kfp import dsl
+
+from components.audit.component import audit
+from components.clean.component import clean
+from components.evaluate.component import evaluate
+from components.fine_tune.component import fine_tune
+from components.ingest.component import ingest
+from components.launch.command_line import main
+from components.launch.placement import Placement
+from components.register.component import register
+from components.split.component import split
+from components.train_frozen.component import train_frozen
+
+CLEANING_POLICY = {
+    "unreadable": "drop",
+    "exact_duplicate": "drop",  # keeps one of each group
+    "conflicting_label": "drop",  # drops every copy: nobody knows which label is right
+    "label_mismatch": "drop",
+    "dark": "drop",
+    "bright": "drop",
+    "low_contrast": "drop",
+    "tiny": "drop",
+    "size_outlier": "warn",
+    "aspect_outlier": "warn",
+    "duplicate_filename": "warn",
+    "naming_inconsistency": "warn",
+    "wrong_extension": "warn",
+    "grayscale": "warn",
+    "nested_folder": "warn",
+    "class_imbalance": "warn",
+    "near_empty_class": "warn",
+}
+
+
+class Results(NamedTuple):
+    """What a run returns."""
+
+    test_accuracy: float
+    registered_version: str
+
+
+def image_classification(placement: Placement) -> Any:
+    """Return the pipeline, its steps placed on machines as ``placement`` says."""
+
+    @dsl.pipeline(
+        name="image-classification",
+        description="Audited data, leak-free splits and transfer learning, from photos to a registered model.",
+    )
+    def pipeline(
+        source: str,
+        registry_uri: str,
+        model_name: str = "animals",
+        seed: int = 20260,
+        # Ingest
+        source_fingerprint: str = "",
+        labels_file: str = "labels.csv",
+        part_size_mib: int = 256,
+        max_files: int = 1_000_000,
+        max_file_mib: int = 256,
+        max_total_gib: int = 200,
+        max_compression_ratio: int = 200,
+        # Audit
+        dark_brightness: float = 40.0,
+        bright_brightness: float = 222.0,
+        low_contrast: float = 5.0,
+        size_outlier_iqr: float = 2.5,
+        aspect_outlier: float = 3.0,
+        tiny_side_px: int = 32,
+        sample_images: int = 24,
+        # Clean
+        cleaning_policy: dict = CLEANING_POLICY,
+        allow_list: list = [],  # noqa: B006 - kfp copies it into the compiled pipeline
+        deny_list: list = [],  # noqa: B006
+        # Split
+        train_fraction: float = 0.8,
+        validation_fraction: float = 0.1,
+        test_fraction: float = 0.1,
+        image_size_px: int = 256,
+        resize_policy: str = "stretch",
+        shard_size_mib: int = 128,
+        workers: int = 8,  # threads of ingest, audit and split
+        # Train
+        backbone: str = "inception_v3",
+        weights: str = "imagenet",
+        batch_size: int = 32,
+        augmentation: float = 0.5,
+        class_weights: str = "none",
+        early_stopping_patience: int = 3,
+        plateau_patience: int = 2,
+        frozen_epochs: int = 5,
+        frozen_learning_rate: float = 1e-3,
+        head_units: int = 512,
+        dropout: float = 0.5,
+        augmented_views: int = 5,
+        fine_tune_epochs: int = 10,
+        fine_tune_learning_rate: float = 1e-5,
+        unfrozen_layers: int = 30,
+        export_h5: bool = False,
+        # Register
+        minimum_accuracy: float = 0.8,
+    ) -> Results:
+        ingested = ingest(
+            source=source,
+            source_fingerprint=source_fingerprint,
+            labels_file=labels_file,
+            part_size_mib=part_size_mib,
+            max_files=max_files,
+            max_file_mib=max_file_mib,
+            max_total_gib=max_total_gib,
+            max_compression_ratio=max_compression_ratio,
+            workers=workers,
+        ).set_display_name("1 Ingest")
+        audited = audit(
+            archive=ingested.outputs["archive"],
+            dark_brightness=dark_brightness,
+            bright_brightness=bright_brightness,
+            low_contrast=low_contrast,
+            size_outlier_iqr=size_outlier_iqr,
+            aspect_outlier=aspect_outlier,
+            tiny_side_px=tiny_side_px,
+            sample_images=sample_images,
+            workers=workers,
+            seed=seed,
+        ).set_display_name("2 Audit")
+        cleaned = clean(
+            archive=ingested.outputs["archive"],
+            findings=audited.outputs["findings"],
+            policy=cleaning_policy,
+            allow_list=allow_list,
+            deny_list=deny_list,
+        ).set_display_name("3 Clean")
+        divided = split(
+            archive=ingested.outputs["archive"],
+            decisions=cleaned.outputs["decisions"],
+            train_fraction=train_fraction,
+            validation_fraction=validation_fraction,
+            test_fraction=test_fraction,
+            image_size_px=image_size_px,
+            resize_policy=resize_policy,
+            shard_size_mib=shard_size_mib,
+            workers=workers,
+            seed=seed,
+        ).set_display_name("4 Split")
+        frozen = train_frozen(
+            splits=divided.outputs["splits"],
+            backbone=backbone,
+            weights=weights,
+            epochs=frozen_epochs,
+            batch_size=batch_size,
+            learning_rate=frozen_learning_rate,
+            head_units=head_units,
+            dropout=dropout,
+            augmentation=augmentation,
+            augmented_views=augmented_views,
+            class_weights=class_weights,
+            early_stopping_patience=early_stopping_patience,
+            plateau_patience=plateau_patience,
+            gpu_count=placement.training_gpus,
+            seed=seed,
+        ).set_display_name("5 Train the head on the frozen backbone")
+        tuned = fine_tune(
+            splits=divided.outputs["splits"],
+            frozen_model=frozen.outputs["model"],
+            unfrozen_layers=unfrozen_layers,
+            epochs=fine_tune_epochs,
+            batch_size=batch_size,
+            learning_rate=fine_tune_learning_rate,
+            augmentation=augmentation,
+            class_weights=class_weights,
+            early_stopping_patience=early_stopping_patience,
+            plateau_patience=plateau_patience,
+            export_h5=export_h5,
+            gpu_count=placement.training_gpus,
+            seed=seed,
+        ).set_display_name("6 Fine-tune the last layers")
+        evaluated = evaluate(
+            splits=divided.outputs["splits"], model=tuned.outputs["model"], batch_size=batch_size
+        ).set_display_name("7 Evaluate on the test set")
+        registered = register(
+            model=tuned.outputs["model"],
+            evaluation=evaluated.outputs["evaluation"],
+            splits=divided.outputs["splits"],
+            registry_uri=registry_uri,
+            model_name=model_name,
+            minimum_accuracy=minimum_accuracy,
+            source=source,
+            pipeline_run=dsl.PIPELINE_JOB_NAME_PLACEHOLDER,
+        ).set_display_name("8 Register")
+
+        placement.on_cpu(ingested, vcpus=4, memory_gb=8)
+        placement.on_cpu(audited, vcpus=8, memory_gb=16)
+        placement.on_cpu(cleaned, vcpus=2, memory_gb=8)
+        placement.on_cpu(divided, vcpus=8, memory_gb=16)
+        placement.for_training(frozen)
+        placement.for_training(tuned)
+        placement.for_evaluation(evaluated)
+        placement.on_cpu(registered, vcpus=2, memory_gb=8)
+        return Results(test_accuracy=evaluated.outputs["Output"], registered_version=registered.outputs["Output"])
+
+    return pipeline
+
+
+if __name__ == "__main__":
+    main(image_classification)

@@ -1,0 +1,178 @@
+"""The compiled pipelines: same bytes each time, equal to the published ones, valid by the official schema."""
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+from google.protobuf import json_format
+from kfp.kubernetes import kubernetes_executor_config_pb2
+from kfp.pipeline_spec import pipeline_spec_pb2
+
+from components import images
+from components.launch.command_line import main
+from pipeline import image_classification
+
+PUBLISHED = Path(__file__).resolve().parents[2] / "manifests" / "pipelines"
+ARGUMENTS = {
+    "kubeflow.yaml": ["--target", "kubeflow"],
+    "kubeflow-spot.yaml": ["--target", "kubeflow", "--spot"],
+    "kubeflow-cpu.yaml": ["--target", "kubeflow", "--gpu", "none"],
+    "vertex.yaml": ["--target", "vertex"],
+}
+TRAINING = {"exec-train-frozen", "exec-fine-tune"}
+
+
+def compiled(tmp_path: Path, *arguments: str) -> Path:
+    output = tmp_path / "compiled.yaml"
+    main(image_classification, ["--compile", "--output", str(output), *arguments])
+    return output
+
+
+def documents(path: Path) -> list[dict[str, Any]]:
+    return list(yaml.safe_load_all(path.read_text(encoding="utf-8")))
+
+
+def executors(path: Path) -> dict[str, Any]:
+    return documents(path)[0]["deploymentSpec"]["executors"]
+
+
+def kubernetes_settings(path: Path) -> dict[str, Any]:
+    return documents(path)[1]["platforms"]["kubernetes"]["deploymentSpec"]["executors"]
+
+
+@pytest.mark.parametrize("name", ARGUMENTS)
+def test_published_pipelines_are_what_compiles_now(tmp_path: Path, name: str) -> None:
+    again = compiled(tmp_path, *ARGUMENTS[name])
+    assert again.read_bytes() == (PUBLISHED / name).read_bytes(), "run `make manifests` and look at the difference"
+
+
+def test_compiling_twice_gives_the_same_bytes(tmp_path: Path) -> None:
+    first = compiled(tmp_path, "--target", "kubeflow", "--spot").read_bytes()
+    assert compiled(tmp_path, "--target", "kubeflow", "--spot").read_bytes() == first
+
+
+@pytest.mark.parametrize("name", ARGUMENTS)
+def test_published_pipelines_parse_strictly(name: str) -> None:
+    spec, *platforms = documents(PUBLISHED / name)
+    json_format.Parse(json.dumps(spec), pipeline_spec_pb2.PipelineSpec(), ignore_unknown_fields=False)
+    for platform in platforms:
+        json_format.Parse(json.dumps(platform), pipeline_spec_pb2.PlatformSpec(), ignore_unknown_fields=False)
+        for settings in platform["platforms"]["kubernetes"]["deploymentSpec"]["executors"].values():
+            message = kubernetes_executor_config_pb2.KubernetesExecutorConfig()
+            json_format.Parse(json.dumps(settings), message, ignore_unknown_fields=False)
+
+
+def test_vertex_gets_one_document_and_kubeflow_two() -> None:
+    assert len(documents(PUBLISHED / "vertex.yaml")) == 1
+    assert len(documents(PUBLISHED / "kubeflow.yaml")) == 2
+
+
+@pytest.mark.parametrize(("name", "gpu"), [("kubeflow.yaml", "nvidia.com/gpu"), ("vertex.yaml", "NVIDIA_L4")])
+def test_only_training_steps_ask_for_a_gpu(name: str, gpu: str) -> None:
+    asking = {
+        executor: value["container"]["resources"]["accelerator"]
+        for executor, value in executors(PUBLISHED / name).items()
+        if "accelerator" in value["container"]["resources"]
+    }
+    assert set(asking) == TRAINING
+    for accelerator in asking.values():
+        assert accelerator["resourceType"] == gpu
+        assert accelerator["resourceCount"] == "1"
+
+
+def test_evaluation_gets_a_gpu_when_asked_for(tmp_path: Path) -> None:
+    path = compiled(tmp_path, "--evaluate-on-gpu", "--gpu", "nvidia-tesla-a100", "--gpu-count", "2")
+    asking = {name for name, value in executors(path).items() if "accelerator" in value["container"]["resources"]}
+    assert asking == TRAINING | {"exec-evaluate"}
+
+
+def test_training_pods_are_placed_tolerated_labelled_and_given_shared_memory() -> None:
+    settings = kubernetes_settings(PUBLISHED / "kubeflow-spot.yaml")
+    for executor in TRAINING:
+        labels = settings[executor]["nodeSelector"]["labels"]
+        assert labels == {"cloud.google.com/gke-accelerator": "nvidia-l4", "cloud.google.com/gke-spot": "true"}
+        assert {toleration["key"] for toleration in settings[executor]["tolerations"]} == {
+            "nvidia.com/gpu",
+            "cloud.google.com/gke-spot",
+        }
+        (mount,) = settings[executor]["emptyDirMounts"]
+        assert (mount["mountPath"], mount["medium"]) == ("/dev/shm", "Memory")
+    for value in settings.values():
+        assert value["podMetadata"]["labels"]["app.kubernetes.io/part-of"] == "image-classification"
+
+
+def test_another_cluster_gives_its_own_node_label(tmp_path: Path) -> None:
+    path = compiled(tmp_path, "--node-selector", "nvidia.com/gpu.product=NVIDIA-L4")
+    assert kubernetes_settings(path)["exec-fine-tune"]["nodeSelector"]["labels"] == {
+        "nvidia.com/gpu.product": "NVIDIA-L4"
+    }
+
+
+def test_without_a_gpu_nothing_asks_for_one(tmp_path: Path) -> None:
+    text = compiled(tmp_path, "--gpu", "none").read_text(encoding="utf-8")
+    assert "accelerator" not in text
+    assert "nvidia" not in text
+
+
+def test_training_steps_are_told_how_many_gpus_to_expect(tmp_path: Path) -> None:
+    tasks = documents(compiled(tmp_path, "--gpu-count", "4"))[0]["root"]["dag"]["tasks"]
+    for task in ("train-frozen", "fine-tune"):
+        assert tasks[task]["inputs"]["parameters"]["gpu_count"]["runtimeValue"]["constant"] == 4.0
+
+
+def test_vertex_machines_stay_within_its_limits(tmp_path: Path) -> None:
+    path = compiled(tmp_path, "--target", "vertex", "--gpu", "nvidia-h100-80gb", "--gpu-count", "8")
+    resources = executors(path)["exec-fine-tune"]["container"]["resources"]
+    assert float(resources["cpuLimit"]) == 96
+    assert float(resources["memoryLimit"]) == 624
+
+
+def test_steps_run_in_the_images_of_this_version() -> None:
+    used = {name: value["container"]["image"] for name, value in executors(PUBLISHED / "vertex.yaml").items()}
+    data = {f"exec-{step}" for step in ("ingest", "audit", "clean", "register")}
+    assert {name for name, image in used.items() if image == images.DATA} == data
+    assert {name for name, image in used.items() if image == images.TRAINING} == used.keys() - data
+
+
+def test_nothing_is_installed_at_run_time() -> None:
+    for name in ARGUMENTS:
+        assert "pip install" not in (PUBLISHED / name).read_text(encoding="utf-8")
+
+
+def descriptions(spec: dict[str, Any]) -> Iterator[tuple[str, str | None]]:
+    for name, component in spec["components"].items():
+        for definitions in (component.get("inputDefinitions", {}), component.get("outputDefinitions", {})):
+            for kind in definitions.values():
+                for key, value in kind.items():
+                    yield f"{name}.{key}", value.get("description")
+
+
+def test_every_input_is_described() -> None:
+    spec = documents(PUBLISHED / "vertex.yaml")[0]
+    assert [name for name, text in descriptions(spec) if not text and not name.endswith(".Output")] == []
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--gpu", "nvidia-b200"], "Blackwell"),
+        (["--gpu", "nvidia-l9"], "unknown GPU"),
+        (["--gpu-count", "3"], "no machine type offers 3"),
+        (["--target", "vertex", "--spot"], "leave out --spot"),
+        (["--target", "vertex", "--node-selector", "a=b"], "leave out --node-selector"),
+        (["--gpu", "none", "--spot"], "give a --gpu too"),
+        (["--node-selector", "broken"], "takes LABEL=VALUE"),
+    ],
+)
+def test_a_wrong_placement_is_refused_before_anything_is_written(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], arguments: list[str], message: str
+) -> None:
+    output = tmp_path / "compiled.yaml"
+    with pytest.raises(SystemExit) as stopped:
+        main(image_classification, ["--compile", "--output", str(output), *arguments])
+    assert stopped.value.code == 2
+    assert message in capsys.readouterr().err
+    assert list(tmp_path.iterdir()) == []
