@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
 
-.PHONY: demo test check install lock manifests clean
+.PHONY: demo test check install lock manifests images clean
 
 demo: install  ## Run the whole pipeline on the sample photos; WEIGHTS=file.h5 does it with InceptionV3
 	$(BIN)/python -m samples.demo $(if $(WEIGHTS),--inception-v3-weights $(WEIGHTS))
@@ -26,15 +26,30 @@ $(INSTALLED): requirements.txt pyproject.toml
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation --editable .
 	touch $@
 
-lock:  ## Resolve the dependencies again
-	$(BIN)/uv pip compile --universal --python-version 3.11 --generate-hashes --no-header --no-annotate --quiet \
-		--all-extras --group dev pyproject.toml --output-file requirements.txt
+COMPILE := $(BIN)/uv pip compile pyproject.toml --universal --python-version 3.11 \
+	--generate-hashes --no-header --no-annotate --quiet
+
+lock:  ## Resolve the dependencies again, for this machine and for each image
+	$(COMPILE) --extra training --extra launch --group dev --output-file requirements.txt
+	$(COMPILE) --output-file images/data/requirements.txt
+	$(COMPILE) --extra training --output-file images/training/requirements-cpu.txt
+	$(COMPILE) --extra training-gpu --output-file images/training/requirements-gpu.txt
+	grep -A 4 '^kfp==' requirements.txt | sed '/^kfp-/,$$d' > images/requirements-kfp.txt
 
 manifests: install  ## Compile the published pipelines again
 	$(BIN)/python -m pipeline --compile --target kubeflow --output manifests/pipelines/kubeflow.yaml
 	$(BIN)/python -m pipeline --compile --target kubeflow --spot --output manifests/pipelines/kubeflow-spot.yaml
 	$(BIN)/python -m pipeline --compile --target kubeflow --gpu none --output manifests/pipelines/kubeflow-cpu.yaml
 	$(BIN)/python -m pipeline --compile --target vertex --output manifests/pipelines/vertex.yaml
+
+VARIANT ?= gpu
+BASE_IMAGE ?= python:3.12-slim-bookworm
+VERSION = $(shell sed -n 's/^version = "\(.*\)"/\1/p' pyproject.toml)
+
+images:  ## Build both images; VARIANT=cpu for a training image without CUDA
+	docker build --build-arg BASE_IMAGE=$(BASE_IMAGE) --file images/data/Dockerfile --tag image-classification-data:$(VERSION) .
+	docker build --build-arg BASE_IMAGE=$(BASE_IMAGE) --build-arg VARIANT=$(VARIANT) --file images/training/Dockerfile \
+		--tag image-classification-training:$(VERSION) .
 
 clean:  ## Remove what the commands above made
 	rm -rf $(VENV) build runs
