@@ -16,9 +16,11 @@ CHECK_MEANINGS: Mapping[str, str] = {
     "aspect_outlier": "far wider or taller than the other images",
     "tiny": "too few pixels to show its class",
     "wrong_extension": "the content is of another format than the file name says",
+    "decoder_warning": "the image decodes, but its decoder reports stray bytes in the file",
     "grayscale": "no colour in the image",
     "nested_folder": "the image lies deeper than its class folder",
     "class_imbalance": "the class has far fewer images than the largest one",
     "near_empty_class": "the class has hardly any images",
+    "similar_class_names": "two class folders differ only in case, spaces or punctuation",
 }
 """One line for a person by check name, in the order reports list them."""
