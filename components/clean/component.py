@@ -1,0 +1,47 @@
+"""Clean: decide which images to keep, by the audit's findings and a policy, each drop with its reasons."""
+
+from kfp import dsl
+
+from components import images
+
+
+@dsl.component(base_image=images.DATA, install_kfp_package=False)
+def clean(
+    archive: dsl.Input[dsl.Dataset],
+    findings: dsl.Input[dsl.Dataset],
+    policy: dict,
+    allow_list: list,
+    deny_list: list,
+    decisions: dsl.Output[dsl.Dataset],
+    summary: dsl.Output[dsl.Markdown],
+    metrics: dsl.Output[dsl.Metrics],
+) -> None:
+    """Decide which images to keep; nothing is deleted, and every decision can be overruled.
+
+    Args:
+        archive: The images and their catalog, from ingest.
+        findings: What the audit found in this archive.
+        policy: What to do about each check, by its name: drop, keep or warn. A check that is not mentioned warns;
+            unreadable images are always dropped.
+        allow_list: Paths of images to keep whatever the checks found.
+        deny_list: Paths of images to drop whatever the checks found.
+        decisions: The catalog with keep or drop for every image, and why.
+        summary: What was dropped and why, for a person.
+        metrics: How many images were kept and dropped, and by which reasons.
+    """
+    from pathlib import Path
+
+    from components.clean.archive_cleaning import clean_archive
+    from components.clean.cleaning_policy import cleaning_policy
+    from components.failures import step_outcome
+
+    with step_outcome("clean"):
+        counts = clean_archive(
+            archive=Path(archive.path),
+            findings=Path(findings.path),
+            policy=cleaning_policy(policy, allow_list, deny_list),
+            decisions=Path(decisions.path),
+            summary=Path(summary.path),
+        )
+        for name, count in counts.items():
+            metrics.log_metric(name, count)
