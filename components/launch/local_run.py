@@ -161,7 +161,9 @@ def _refuse_rewritten_text(values: Mapping[str, Any]) -> None:
 
 
 def _read_outcomes(outcomes: Path) -> list[dict[str, Any]]:
-    return [json.loads(path.read_text(encoding="utf-8")) for path in sorted(outcomes.glob("*.json"))]
+    """Return the steps' records in the order they ended: the first failure is the cause of those after it."""
+    paths = sorted(outcomes.glob("*.json"), key=lambda path: path.stat().st_mtime_ns)
+    return [json.loads(path.read_text(encoding="utf-8")) for path in paths]
 
 
 def _failure(outcomes: Path, directory: Path) -> StepFailedError:

@@ -1,0 +1,193 @@
+"""The whole pipeline on the sample photos, from a bucket in a real emulator to a registered model, run once."""
+
+import json
+import math
+import shutil
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import pytest
+from kfp.local import subprocess_task_handler
+
+from components.formats.decisions import read_decisions
+from components.formats.findings import read_findings, read_measurements
+from components.formats.image_archive import read_catalog, read_skipped
+from components.formats.splits import read_splits
+from components.launch.command_line import main
+from pipeline import image_classification
+from samples.demo import upload_sample
+
+ROOT = Path(__file__).resolve().parents[2]
+STEPS = ("ingest", "audit", "clean", "split", "train-frozen", "fine-tune", "evaluate", "register")
+ARGUMENT_LIMIT_BYTES = 128 * 1024
+
+
+@dataclass
+class Run:
+    """A finished run: its folder, each step's folder, and the commands that were started."""
+
+    directory: Path
+    steps: dict[str, Path]
+    commands: list[list[str]]
+
+    def executor_output(self, step: str) -> dict[str, Any]:
+        return json.loads(
+            (self.steps[step] / "executor_output.json").read_text(encoding="utf-8"), parse_constant=refuse
+        )
+
+
+def refuse(constant: str) -> None:
+    raise AssertionError(f"{constant} is not strict JSON")
+
+
+def strictly_json(value: Any) -> bool:
+    if isinstance(value, dict):
+        return all(isinstance(key, str) and strictly_json(item) for key, item in value.items())
+    if isinstance(value, list):
+        return all(strictly_json(item) for item in value)
+    return isinstance(value, str | bool | int) or (isinstance(value, float) and math.isfinite(value))
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory: pytest.TempPathFactory, gcs: str) -> Iterator[Run]:
+    directory = tmp_path_factory.mktemp("run") / "demo"
+    commands: list[list[str]] = []
+    start = subprocess_task_handler.run_local_subprocess
+
+    def start_and_note(full_command: list[str], env_vars: dict[str, str] | None = None) -> int:
+        commands.append(full_command)
+        return start(full_command, env_vars)
+
+    source = upload_sample("end-to-end")
+    config = ROOT / "manifests" / "runs" / "demo.yaml"
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(ROOT)
+        patch.setattr(subprocess_task_handler, "run_local_subprocess", start_and_note)
+        arguments = ["--run", "local", "--source", source, "--config", str(config), "--output", str(directory)]
+        main(image_classification, arguments)
+    (root,) = (directory / "steps").iterdir()
+    yield Run(directory, {step: root / step for step in STEPS}, commands)
+    shutil.rmtree(directory)
+
+
+def test_the_registered_model_is_good(run: Run) -> None:
+    metrics = json.loads((run.steps["evaluate"] / "evaluation" / "metrics.json").read_text(encoding="utf-8"))
+    assert metrics["accuracy"] >= 0.80
+    assert run.executor_output("evaluate")["parameterValues"]["Output"] == pytest.approx(metrics["accuracy"])
+
+
+def test_the_registry_holds_the_version_the_run_returned(run: Run) -> None:
+    version = Path(run.executor_output("register")["parameterValues"]["Output"])
+    assert version.is_relative_to(run.directory / "registry")
+    assert (version / "manifest.json").is_file()
+    assert (version / "model.keras").is_file()
+
+
+def test_every_step_recorded_success(run: Run) -> None:
+    outcomes = [json.loads(path.read_text(encoding="utf-8")) for path in (run.directory / "outcomes").iterdir()]
+    assert {outcome["step"]: outcome["exit_code"] for outcome in outcomes} == {
+        step.replace("-", "_"): 0 for step in STEPS
+    }
+
+
+def test_findings_are_exactly_what_was_planted(run: Run) -> None:
+    planted = pd.read_csv(ROOT / "samples" / "planted.csv")
+    findings = read_findings(run.steps["audit"] / "findings")
+    assert set(zip(findings["path"], findings["check"], strict=True)) == set(
+        zip(planted["path"], planted["check"], strict=True)
+    )
+
+
+def test_every_ingested_file_is_measured_and_decided_once(run: Run) -> None:
+    catalog = read_catalog(run.steps["ingest"] / "archive")
+    assert list(read_measurements(run.steps["audit"] / "findings")["path"]) == list(catalog["path"])
+    decisions = read_decisions(run.steps["clean"] / "decisions")
+    assert list(decisions["path"]) == list(catalog["path"])
+    assert decisions.loc[~decisions["keep"], "reasons"].str.len().gt(0).all()
+    junk = " ".join(read_skipped(run.steps["ingest"] / "archive")["path"])
+    assert "__MACOSX" in junk
+    assert ".DS_Store" in junk
+    assert "Thumbs.db" in junk
+
+
+def test_every_kept_image_is_in_one_split_and_every_test_image_is_counted_once(run: Run) -> None:
+    decisions = read_decisions(run.steps["clean"] / "decisions")
+    kept = set(decisions.loc[decisions["keep"], "path"])
+    assignments = pd.read_parquet(run.steps["split"] / "splits" / "assignments.parquet")
+    assert sorted(assignments["path"]) == sorted(kept)
+    splits = read_splits(run.steps["split"] / "splits")
+    assert splits.certificate["groups_across_splits"] == 0
+    assert sum(split.images for split in splits.splits.values()) == len(kept)
+    predictions = pd.read_parquet(run.steps["evaluate"] / "evaluation" / "predictions.parquet")
+    assert sorted(predictions["path"]) == sorted(assignments.loc[assignments["split"] == "test", "path"])
+
+
+@pytest.mark.parametrize("step", STEPS)
+def test_metadata_is_strict_json(run: Run, step: str) -> None:
+    assert strictly_json(run.executor_output(step))
+
+
+def test_arguments_stay_below_what_a_kernel_takes(run: Run) -> None:
+    assert len(run.commands) == len(STEPS)
+    assert max(len(argument.encode()) for command in run.commands for argument in command) < ARGUMENT_LIMIT_BYTES
+
+
+def test_reports_can_be_opened(run: Run) -> None:
+    reports = sorted((run.directory / "reports").iterdir())
+    assert [path.name for path in reports] == [
+        "1-audit.html",
+        "2-cleaning.md",
+        "3-frozen-training.html",
+        "4-fine-tuning.html",
+        "5-evaluation.html",
+    ]
+    for path in reports:
+        assert 0 < path.stat().st_size < 5_000_000
+        text = path.read_text(encoding="utf-8")
+        assert "http://" not in text.replace("http://www.w3.org", "")
+        assert path.suffix == ".md" or text.startswith("<!doctype html>")
+
+
+def test_nothing_half_written_is_left(run: Run) -> None:
+    assert [path for path in run.directory.rglob("*") if "partial" in path.name] == []
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--source", "gs://no-such-bucket/Animals.zip"], "gs://no-such-bucket"),
+        (["--source", "missing.zip"], "missing.zip"),
+        (["--source", "samples/animals.zip", "--config", "missing.yaml"], "cannot read the run file"),
+        (["--source", "samples/animals.zip", "--set", "weights=/data/python3/w.h5"], "python3"),
+        ([], "no value for source; give --source"),
+    ],
+)
+def test_bad_input_ends_in_one_sentence_and_exit_code_2(
+    gcs: str,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    arguments: list[str],
+    message: str,
+) -> None:
+    monkeypatch.chdir(ROOT)
+    with pytest.raises(SystemExit) as stopped:
+        main(image_classification, ["--run", "local", "--output", str(tmp_path / "run"), *arguments])
+    assert stopped.value.code == 2
+    errors = [line for line in capsys.readouterr().err.splitlines() if line.startswith("error: ")]
+    assert len(errors) == 1
+    assert message in errors[0]
+    assert not (tmp_path / "run" / "registry").exists()
+    assert list((tmp_path / "run").rglob("archive")) == []
+
+
+def test_a_folder_in_use_is_not_touched(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (tmp_path / "mine.txt").write_text("precious", encoding="utf-8")
+    with pytest.raises(SystemExit) as stopped:
+        main(image_classification, ["--run", "local", "--source", "x.zip", "--output", str(tmp_path)])
+    assert stopped.value.code == 2
+    assert "is not empty; give --output a new folder" in capsys.readouterr().err
+    assert [path.name for path in tmp_path.iterdir()] == ["mine.txt"]
