@@ -1,9 +1,10 @@
 """Decide which images are kept: a pure function of the catalog, the findings and the policy.
 
 * An image is dropped when the deny-list names it, or when a check that the policy drops found something on it.
-* Of images with the same bytes one is kept: a copy on the allow-list first, then the shortest path, then the first
-  in alphabetical order. A copy that is dropped for another reason is not chosen, so a good copy survives.
-* Images with the same bytes under different labels are all dropped, because nobody knows which label is right.
+* Of images with the same bytes and label one is kept: a copy on the allow-list first, then the shortest path, then
+  the first in alphabetical order. A copy that is dropped for another reason is not chosen, so a good copy survives.
+* Of images with the same bytes under different labels all are dropped when ``conflicting_label`` drops, because
+  nobody knows which label is right. Otherwise one stays per label: dropping copies never decides about a label.
 * The allow-list overrules every drop but ``unreadable``.
 """
 
@@ -49,7 +50,8 @@ def decide(catalog: pd.DataFrame, findings: pd.DataFrame, policy: CleaningPolicy
     twin = pd.Series(pd.NA, index=catalog.index, dtype="str")
     if DUPLICATE in against:
         doomed = against.drop(columns=DUPLICATE).any(axis="columns") & ~allowed
-        keeper = _keepers(catalog["path"], groups.where(_whole_groups(against[DUPLICATE], groups)), doomed, allowed)
+        copies = (groups + "\0" + catalog["label"]).where(groups.notna())
+        keeper = _keepers(catalog["path"], copies.where(_whole_groups(against[DUPLICATE], copies)), doomed, allowed)
         against[DUPLICATE] = keeper.notna() & (keeper != catalog["path"])
         twin = keeper.where(against[DUPLICATE] & ~allowed)
 

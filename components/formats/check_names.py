@@ -4,7 +4,7 @@ from collections.abc import Mapping
 
 CHECK_MEANINGS: Mapping[str, str] = {
     "unreadable": "the image cannot be decoded: truncated, corrupt, empty or not an image",
-    "exact_duplicate": "another image has the same bytes",
+    "exact_duplicate": "another image of the class has the same bytes",
     "conflicting_label": "the same bytes lie in folders of different classes",
     "duplicate_filename": "another image in the dataset has the same file name",
     "label_mismatch": "the source's label file and the image's folder disagree",

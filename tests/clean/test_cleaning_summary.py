@@ -19,7 +19,9 @@ def test_it_counts_classes_checks_and_names_twins() -> None:
     text = summary_markdown(decide(catalog, found, policy), found, policy)
     assert "**3 of 5 images are kept, 2 are dropped.**" in text
     assert "| cat | 3 | 2 | 1 |" in text
-    assert re.search(r"\| exact\\_duplicate \| drop \| 2 \| 1 \| another image has the same bytes \|", text)
+    assert re.search(
+        r"\| exact\\_duplicate \| drop \| 2 \| 1 \| another image of the class has the same bytes \|", text
+    )
     assert re.search(r"\| dark \| warn \\?\(not in the policy\\?\) \| 1 \| 0 \|", text)
     assert re.search(r"\| bright \| keep \| 0 \| 0 \|", text)
     assert r"| cat/2.jpg | exact\_duplicate | cat/1.jpg |" in text

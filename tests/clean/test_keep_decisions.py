@@ -10,7 +10,6 @@ from hypothesis import strategies as st
 from components.clean.cleaning_policy import CleaningPolicy, cleaning_policy
 from components.clean.keep_decisions import decide, images_per_reason
 from components.failures import UserError
-from components.formats.check_names import CHECK_MEANINGS
 from components.formats.decisions import DECISION_COLUMNS
 from tests.clean.tables import catalog_of, distinct_catalog, findings_of
 
@@ -141,11 +140,19 @@ def test_images_with_two_labels_are_all_dropped() -> None:
     assert set(decisions["reasons"][:3]) == {"conflicting_label"}
 
 
+def test_dropping_copies_never_decides_about_a_label() -> None:
+    policy = cleaning_policy({"exact_duplicate": "drop", "conflicting_label": "warn"}, [], [])
+    decisions = decide(catalog_of(CONFLICT), CONFLICT_FOUND, policy)
+    assert kept_paths(decisions) == ["cat/1.jpg", "dog/1.jpg", "cat/2.jpg", "dog/2.jpg"]
+    assert of_path(decisions, "dog/copy.jpg")["kept_twin"] == "dog/1.jpg"
+
+
 def test_the_allow_list_settles_which_label_is_right() -> None:
     decisions = decide(catalog_of(CONFLICT), CONFLICT_FOUND, cleaning_policy(DROP_COPIES, ["dog/1.jpg"], []))
     assert kept_paths(decisions) == ["dog/1.jpg", "cat/2.jpg", "dog/2.jpg"]
     assert of_path(decisions, "dog/1.jpg")["reasons"] == "allow_list"
-    assert of_path(decisions, "cat/1.jpg")["reasons"] == "conflicting_label,exact_duplicate"
+    assert of_path(decisions, "cat/1.jpg")["reasons"] == "conflicting_label"
+    assert of_path(decisions, "dog/copy.jpg")["reasons"] == "conflicting_label,exact_duplicate"
 
 
 def test_lists_overrule_checks() -> None:
@@ -210,6 +217,10 @@ def test_findings_about_folders_and_files_outside_the_catalog_decide_nothing() -
     assert decide(catalog, found, NOTHING)["keep"].all()
 
 
+# Few enough that copies often have other findings too.
+CHECKS = ["unreadable", "exact_duplicate", "conflicting_label", "dark", "tiny", "a_check_of_the_future"]
+
+
 @st.composite
 def cleanings(draw: st.DrawFn) -> tuple[pd.DataFrame, pd.DataFrame, CleaningPolicy]:
     """Any catalog, any findings about it, and any policy with any lists."""
@@ -219,12 +230,11 @@ def cleanings(draw: st.DrawFn) -> tuple[pd.DataFrame, pd.DataFrame, CleaningPoli
     catalog = catalog_of(dict(zip(paths, digests, strict=True)) | {"a/safe.jpg": "safe-a", "b/safe.jpg": "safe-b"})
     row = st.tuples(
         st.sampled_from([*paths, "a", "elsewhere/1.jpg"]),
-        st.sampled_from([*CHECK_MEANINGS, "a_check_of_the_future"]),
+        st.sampled_from(CHECKS),
         st.sampled_from(["g1", "g2", None]),
     )
     findings = findings_of(draw(st.lists(row, max_size=40)))
-    actions = draw(st.dictionaries(st.sampled_from(sorted(CHECK_MEANINGS)), st.sampled_from(["drop", "keep", "warn"])))
-    actions.pop("unreadable", None)
+    actions = draw(st.dictionaries(st.sampled_from(CHECKS[1:-1]), st.sampled_from(["drop", "drop", "keep", "warn"])))
     about_folder = set(findings.loc[findings["path"] == "a", "check"])
     actions = {check: action for check, action in actions.items() if check not in about_folder}
     unreadable = set(findings.loc[findings["check"] == "unreadable", "path"])
@@ -252,13 +262,10 @@ def test_what_holds_for_any_findings(cleaning: tuple[pd.DataFrame, pd.DataFrame,
     assert dropped["kept_twin"].dropna().isin(set(kept["path"])).all()
     assert kept["kept_twin"].isna().all()
     if policy.action("exact_duplicate") == "drop":
-        flagged = set(
-            decisions.loc[
-                decisions["path"].isin(findings.query("check == 'exact_duplicate'")["path"]), "duplicate_group"
-            ].dropna()
-        )
-        copies = kept[kept["duplicate_group"].isin(flagged) & ~kept["path"].isin(policy.allow_list)]
-        assert not copies["duplicate_group"].duplicated().any()
+        flagged = decisions["path"].isin(findings.query("check == 'exact_duplicate'")["path"])
+        groups = decisions.loc[flagged, ["duplicate_group", "label"]].dropna().drop_duplicates()
+        copies = kept[~kept["path"].isin(policy.allow_list)].merge(groups)
+        assert not copies[["duplicate_group", "label"]].duplicated().any()
 
     shuffled = findings.sample(frac=1, random_state=0).reset_index(drop=True)
     pd.testing.assert_frame_equal(decide(catalog, shuffled, policy), decisions)
