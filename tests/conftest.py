@@ -22,7 +22,7 @@ def gcs() -> Iterator[str]:
 @pytest.fixture
 def new_bucket(gcs: str) -> Callable[[], str]:
     """A function that makes an empty bucket in the emulator and returns its URI, ``gs://test-...``."""
-    from google.cloud import storage  # noqa: PLC0415  most tests need no Cloud Storage client
+    from google.cloud import storage
 
     def make() -> str:
         name = f"test-{uuid.uuid4().hex[:12]}"

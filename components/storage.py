@@ -1,0 +1,711 @@
+"""Cloud Storage objects and local files behind one small interface: the only module that knows Google Cloud Storage.
+
+A URI is ``gs://bucket/name`` or a local path. Whatever a server or a disk answers becomes one sentence: a ``UserError``
+names the fix, a ``TransientError`` says that trying again may help. Google's client is imported where it is first
+needed, because work on local files need not wait for it. ``STORAGE_EMULATOR_HOST`` is honoured.
+"""
+
+import base64
+import contextlib
+import errno
+import fcntl
+import functools
+import hashlib
+import os
+import shutil
+import tempfile
+import threading
+import time
+import uuid
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path, PurePosixPath
+from typing import Any
+
+from components.failures import TransientError, UserError
+
+RETRY_SECONDS = 120.0
+"""A request, or a download during which nothing arrives, is given up after this long."""
+
+_SCHEME = "gs://"
+_LONGEST_PAUSE_SECONDS = 16.0
+_PROGRESS_SECONDS = 5.0
+_MEGABYTE = 1_000_000
+# One stream from Cloud Storage is slower than the network of a cloud machine: large objects come in parallel slices.
+_SLICED_FROM_BYTES = 64 * 2**20
+_SLICE_BYTES = 32 * 2**20
+# Enough for threads never to wait for a connection; requests' own pool drops what exceeds 10.
+_CONNECTIONS = 64
+# Files handed to the transfer manager at once, per worker: it reports a failure only when all of them have ended.
+_FILES_PER_WORKER = 16
+_WORKERS_FOR_ONE_FILE = 8
+_WRITER_KEY = "written-by"
+
+
+@dataclass(frozen=True)
+class StoredFile:
+    """One object or local file, as it was when it was looked up.
+
+    Attributes:
+        uri: ``gs://bucket/name`` or a local path.
+        size_bytes: Stored size.
+        generation: Cloud Storage's number of this very content, 0 for a local file.
+        crc32c: Checksum of the stored bytes, base64 of big-endian bytes; empty where not known.
+        encoding: ``gzip`` when the stored bytes are compressed on top of the file's own format, normally empty.
+    """
+
+    uri: str
+    size_bytes: int
+    generation: int
+    crc32c: str = ""
+    encoding: str = ""
+
+
+def is_remote(uri: str) -> bool:
+    """Return whether ``uri`` names an object or bucket of Cloud Storage and not a local path."""
+    return uri.startswith(_SCHEME)
+
+
+def join(uri: str, *parts: str) -> str:
+    """Return the URI of something inside a bucket, prefix or folder.
+
+    >>> join("gs://photos/animals/", "bird", "owl.jpg")
+    'gs://photos/animals/bird/owl.jpg'
+    """
+    if is_remote(uri):
+        return "/".join([uri.rstrip("/") if uri != _SCHEME else uri, *(part.strip("/") for part in parts)])
+    return str(Path(uri, *parts))
+
+
+def list_files(uri: str) -> list[StoredFile]:
+    """Return every file under a prefix or a local folder, however deep, sorted by URI.
+
+    Empty objects that only mark a folder are left out. Links inside a local folder are followed.
+
+    Returns:
+        An empty list when nothing lies there.
+
+    Raises:
+        UserError: When the bucket or the local folder does not exist or may not be read.
+        TransientError: When Cloud Storage does not answer.
+    """
+    if not is_remote(uri):
+        with _explained(uri, "read"):
+            return sorted(_local_files(_local_path(uri), frozenset()), key=lambda file: file.uri)
+    bucket, name = _split(uri)
+    prefix = f"{name.rstrip('/')}/" if name else ""
+    fields = "items(name,size,generation,crc32c,contentEncoding),nextPageToken"
+    with _explained(uri, "read"):
+        blobs = _client().list_blobs(bucket, prefix=prefix, fields=fields, retry=_retry())
+        files = [_stored(bucket, blob) for blob in blobs if not blob.name.endswith("/")]
+    return sorted(files, key=lambda file: file.uri)
+
+
+def stat_file(uri: str) -> StoredFile | None:
+    """Return what is known of one object or local file, or None when there is none by that name.
+
+    Raises:
+        UserError: When the bucket does not exist or may not be read.
+        TransientError: When Cloud Storage does not answer.
+    """
+    if not is_remote(uri):
+        path = _local_path(uri)
+        with _explained(uri, "read"):
+            return StoredFile(uri, path.stat().st_size, 0) if path.is_file() else None
+    bucket, name = _split(uri)
+    if not name:
+        return None
+    with _explained(uri, "read"):
+        blob = _client().bucket(bucket).get_blob(name, retry=_retry())
+        if blob is None:
+            _require_bucket(bucket)
+        return None if blob is None else _stored(bucket, blob)
+
+
+def read_bytes(uri: str) -> bytes:
+    """Return the content of one object or local file.
+
+    Raises:
+        UserError: When it does not exist or may not be read.
+        TransientError: When Cloud Storage does not answer.
+    """
+    found = read_versioned(uri)
+    if found is None:
+        raise UserError(_missing(uri))
+    return found[0]
+
+
+def read_versioned(uri: str) -> tuple[bytes, int] | None:
+    """Return a small file's content and its version for ``write_if_unchanged``, or None when it does not exist.
+
+    Raises:
+        UserError: When the bucket does not exist or the file may not be read.
+        TransientError: When Cloud Storage does not answer.
+    """
+    if not is_remote(uri):
+        with _explained(uri, "read"):
+            try:
+                data = _local_path(uri).read_bytes()
+            except FileNotFoundError:
+                return None
+            return data, _content_version(data)
+    bucket, name = _split(uri)
+    _require_name(uri, name)
+    # An object replaced between the two requests is gone under its old generation: look again.
+    while (file := stat_file(uri)) is not None:
+        with _explained(uri, "read"):
+            content = _read_generation(bucket, name, file)
+        if content is not None:
+            return content, file.generation
+    return None
+
+
+def download(files: Sequence[StoredFile], directory: Path, *, workers: int) -> list[Path]:
+    """Bring objects to this machine, many at once, exactly in the generations that ``files`` names.
+
+    Many objects come one per thread, a large one in slices. A file appears under its final name only after its size
+    and checksum were compared with the object's. What the library checks is not enough: it skips the checksum of a
+    download that it resumed.
+
+    Args:
+        files: What to bring. Local files are not copied.
+        directory: An existing folder for the downloads.
+        workers: Threads, at least 1.
+
+    Returns:
+        One local path per file, in order; a download keeps the suffix of its object.
+
+    Raises:
+        UserError: When an object is gone, was replaced, may not be read, or does not fit on the disk.
+        TransientError: When Cloud Storage stops answering, the disk fills up, or bytes arrive damaged.
+    """
+    paths = [
+        directory / f"{position:06d}{PurePosixPath(file.uri).suffix[:16]}" if is_remote(file.uri) else Path(file.uri)
+        for position, file in enumerate(files)
+    ]
+    remote = [(file, path) for file, path in zip(files, paths, strict=True) if is_remote(file.uri)]
+    for file, _ in remote:
+        if file.encoding:
+            raise UserError(
+                f"{file.uri} is stored with Content-Encoding {file.encoding}; upload it again without -z, -Z or -j"
+            )
+    _require_space(directory, sum(file.size_bytes for file, _ in remote))
+    with _Progress(sum(file.size_bytes for file, _ in remote)) as progress:
+        large = [pair for pair in remote if pair[0].size_bytes >= _SLICED_FROM_BYTES]
+        small = [pair for pair in remote if pair[0].size_bytes < _SLICED_FROM_BYTES]
+        at_once = workers * _FILES_PER_WORKER
+        batches = [[pair] for pair in large] + [small[at : at + at_once] for at in range(0, len(small), at_once)]
+        for batch in batches:
+            _download_batch(batch, workers, progress)
+    return paths
+
+
+@contextlib.contextmanager
+def localized(uri: str) -> Iterator[Path]:
+    """Yield a local path to read one file from: the file itself, or a download that ends with the block.
+
+    Raises:
+        UserError: When the file does not exist or may not be read.
+        TransientError: When Cloud Storage does not answer.
+    """
+    file = stat_file(uri)
+    if file is None:
+        raise UserError(_missing(uri))
+    if not is_remote(uri):
+        yield _local_path(uri)
+        return
+    with tempfile.TemporaryDirectory(prefix="download-") as directory:
+        yield download([file], Path(directory), workers=_WORKERS_FOR_ONE_FILE)[0]
+
+
+def write_if_absent(uri: str, data: bytes | Path) -> bool:
+    """Create an object or local file, whole or not at all, unless one exists by that name.
+
+    Of several writers exactly one succeeds.
+
+    Args:
+        uri: What to create. Missing local folders are made, buckets are not.
+        data: The content, or a local file that holds it.
+
+    Returns:
+        False when it exists already; it stays as it was.
+
+    Raises:
+        UserError: When the bucket does not exist or may not be written.
+        TransientError: When Cloud Storage does not answer or the disk is full.
+    """
+    with _explained(uri, "write"):
+        if is_remote(uri):
+            return _upload(uri, data, 0)
+        path = _local_path(uri)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with _written_aside(path, data) as aside:
+            return _link(aside, path)
+
+
+def write_if_unchanged(uri: str, data: bytes, version: int) -> bool:
+    """Replace a small file, such as an index, only if nobody changed it since it was read.
+
+    Args:
+        uri: What to write.
+        data: The new content.
+        version: What ``read_versioned`` returned with the old content; 0 when there was none.
+
+    Returns:
+        False when somebody else changed it: read it again and decide anew.
+
+    Raises:
+        UserError: When the bucket does not exist or may not be written.
+        TransientError: When Cloud Storage does not answer or the disk is full.
+    """
+    with _explained(uri, "write"):
+        if is_remote(uri):
+            return _upload(uri, data, version)
+        path = _local_path(uri)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with _locked(path), _written_aside(path, data) as aside:
+            current = _content_version(path.read_bytes()) if path.exists() else 0
+            if current != version:
+                return False
+            aside.replace(path)
+            return True
+
+
+# Cloud Storage ------------------------------------------------------------------------------------------------------
+
+
+def _client() -> Any:
+    # A process keeps one client, and one only: finding credentials takes a request or more.
+    return _client_of(os.environ.get("STORAGE_EMULATOR_HOST", ""))
+
+
+@functools.lru_cache(maxsize=1)
+def _client_of(emulator: str) -> Any:  # noqa: ARG001  the client reads the variable itself; here it is the cache's key
+    import requests.adapters  # noqa: PLC0415
+    from google.cloud import storage  # noqa: PLC0415
+
+    client = storage.Client(project=None)
+    # It would ask for each bucket's metadata in the background, for traces nobody takes and often without the right to.
+    client._bucket_metadata_cache = None
+    session = client._http
+    if not getattr(session, "is_mtls", False):
+        adapter = requests.adapters.HTTPAdapter(pool_connections=_CONNECTIONS, pool_maxsize=_CONNECTIONS)
+        session.mount("https://", adapter)
+        session.mount("http://", adapter)
+    return client
+
+
+def _retry() -> Any:
+    from google.cloud.storage.retry import DEFAULT_RETRY  # noqa: PLC0415
+
+    return DEFAULT_RETRY.with_timeout(RETRY_SECONDS).with_delay(maximum=_LONGEST_PAUSE_SECONDS)
+
+
+def _split(uri: str) -> tuple[str, str]:
+    bucket, _, name = uri.removeprefix(_SCHEME).partition("/")
+    if not bucket:
+        raise UserError(f"{uri!r} names no bucket; write gs://bucket/name")
+    return bucket, name
+
+
+def _require_name(uri: str, name: str) -> None:
+    if not name or name.endswith("/"):
+        raise UserError(f"{uri} names no object; write gs://bucket/name")
+
+
+def _stored(bucket: str, blob: Any) -> StoredFile:
+    return StoredFile(
+        uri=f"{_SCHEME}{bucket}/{blob.name}",
+        size_bytes=blob.size,
+        generation=blob.generation,
+        crc32c=blob.crc32c or "",
+        encoding="" if blob.content_encoding in (None, "", "identity") else blob.content_encoding,
+    )
+
+
+def _require_bucket(bucket: str) -> None:
+    """Raise when the bucket of an object that was not found does not exist itself."""
+    from google.api_core import exceptions  # noqa: PLC0415
+
+    # Listing needs only the right to read objects. Whoever may not list learns of the missing object at least.
+    with contextlib.suppress(exceptions.Forbidden):
+        try:
+            next(iter(_client().list_blobs(bucket, max_results=1, fields="items(name)", retry=_retry())), None)
+        except exceptions.NotFound:
+            raise UserError(_missing(_SCHEME + bucket)) from None
+
+
+def _read_generation(bucket: str, name: str, file: StoredFile) -> bytes | None:
+    from google.api_core import exceptions  # noqa: PLC0415
+
+    blob = _client().bucket(bucket).blob(name, generation=file.generation)
+    try:
+        data: bytes = blob.download_as_bytes(retry=_retry())
+    except exceptions.NotFound:
+        return None
+    if not file.encoding:
+        _require_same(file, len(data), _crc32c([data]))
+    return data
+
+
+def _download_batch(batch: Sequence[tuple[StoredFile, Path]], workers: int, progress: "_Progress") -> None:
+    partials = [path.with_name(f"{path.name}.partial") for _, path in batch]
+    progress.watch(partials)
+    try:
+        for (file, path), partial, failure in zip(
+            batch, partials, _transfer([file for file, _ in batch], partials, workers, progress), strict=True
+        ):
+            with _explained(file.uri, "read"):
+                if failure is not None:
+                    raise failure
+                with partial.open("rb") as stream:
+                    _require_same(file, partial.stat().st_size, _crc32c(iter(lambda: stream.read(2**20), b"")))
+                partial.rename(path)
+    finally:
+        for partial in partials:
+            partial.unlink(missing_ok=True)
+    progress.finished(sum(file.size_bytes for file, _ in batch))
+
+
+def _transfer(
+    files: Sequence[StoredFile], partials: Sequence[Path], workers: int, progress: "_Progress"
+) -> Sequence[Exception | None]:
+    """Fetch files that are all small, or a single large one; return what failed, None for success, in order."""
+    with _explained(files[0].uri, "read"):
+        from google.cloud.storage import transfer_manager  # noqa: PLC0415
+
+        client = _client()
+        blobs = []
+        for file in files:
+            bucket, name = _split(file.uri)
+            blobs.append(client.bucket(bucket).blob(name, generation=file.generation))
+        arguments = {"raw_download": True, "retry": progress.retry()}
+        if files[0].size_bytes >= _SLICED_FROM_BYTES:
+            # Its own checksum is of the object it finds now; ours, below, is of the one that was looked up.
+            transfer_manager.download_chunks_concurrently(
+                blobs[0],
+                str(partials[0]),
+                chunk_size=_SLICE_BYTES,
+                download_kwargs=arguments,
+                worker_type=transfer_manager.THREAD,
+                max_workers=workers,
+                crc32c_checksum=False,
+            )
+            return [None]
+        results: Sequence[Exception | None] = transfer_manager.download_many(
+            [(blob, str(partial)) for blob, partial in zip(blobs, partials, strict=True)],
+            download_kwargs=arguments,
+            worker_type=transfer_manager.THREAD,
+            max_workers=workers,
+        )
+        return results
+
+
+class _Progress:
+    """Measure a download by the bytes on disk: print lines a person can follow, and notice when nothing arrives."""
+
+    def __init__(self, total_bytes: int) -> None:
+        self._total_bytes = total_bytes
+        self._finished_bytes = 0
+        self._watched: Sequence[Path] = ()
+        self._largest = 0
+        self._largest_since = time.monotonic()
+        self._ended = threading.Event()
+        self._thread = threading.Thread(target=self._print_lines, daemon=True)
+
+    def __enter__(self) -> "_Progress":
+        self._started = time.monotonic()
+        self._thread.start()
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
+        self._ended.set()
+        self._thread.join()
+        if kind is None and self._total_bytes:
+            self._print_line(self._total_bytes)
+
+    def watch(self, partials: Sequence[Path]) -> None:
+        """Count these files' bytes as arriving."""
+        self._watched = partials
+
+    def finished(self, size_bytes: int) -> None:
+        """Count the watched files as arrived."""
+        self._watched = ()
+        self._finished_bytes += size_bytes
+
+    def retry(self) -> Any:
+        """Retry with pauses while bytes arrive from time to time, so that an outage ends all threads at once."""
+        from google.cloud.storage.retry import DEFAULT_RETRY  # noqa: PLC0415
+
+        should_retry: Callable[[Exception], bool] = DEFAULT_RETRY._predicate
+        self._largest_since = time.monotonic()
+        return (
+            DEFAULT_RETRY.with_timeout(None)
+            .with_delay(maximum=_LONGEST_PAUSE_SECONDS)
+            .with_predicate(lambda error: should_retry(error) and self._stalled_seconds() < RETRY_SECONDS)
+        )
+
+    def _arrived_bytes(self) -> int:
+        arriving = 0
+        for path in self._watched:
+            with contextlib.suppress(FileNotFoundError):
+                # Blocks and not the size: slices of one file arrive in any order.
+                arriving += path.stat().st_blocks * 512
+        return min(self._finished_bytes + arriving, self._total_bytes)
+
+    def _stalled_seconds(self) -> float:
+        arrived = self._arrived_bytes()
+        if arrived > self._largest:
+            self._largest, self._largest_since = arrived, time.monotonic()
+        return time.monotonic() - self._largest_since
+
+    def _print_lines(self) -> None:
+        while not self._ended.wait(_PROGRESS_SECONDS):
+            self._print_line(self._arrived_bytes())
+
+    def _print_line(self, arrived_bytes: int) -> None:
+        speed = arrived_bytes / _MEGABYTE / max(time.monotonic() - self._started, 1e-3)
+        print(
+            f"downloaded {arrived_bytes / _MEGABYTE:,.1f} MB of {self._total_bytes / _MEGABYTE:,.1f} MB "
+            f"({speed:,.1f} MB/s)",
+            flush=True,
+        )
+
+
+def _upload(uri: str, data: bytes | Path, generation: int) -> bool:
+    """Write an object if its current generation is ``generation``, 0 for none; return whether it was written."""
+    from google.api_core import exceptions  # noqa: PLC0415
+
+    bucket, name = _split(uri)
+    _require_name(uri, name)
+    blob = _client().bucket(bucket).blob(name)
+    # When the answer to a successful write is lost, the library's retry meets its own object: the mark tells.
+    mark = uuid.uuid4().hex
+    blob.metadata = {_WRITER_KEY: mark}
+    arguments = {"if_generation_match": generation, "retry": _retry(), "checksum": "crc32c"}
+    try:
+        if isinstance(data, Path):
+            blob.upload_from_filename(str(data), **arguments)
+        else:
+            blob.upload_from_string(data, content_type="application/octet-stream", **arguments)
+    except exceptions.PreconditionFailed:
+        found = _client().bucket(bucket).get_blob(name, retry=_retry())
+        return found is not None and (found.metadata or {}).get(_WRITER_KEY) == mark
+    except exceptions.NotFound:
+        # Also the answer for a generation of an object that somebody deleted.
+        _require_bucket(bucket)
+        return False
+    return True
+
+
+# Checksums and space ------------------------------------------------------------------------------------------------
+
+
+def _crc32c(chunks: Iterable[bytes]) -> str:
+    import google_crc32c  # noqa: PLC0415
+
+    checksum = 0
+    for chunk in chunks:
+        checksum = google_crc32c.extend(checksum, chunk)
+    return base64.b64encode(checksum.to_bytes(4, "big")).decode()
+
+
+def _require_same(file: StoredFile, size_bytes: int, crc32c: str) -> None:
+    if size_bytes != file.size_bytes or (file.crc32c and crc32c != file.crc32c):
+        raise TransientError(
+            f"{file.uri} arrived damaged ({size_bytes} of {file.size_bytes} bytes, checksum {crc32c} for "
+            f"{file.crc32c or 'none'}); nothing of it was kept, try again"
+        )
+
+
+def _require_space(directory: Path, size_bytes: int) -> None:
+    free_bytes = shutil.disk_usage(directory).free
+    if size_bytes > free_bytes:
+        raise UserError(
+            f"{directory} has {free_bytes / _MEGABYTE:,.0f} MB free and the download needs "
+            f"{size_bytes / _MEGABYTE:,.0f} MB; give the step more ephemeral storage, or set TMPDIR to a larger disk"
+        )
+
+
+# Local files --------------------------------------------------------------------------------------------------------
+
+
+def _local_path(uri: str) -> Path:
+    if "://" in uri:
+        raise UserError(f"{uri} is neither a gs:// URI nor a local path; other stores are not supported")
+    return Path(uri)
+
+
+def _local_files(directory: Path, parents: frozenset[tuple[int, int]]) -> Iterator[StoredFile]:
+    status = directory.stat()
+    here = (status.st_dev, status.st_ino)
+    if here in parents:
+        raise UserError(f"{directory} is a link to a folder that contains it; remove the link")
+    with os.scandir(directory) as scanned:
+        entries = list(scanned)
+    for entry in entries:
+        path = directory / entry.name
+        if entry.is_dir():
+            yield from _local_files(path, parents | {here})
+        elif entry.is_file():
+            yield StoredFile(str(path), entry.stat().st_size, 0)
+        else:
+            raise UserError(f"{path} is a broken link or not a regular file; remove it")
+
+
+def _content_version(data: bytes) -> int:
+    # 0 means absent, so no content may have it.
+    return int.from_bytes(hashlib.sha256(data).digest()[:7], "big") + 1
+
+
+@contextlib.contextmanager
+def _written_aside(path: Path, data: bytes | Path) -> Iterator[Path]:
+    """Yield a finished copy of the content in the same folder, where a link or a rename publishes it in one step."""
+    aside = path.with_name(f".{uuid.uuid4().hex}.partial")
+    try:
+        with aside.open("xb") as target:
+            if isinstance(data, Path):
+                with data.open("rb") as source:
+                    shutil.copyfileobj(source, target, 2**20)
+            else:
+                target.write(data)
+            target.flush()
+            os.fsync(target.fileno())
+        yield aside
+    finally:
+        aside.unlink(missing_ok=True)
+
+
+def _link(aside: Path, path: Path) -> bool:
+    try:
+        os.link(aside, path)
+    except FileExistsError:
+        return False
+    except OSError as error:
+        # File systems without hard links, object-store mounts for example.
+        if error.errno not in {errno.EPERM, errno.ENOSYS, errno.ENOTSUP, errno.EMLINK}:
+            raise
+        with _locked(path):
+            if path.exists():
+                return False
+            aside.rename(path)
+    return True
+
+
+@contextlib.contextmanager
+def _locked(path: Path) -> Iterator[None]:
+    with path.with_name(f".{path.name}.lock").open("ab") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        yield
+
+
+# Failures -----------------------------------------------------------------------------------------------------------
+
+
+def _missing(uri: str) -> str:
+    if not is_remote(uri):
+        return f"{uri} does not exist; check the path"
+    bucket, name = _split(uri)
+    if not name:
+        return f"{uri} does not exist; create it with: gcloud storage buckets create {uri}"
+    return f"{uri} does not exist; see what does with: gcloud storage ls {_SCHEME}{bucket}"
+
+
+@contextlib.contextmanager
+def _explained(uri: str, verb: str) -> Iterator[None]:
+    """Turn what a server or a disk answers into a sentence.
+
+    Args:
+        uri: What the block works on.
+        verb: ``read`` or ``write``.
+    """
+    try:
+        yield
+    except (UserError, TransientError):
+        raise
+    except Exception as error:
+        explanation = _explain_remote(error, uri, verb) if is_remote(uri) else None
+        explanation = explanation or _explain_local(error, uri, verb)
+        if explanation is None:
+            raise
+        raise explanation from error
+
+
+def _explain_local(error: Exception, uri: str, verb: str) -> UserError | TransientError | None:
+    if not isinstance(error, OSError):
+        return None
+    if error.errno in (errno.ENOSPC, errno.EDQUOT):
+        return TransientError(f"the disk is full while working on {uri}; free some space or give the step more")
+    if isinstance(error, FileNotFoundError):
+        return UserError(_missing(error.filename or uri))
+    if isinstance(error, NotADirectoryError | IsADirectoryError | FileExistsError):
+        return UserError(f"cannot {verb} {uri}: {os.strerror(error.errno or 0).lower()}; check the path")
+    if isinstance(error, PermissionError):
+        return UserError(f"no permission to {verb} {error.filename or uri}; change its owner or mode")
+    return None
+
+
+def _explain_remote(error: Exception, uri: str, verb: str) -> UserError | TransientError | None:
+    import requests.exceptions  # noqa: PLC0415
+    import urllib3.exceptions  # noqa: PLC0415
+    from google.api_core import exceptions as api  # noqa: PLC0415
+    from google.auth import exceptions as auth  # noqa: PLC0415
+    from google.cloud.storage.exceptions import DataCorruption  # noqa: PLC0415
+
+    if isinstance(error, api.RetryError) and isinstance(error.cause, Exception):
+        error = error.cause
+    if isinstance(error, api.GoogleAPICallError):
+        return _explain_answer(error, uri, verb)
+    if isinstance(error, auth.DefaultCredentialsError):
+        return UserError(
+            f"no Google Cloud credentials to {verb} {uri}; run: gcloud auth application-default login, "
+            "or on a cluster give the pod's service account Workload Identity"
+        )
+    if isinstance(error, auth.RefreshError) and not error.retryable:
+        return UserError(
+            f"Google Cloud credentials no longer work; run: gcloud auth application-default login ({error})"
+        )
+    if isinstance(error, DataCorruption):
+        return TransientError(f"{uri} arrived damaged; nothing of it was kept, try again")
+    unreachable = (
+        auth.GoogleAuthError,
+        requests.exceptions.RequestException,
+        urllib3.exceptions.HTTPError,
+        api.RetryError,
+        ConnectionError,
+        TimeoutError,
+    )
+    if isinstance(error, unreachable):
+        return TransientError(f"cannot reach Cloud Storage to {verb} {uri}, try again later: {error}")
+    return None
+
+
+def _explain_answer(error: Any, uri: str, verb: str) -> UserError | TransientError:
+    bucket, name = _split(uri)
+    status = int(error.code or 500)
+    # The first line says it; the library repeats the whole response after it.
+    answer = f"{status} {str(error.message).strip().partition(chr(10))[0][:300]}"
+    if status == 404:
+        return _explain_not_found(bucket, name, uri)
+    if status == 401:
+        return UserError(f"Cloud Storage does not know who asks for {uri}; run: gcloud auth application-default login")
+    if status == 403:
+        role = "roles/storage.objectViewer" if verb == "read" else "roles/storage.objectUser"
+        return UserError(
+            f"no permission to {verb} {uri}; grant {role} on {_SCHEME}{bucket} to the account that runs this step "
+            f"(Cloud Storage answered {answer})"
+        )
+    if status in (408, 429) or status >= 500:
+        return TransientError(f"Cloud Storage could not {verb} {uri} for now, try again later: {answer}")
+    return UserError(f"Cloud Storage refuses to {verb} {uri}: {answer}")
+
+
+def _explain_not_found(bucket: str, name: str, uri: str) -> UserError:
+    from google.api_core import exceptions  # noqa: PLC0415
+
+    try:
+        with contextlib.suppress(exceptions.GoogleAPICallError):
+            _require_bucket(bucket)
+    except UserError as missing:
+        return missing
+    return UserError(f"{_missing(uri)} (or it was replaced while this step ran)" if name else _missing(uri))
