@@ -1,0 +1,1 @@
+"""Split: kept images become train, validation and test shards, with proof that no copies cross."""
