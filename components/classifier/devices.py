@@ -1,0 +1,110 @@
+"""What training runs on: CPU or GPUs, how precisely, and the same way each time."""
+
+import contextlib
+import dataclasses
+from collections.abc import Iterator
+from typing import Any
+
+import keras
+import tensorflow as tf
+
+from components.failures import UserError
+
+# TensorFlow 2.21 holds no code for newer GPUs (Blackwell, capability 10 and 12), and its PTX fails on them.
+_NEWEST_MAJOR_CAPABILITY = 9
+_BFLOAT16_CAPABILITY = (8, 0)  # from Ampere on
+_FLOAT16_CAPABILITY = (7, 0)  # tensor cores, from Volta on
+
+
+@dataclasses.dataclass(frozen=True)
+class Devices:
+    """What training runs on.
+
+    Attributes:
+        strategy: How a batch is shared out; see ``building``.
+        names: For people, ``["NVIDIA L4"]`` for example.
+        precision: Keras' dtype policy for the backbone; weights are float32 in each.
+    """
+
+    strategy: tf.distribute.Strategy
+    names: list[str]
+    precision: str
+
+    @property
+    def plain(self) -> bool:
+        """Whether models built for these devices are ordinary float32 models of one device."""
+        return self.precision == "float32" and self.strategy.num_replicas_in_sync == 1
+
+    @contextlib.contextmanager
+    def building(self) -> Iterator[None]:
+        """Build and compile models inside this block: they spread over the devices and compute at their precision."""
+        before = keras.config.dtype_policy()
+        keras.config.set_dtype_policy(self.precision)
+        try:
+            with self.strategy.scope():
+                yield
+        finally:
+            keras.config.set_dtype_policy(before)
+
+
+def prepare_training(gpu_count: int, seed: int) -> Devices:
+    """Claim the devices and make everything that follows repeatable. Call it before the first tensor.
+
+    Args:
+        gpu_count: GPUs to train on; 0 trains on the CPU.
+        seed: Of weights, dropout and shuffling.
+
+    Raises:
+        UserError: When fewer GPUs are visible, or one is of a kind this TensorFlow cannot use.
+    """
+    keras.utils.clear_session()  # layers are numbered from zero, so that a rerun gives them the same names
+    keras.utils.set_random_seed(seed)
+    tf.config.experimental.enable_op_determinism()
+    gpus = require_gpus(gpu_count)
+    tf.config.set_visible_devices(gpus, "GPU")
+    for gpu in gpus:
+        tf.config.experimental.set_memory_growth(gpu, True)  # TensorFlow would take all of its memory
+    details = [tf.config.experimental.get_device_details(gpu) for gpu in gpus]
+    names = [str(detail.get("device_name", gpu.name)) for gpu, detail in zip(gpus, details, strict=True)]
+    strategy = tf.distribute.MirroredStrategy() if gpu_count > 1 else tf.distribute.get_strategy()
+    devices = Devices(strategy, names or ["CPU"], precision_for([_capability(detail) for detail in details]))
+    print(f"devices: {', '.join(devices.names)}; precision {devices.precision}", flush=True)
+    return devices
+
+
+def require_gpus(gpu_count: int) -> list[Any]:
+    """Return the first ``gpu_count`` GPUs.
+
+    Raises:
+        UserError: When fewer are visible, or one is too new.
+    """
+    gpus = tf.config.list_physical_devices("GPU")
+    if len(gpus) < gpu_count:
+        raise UserError(
+            f"{gpu_count} GPU(s) were asked for and TensorFlow sees {len(gpus)}: run the step on a node with that many "
+            "and in the image with CUDA, check the driver there with nvidia-smi, or train on the CPU with gpu_count 0"
+        )
+    for gpu in gpus[:gpu_count]:
+        detail = tf.config.experimental.get_device_details(gpu)
+        if _capability(detail)[0] > _NEWEST_MAJOR_CAPABILITY:
+            raise UserError(
+                f"{detail.get('device_name', gpu.name)} is newer than TensorFlow {tf.__version__} supports: "
+                "choose a T4, V100, L4, A100, H100 or H200"
+            )
+    return list(gpus[:gpu_count])
+
+
+def precision_for(capabilities: list[tuple[int, int]]) -> str:
+    """Return the fastest dtype policy that every GPU supports; without GPUs float32, as half is slower on a CPU.
+
+    Args:
+        capabilities: CUDA compute capability of each GPU, ``(8, 9)`` for example.
+    """
+    if not capabilities or min(capabilities) < _FLOAT16_CAPABILITY:
+        return "float32"
+    return "mixed_bfloat16" if min(capabilities) >= _BFLOAT16_CAPABILITY else "mixed_float16"
+
+
+def _capability(detail: dict[str, Any]) -> tuple[int, int]:
+    major, minor = detail.get("compute_capability", (0, 0))
+    return int(major), int(minor)

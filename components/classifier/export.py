@@ -1,0 +1,99 @@
+"""Exports of a finished model: a SavedModel that takes raw image bytes, and HDF5 for older tools."""
+
+from pathlib import Path
+
+import keras
+import tensorflow as tf
+
+from components.failures import UserError
+
+RESIZE_POLICIES = ("stretch", "crop", "pad")
+
+
+class _BytesClassifier(tf.Module):
+    """Decodes, resizes and classifies."""
+
+    def __init__(self, model: keras.Model, class_names: list[str], resize_policy: str) -> None:
+        super().__init__(name="bytes_classifier")
+        self.model = model
+        self._class_names = class_names
+        self._size_px = int(model.input_shape[1])
+        self._resize_policy = resize_policy
+
+    @tf.function(input_signature=[tf.TensorSpec([None], tf.string, name="image_bytes")])
+    def classify(self, image_bytes: tf.Tensor) -> dict[str, tf.Tensor]:
+        size = self._size_px
+        images = tf.map_fn(
+            lambda data: decode_and_resize(data, size, self._resize_policy),
+            image_bytes,
+            fn_output_signature=tf.TensorSpec([size, size, 3], tf.float32),
+        )
+        probabilities = self.model(images, training=False)
+        label = tf.gather(tf.constant(self._class_names), tf.argmax(probabilities, axis=1))
+        return {"probabilities": probabilities, "label": label}
+
+
+def export_saved_model(model: keras.Model, class_names: list[str], resize_policy: str, directory: Path) -> None:
+    """Write a SavedModel for TensorFlow Serving, KServe and Vertex: nobody has to repeat the preprocessing.
+
+    The signature ``serving_default`` takes ``image_bytes``, a string tensor ``[batch]`` of JPEG, PNG, GIF (first frame)
+    or BMP files, and gives ``probabilities``, float32 ``[batch, classes]``, and ``label``, the likeliest class's name.
+    TensorFlow's decoder does not turn images by their EXIF orientation; a client that sends photographs straight from a
+    camera turns them first.
+
+    Args:
+        model: From pixels in [0, 255] to probabilities, in float32.
+        class_names: In label order.
+        resize_policy: How the training images were brought to the model's size.
+        directory: To be made, ``saved_model/1`` for example.
+    """
+    module = _BytesClassifier(model, class_names, resize_policy)
+    tf.saved_model.save(module, str(directory), signatures={"serving_default": module.classify})
+
+
+def export_h5(model: keras.Model, path: Path) -> None:
+    """Write the older HDF5 format, for tools that read nothing else. Do not load such a file from strangers."""
+    model.save(path)
+
+
+def decode_and_resize(data: tf.Tensor, size_px: int, resize_policy: str) -> tf.Tensor:
+    """Decode one image and bring it to the model's size as the split step does.
+
+    Args:
+        data: Bytes of a JPEG, PNG, GIF or BMP file, scalar string.
+        size_px: Height and width of the result.
+        resize_policy: ``stretch`` ignores the shape, ``crop`` takes the middle square, ``pad`` adds black borders.
+
+    Returns:
+        float32 ``[size, size, 3]`` in [0, 255], whole numbers as the stored images are.
+    """
+    image = tf.cast(tf.io.decode_image(data, channels=3, expand_animations=False), tf.float32)
+    image.set_shape([None, None, 3])
+    if resize_policy == "crop":
+        image = _middle_square(image)
+    if resize_policy == "pad":
+        image = _resize_and_pad(image, size_px)
+    elif resize_policy in RESIZE_POLICIES:
+        image = _resize(image, [size_px, size_px])
+    else:
+        raise UserError(f"resize policy '{resize_policy}' is unknown; choose one of {', '.join(RESIZE_POLICIES)}")
+    return tf.ensure_shape(tf.round(tf.clip_by_value(image, 0.0, 255.0)), [size_px, size_px, 3])
+
+
+def _resize(image: tf.Tensor, size: list[int] | tf.Tensor) -> tf.Tensor:
+    return tf.image.resize(image, size, method="bilinear", antialias=True)
+
+
+def _middle_square(image: tf.Tensor) -> tf.Tensor:
+    shape = tf.shape(image)
+    side = tf.minimum(shape[0], shape[1])
+    top, left = (shape[0] - side) // 2, (shape[1] - side) // 2
+    return image[top : top + side, left : left + side]
+
+
+def _resize_and_pad(image: tf.Tensor, size_px: int) -> tf.Tensor:
+    shape = tf.cast(tf.shape(image)[:2], tf.float32)
+    scaled = tf.cast(tf.round(shape * size_px / tf.reduce_max(shape)), tf.int32)
+    image = _resize(image, tf.maximum(scaled, 1))
+    height, width = tf.shape(image)[0], tf.shape(image)[1]
+    return tf.image.pad_to_bounding_box(image, (size_px - height) // 2, (size_px - width) // 2, size_px, size_px)

@@ -1,0 +1,173 @@
+"""Images of a split as batches: streamed from TFRecord shards, the same order for the same seed, every image counted.
+
+What waits in memory is the encoded image, a tenth of its pixels and a fortieth of them as floats; decoding runs ahead
+of training on all cores.
+"""
+
+import dataclasses
+import hashlib
+from pathlib import Path
+
+import numpy as np
+import tensorflow as tf
+
+from components.classifier.augmentation import augment
+from components.failures import UserError
+from components.formats.splits import Splits, read_splits
+from components.formats.tfrecords import parse_example
+
+# Fixed, so that the order is the same on every machine.
+_INTERLEAVED_SHARDS = 8
+_SHUFFLE_BUFFER_IMAGES = 16_384
+
+
+@dataclasses.dataclass(frozen=True)
+class SplitImages:
+    """The images of one split.
+
+    Attributes:
+        shards: TFRecord files.
+        shard_images: How many images each holds.
+        image_size_px: Height and width of every image.
+        images_per_class: In label order.
+    """
+
+    shards: list[Path]
+    shard_images: list[int]
+    image_size_px: int
+    images_per_class: list[int]
+
+    @property
+    def images(self) -> int:
+        """How many images the split has."""
+        return sum(self.shard_images)
+
+
+def open_splits(directory: Path) -> tuple[Splits, SplitImages, SplitImages]:
+    """Read what a folder of splits holds, and check the training and validation shards against their digests.
+
+    Returns:
+        The description, the training images and the validation images.
+
+    Raises:
+        UserError: When the folder holds no splits, a shard is missing or damaged, there are fewer than two classes, or
+            a class has nothing to learn from.
+    """
+    try:
+        splits = read_splits(directory)
+    except (FileNotFoundError, ValueError, TypeError, KeyError) as error:
+        raise UserError(f"{directory} holds no readable splits.json: give the output of the split step") from error
+    if len(splits.class_names) < 2:
+        raise UserError(f"there is only the class {splits.class_names}: a classifier needs at least two")
+    training, validation = (_open_split(splits, directory, name) for name in ("train", "validation"))
+    for name, images in zip(splits.class_names, training.images_per_class, strict=True):
+        if images == 0:
+            raise UserError(f"class '{name}' has no training images: add some, or remove the class")
+    if validation.images == 0:
+        raise UserError("the validation split is empty: split again with a larger validation_fraction")
+    return splits, training, validation
+
+
+def _open_split(splits: Splits, directory: Path, name: str) -> SplitImages:
+    split = splits.splits[name]
+    for shard in split.shards:
+        path = directory / shard.file
+        if not path.is_file():
+            raise UserError(f"shard {shard.file} of the {name} split is missing: run the split step again")
+        with path.open("rb") as file:
+            digest = hashlib.file_digest(file, "sha256").hexdigest()
+        if digest != shard.sha256:
+            raise UserError(f"shard {shard.file} of the {name} split is damaged: run the split step again")
+    return SplitImages(
+        shards=splits.shard_paths(directory, name),
+        shard_images=[shard.images for shard in split.shards],
+        image_size_px=splits.image_size_px,
+        images_per_class=[split.images_per_class.get(class_name, 0) for class_name in splits.class_names],
+    )
+
+
+def stored_batches(source: SplitImages, batch_size: int) -> tf.data.Dataset:
+    """Return the images as they are, in stored order: uint8 ``[batch, size, size, 3]`` and int64 labels ``[batch]``."""
+    examples = _records(source, np.arange(len(source.shards))).map(
+        lambda _, record: _decode(record, source.image_size_px), num_parallel_calls=tf.data.AUTOTUNE
+    )
+    return examples.batch(batch_size).prefetch(tf.data.AUTOTUNE)
+
+
+def view_batches(source: SplitImages, batch_size: int, strength: float, seed: int, view: int) -> tf.data.Dataset:
+    """Return one augmented view of every image in stored order: float32 images and int64 labels."""
+    return _augmented(_records(source, np.arange(len(source.shards))), source, batch_size, strength, seed, view)
+
+
+def epoch_batches(source: SplitImages, batch_size: int, strength: float, seed: int, epoch: int) -> tf.data.Dataset:
+    """Return one epoch of training: every image once, shuffled and augmented anew.
+
+    The order depends on seed and epoch alone. Up to 16,384 images the shuffle is complete; above, shards are shuffled
+    and then images within a window of that size.
+
+    Args:
+        source: The training images.
+        batch_size: Images in a batch; the last one holds what is left.
+        strength: Of augmentation, [0, 1].
+        seed: Of the run.
+        epoch: From 0.
+    """
+    order = np.random.default_rng([seed, epoch]).permutation(len(source.shards))
+    records = _records(source, order)
+    window = min(source.images, _SHUFFLE_BUFFER_IMAGES)
+    shuffled = records.shuffle(window, seed=_shuffle_seed(seed, epoch), reshuffle_each_iteration=False)
+    return _augmented(shuffled, source, batch_size, strength, seed, epoch)
+
+
+def read_labels(source: SplitImages) -> np.ndarray:
+    """Return the labels of all images in stored order, int64 ``[images]``, without decoding an image.
+
+    Raises:
+        UserError: When the shards hold another number of images than ``splits.json`` says.
+    """
+    labels = _records(source, np.arange(len(source.shards))).map(lambda _, record: parse_example(record)["label"])
+    values = np.fromiter(labels.as_numpy_iterator(), np.int64)
+    if len(values) != source.images:
+        raise UserError(
+            f"splits.json speaks of {source.images} images and the shards hold {len(values)}: run the split step again"
+        )
+    return values
+
+
+def first_images(source: SplitImages, count: int) -> np.ndarray:
+    """Return the first images of the split, uint8 ``[count or fewer, size, size, 3]``."""
+    images, _ = next(iter(stored_batches(source, min(count, source.images))))
+    return np.asarray(images)
+
+
+def _records(source: SplitImages, order: np.ndarray) -> tf.data.Dataset:
+    """Return each image's number and record, the shards in the given order; an image's number does not depend on it."""
+    starts = np.concatenate([[0], np.cumsum(source.shard_images)])[:-1].astype(np.int64)
+    paths = np.array([str(path) for path in source.shards])
+    shards = tf.data.Dataset.from_tensor_slices((paths[order], starts[order]))
+    return shards.interleave(
+        lambda path, start: tf.data.TFRecordDataset(path).enumerate(start),
+        cycle_length=_INTERLEAVED_SHARDS,
+        num_parallel_calls=tf.data.AUTOTUNE,
+        deterministic=True,
+    )
+
+
+def _augmented(
+    records: tf.data.Dataset, source: SplitImages, batch_size: int, strength: float, seed: int, view: int
+) -> tf.data.Dataset:
+    def example(index: tf.Tensor, record: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+        image, label = _decode(record, source.image_size_px)
+        return augment(image, strength, seed, index, view), label
+
+    return records.map(example, num_parallel_calls=tf.data.AUTOTUNE).batch(batch_size).prefetch(tf.data.AUTOTUNE)
+
+
+def _decode(record: tf.Tensor, image_size_px: int) -> tuple[tf.Tensor, tf.Tensor]:
+    example = parse_example(record)
+    image = tf.io.decode_jpeg(example["image"], channels=3)
+    return tf.ensure_shape(image, [image_size_px, image_size_px, 3]), example["label"]
+
+
+def _shuffle_seed(seed: int, epoch: int) -> int:
+    return int(np.random.default_rng([seed, epoch, 1]).integers(2**31))

@@ -1,0 +1,146 @@
+"""The report of a training phase: what was kept and why, curves, settings, and what the model saw."""
+
+import dataclasses
+import io
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import tensorflow as tf
+from markupsafe import Markup
+from PIL import Image
+
+from components.classifier.augmentation import augment
+from components.formats.splits import Splits
+from components.formats.trained_model import PHASES, TrainingRecord
+from components.report.page import data_uri, write_page
+
+_SAMPLE_SIDE_PX = 160
+_SAMPLE_QUALITY = 85
+SAMPLES_SHOWN = 4
+_VIEWS_SHOWN = 5
+# Below this many validation images one image moves accuracy by two points or more.
+_FEW_VALIDATION_IMAGES = 50
+
+
+@dataclasses.dataclass(frozen=True)
+class Story:
+    """What the report says that only the phase knows.
+
+    Attributes:
+        title: Heading of the page.
+        verdict: What was kept and why, one or two sentences.
+        tone: ``good`` or ``warn``.
+        trained: What could learn, in words.
+        seconds: Wall time of the phase.
+    """
+
+    title: str
+    verdict: str
+    tone: str
+    trained: str
+    seconds: float
+
+
+def write_training_report(
+    destination: Path,
+    story: Story,
+    record: TrainingRecord,
+    history: pd.DataFrame,
+    curves: Markup,
+    splits: Splits,
+    samples: np.ndarray,
+) -> None:
+    """Write the page.
+
+    Args:
+        destination: File to publish.
+        story: What the phase has to say.
+        record: What ``training.json`` says.
+        history: Both phases as far as they have run.
+        curves: Inline SVG.
+        splits: What the model was trained on.
+        samples: A few training images, uint8 ``[images, size, size, 3]``.
+    """
+    settings = record.settings[record.phase]
+    strength, seed = float(settings["augmentation"]), int(settings["seed"])
+    write_page(
+        destination,
+        Path(__file__).parent,
+        "training_report.html",
+        story=story,
+        duration=_duration(story.seconds),
+        record=record,
+        epochs=history.to_dict("records"),
+        epochs_run=len(history[history["phase"] == record.phase]),
+        curves=curves,
+        phases=[phase for phase in PHASES if phase in record.settings],
+        settings=_settings_rows(record.settings),
+        classes=_class_rows(splits),
+        split_images={name: split.images for name, split in splits.splits.items()},
+        few_validation_images=splits.splits["validation"].images < _FEW_VALIDATION_IMAGES,
+        views=_view_rows(samples, strength, seed),
+        augmentation=strength,
+    )
+
+
+def _settings_rows(settings: Mapping[str, Mapping[str, Any]]) -> list[dict[str, Any]]:
+    """Return one row per parameter with its value in each phase, in the order of the signatures."""
+    names = list(dict.fromkeys(name for phase in PHASES if phase in settings for name in settings[phase]))
+    return [
+        {"name": name, "values": [settings[phase].get(name) for phase in PHASES if phase in settings]} for name in names
+    ]
+
+
+def _class_rows(splits: Splits) -> list[dict[str, Any]]:
+    largest = max(max(split.images_per_class.values(), default=0) for split in splits.splits.values())
+    return [
+        {
+            "name": name,
+            "counts": {split: splits.splits[split].images_per_class.get(name, 0) for split in splits.splits},
+            "share": splits.splits["train"].images_per_class.get(name, 0) / max(largest, 1),
+        }
+        for name in splits.class_names
+    ]
+
+
+def _view_rows(samples: np.ndarray, strength: float, seed: int) -> list[list[str]]:
+    """Return data URIs: each sample as it is stored, then the views training made of it."""
+    views = _VIEWS_SHOWN if strength > 0.0 else 0
+    return [
+        [
+            _picture(sample),
+            *(_picture(augment(sample, strength, seed, tf.constant(index, tf.int64), view)) for view in range(views)),
+        ]
+        for index, sample in enumerate(samples)
+    ]
+
+
+def _picture(pixels: np.ndarray | tf.Tensor) -> str:
+    image = Image.fromarray(np.asarray(pixels).round().astype(np.uint8))
+    image.thumbnail((_SAMPLE_SIDE_PX, _SAMPLE_SIDE_PX))
+    buffer = io.BytesIO()
+    image.save(buffer, "JPEG", quality=_SAMPLE_QUALITY)
+    return data_uri(buffer.getvalue(), "image/jpeg")
+
+
+def kept_sentence(phase: str, epoch: int, loss: float, accuracy: float, images: int) -> str:
+    """Return which epoch is kept, with its validation figures and the count behind the share."""
+    name = "fine-tuning" if phase == PHASES[1] else "the frozen phase"
+    right = round(accuracy * images)
+    return (
+        f"Kept: epoch {epoch} of {name}, with the lowest validation loss, {loss:.4f}; it names {right} of {images} "
+        f"validation images correctly ({accuracy:.1%})."
+    )
+
+
+def _duration(seconds: float) -> str:
+    """Return ``48 s``, ``12 min 30 s`` or ``3 h 05 min``."""
+    whole = round(seconds)
+    if whole < 60:
+        return f"{whole} s"
+    if whole < 3600:
+        return f"{whole // 60} min {whole % 60:02d} s"
+    return f"{whole // 3600} h {whole % 3600 // 60:02d} min"

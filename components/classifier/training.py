@@ -1,0 +1,268 @@
+"""The training loop both phases share: compile, fit epoch by epoch, keep the best, say how it goes."""
+
+import dataclasses
+import math
+import time
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import keras
+import pandas as pd
+import tensorflow as tf
+
+from components.failures import UserError
+from components.formats.trained_model import HISTORY_COLUMNS
+
+CLASS_WEIGHTS = ("none", "balanced")
+
+_MONITORED = "val_loss"
+_PLATEAU_FACTOR = 0.2  # what the learning rate is multiplied by when progress stalls
+_SECONDS_BETWEEN_LINES = 10.0
+
+
+@dataclasses.dataclass(frozen=True)
+class FitSettings:
+    """How a phase is fitted.
+
+    Attributes:
+        epochs: At most this many, at least 1.
+        batch_size: Images in one step over all devices together, at least 1.
+        learning_rate: Of Adam, above 0 and at most 1.
+        class_weights: ``none``, or ``balanced``: each class counts the same however many images it has.
+        early_stopping_patience: Epochs without a better validation loss after which training stops; 0 never stops.
+        plateau_patience: Likewise, after which the learning rate falls to a fifth; 0 never lowers it.
+        seed: Of everything random, 0 to 2**31 - 1.
+    """
+
+    epochs: int
+    batch_size: int
+    learning_rate: float
+    class_weights: str
+    early_stopping_patience: int
+    plateau_patience: int
+    seed: int
+
+
+@dataclasses.dataclass(frozen=True)
+class Fit:
+    """What a fit came to; the model holds the weights of its best epoch.
+
+    Attributes:
+        history: ``HISTORY_COLUMNS``, one row per epoch.
+        best_epoch: From 1.
+        best_val_loss: Its validation loss.
+        best_val_accuracy: Its validation accuracy, [0, 1].
+    """
+
+    history: pd.DataFrame
+    best_epoch: int
+    best_val_loss: float
+    best_val_accuracy: float
+
+
+def check_fit_settings(settings: FitSettings) -> None:
+    """Check ranges.
+
+    Raises:
+        UserError: Naming the parameter, its value and its range.
+    """
+    check_at_least("epochs", settings.epochs, 1)
+    check_at_least("batch_size", settings.batch_size, 1)
+    check_at_least("early_stopping_patience", settings.early_stopping_patience, 0)
+    check_at_least("plateau_patience", settings.plateau_patience, 0)
+    if not 0.0 < settings.learning_rate <= 1.0:
+        raise UserError(f"learning_rate is {settings.learning_rate}: set it above 0 and at most 1")
+    if settings.class_weights not in CLASS_WEIGHTS:
+        raise UserError(f"class_weights is '{settings.class_weights}': choose one of {', '.join(CLASS_WEIGHTS)}")
+    if not 0 <= settings.seed < 2**31:
+        raise UserError(f"seed is {settings.seed}: set it between 0 and {2**31 - 1}")
+
+
+def check_at_least(name: str, value: int, minimum: int) -> None:
+    """Check a count.
+
+    Raises:
+        UserError: When it is below ``minimum``.
+    """
+    if value < minimum:
+        raise UserError(f"{name} is {value}: set it to at least {minimum}")
+
+
+def check_share(name: str, value: float, *, below_one: bool) -> None:
+    """Check a number that must be in [0, 1], or in [0, 1) when ``below_one``.
+
+    Raises:
+        UserError: When it is not.
+    """
+    if not 0.0 <= value <= 1.0 or (below_one and value == 1.0):
+        raise UserError(f"{name} is {value}: set it between 0 and {'less than 1' if below_one else '1'}")
+
+
+def compile_classifier(model: keras.Model, learning_rate: float) -> None:
+    """Compile for integer labels. Needed again whenever ``trainable`` of a layer changed."""
+    model.compile(
+        optimizer=keras.optimizers.Adam(learning_rate),
+        loss=keras.losses.SparseCategoricalCrossentropy(),
+        metrics=["accuracy"],
+    )
+
+
+def balanced_class_weights(images_per_class: Sequence[int], kind: str) -> dict[int, float] | None:
+    """Return the weight of each label, or None for ``none``.
+
+    ``balanced`` is images / (classes * images of the class), as in King and Zeng, "Logistic Regression in Rare Events
+    Data" (2001); over all images the weights average 1.
+    """
+    if kind == "none":
+        return None
+    images, classes = sum(images_per_class), len(images_per_class)
+    return {label: images / (classes * count) for label, count in enumerate(images_per_class)}
+
+
+def fit_epochs(
+    model: keras.Model,
+    phase: str,
+    settings: FitSettings,
+    training_batches: Callable[[int], tf.data.Dataset],
+    validation_batches: tf.data.Dataset,
+    class_weight: dict[int, float] | None,
+    checkpoint: Path,
+) -> Fit:
+    """Fit a compiled model and leave it with the weights of the epoch with the lowest validation loss.
+
+    Each epoch has batches of its own, so what an epoch sees depends on seed and epoch and on nothing that happened
+    before; Keras' callbacks are driven around it.
+
+    Args:
+        model: Compiled.
+        phase: ``frozen`` or ``fine_tune``, for history and messages.
+        settings: Checked settings.
+        training_batches: Gives the batches of an epoch, counted from 0.
+        validation_batches: The same for each epoch.
+        class_weight: Weight of each label, or None.
+        checkpoint: ``*.weights.h5``, where the best weights so far are kept while training runs.
+
+    Raises:
+        UserError: When the loss is no longer a number.
+    """
+    rows: list[dict[str, Any]] = []
+    callbacks = keras.callbacks.CallbackList(_callbacks(settings, checkpoint), model=model)
+    callbacks.on_train_begin()
+    for epoch in range(settings.epochs):
+        callbacks.on_epoch_begin(epoch)
+        started = time.monotonic()
+        rate = float(model.optimizer.learning_rate)
+        logs = _fit_one_epoch(model, epoch, training_batches(epoch), validation_batches, class_weight)
+        row = {
+            "phase": phase,
+            "epoch": epoch + 1,
+            **logs,
+            "learning_rate": rate,
+            "seconds": round(time.monotonic() - started, 3),
+        }
+        _check_finite(row)
+        best = not rows or row[_MONITORED] < min(earlier[_MONITORED] for earlier in rows)
+        rows.append(row)
+        print(_epoch_line(row, settings.epochs, best), flush=True)
+        callbacks.on_epoch_end(epoch, dict(logs))
+        if model.stop_training:
+            print(f"{phase}: no better validation loss for {settings.early_stopping_patience} epochs, stopping early")
+            break
+    callbacks.on_train_end()
+    history = pd.DataFrame(rows, columns=list(HISTORY_COLUMNS))
+    chosen = rows[int(history[_MONITORED].argmin())]
+    return Fit(history, chosen["epoch"], chosen["val_loss"], chosen["val_accuracy"])
+
+
+def evaluate_loss(model: keras.Model, batches: tf.data.Dataset) -> tuple[float, float]:
+    """Return loss and accuracy of a compiled model."""
+    logs = model.evaluate(batches, verbose=0, return_dict=True)
+    return float(logs["loss"]), float(logs["accuracy"])
+
+
+class ProgressLines(keras.callbacks.Callback):
+    """Prints a line now and then while batches pass: what a person watching a log wants.
+
+    Args:
+        doing: What is done, ``features of view 1 of 5`` for example.
+        images: How many there are.
+        batch_size: Images in a batch.
+    """
+
+    def __init__(self, doing: str, images: int, batch_size: int) -> None:
+        super().__init__()
+        self._doing = doing
+        self._images = images
+        self._batch_size = batch_size
+        self._reported = time.monotonic()
+
+    def on_predict_batch_end(self, batch: int, logs: Any = None) -> None:  # noqa: ARG002
+        """Print while predicting."""
+        self._report(batch)
+
+    def on_train_batch_end(self, batch: int, logs: Any = None) -> None:  # noqa: ARG002
+        """Print while fitting."""
+        self._report(batch)
+
+    def _report(self, batch: int) -> None:
+        if time.monotonic() - self._reported > _SECONDS_BETWEEN_LINES:
+            self._reported = time.monotonic()
+            done = min((batch + 1) * self._batch_size, self._images)
+            print(f"{self._doing}: {done} of {self._images} images", flush=True)
+
+
+def _callbacks(settings: FitSettings, checkpoint: Path) -> list[keras.callbacks.Callback]:
+    callbacks: list[keras.callbacks.Callback] = [
+        keras.callbacks.ModelCheckpoint(
+            str(checkpoint), monitor=_MONITORED, mode="min", save_best_only=True, save_weights_only=True
+        ),
+        keras.callbacks.EarlyStopping(
+            monitor=_MONITORED,
+            mode="min",
+            patience=settings.early_stopping_patience or settings.epochs,
+            restore_best_weights=True,
+        ),
+    ]
+    if settings.plateau_patience:
+        callbacks.append(
+            keras.callbacks.ReduceLROnPlateau(
+                monitor=_MONITORED, mode="min", factor=_PLATEAU_FACTOR, patience=settings.plateau_patience
+            )
+        )
+    return callbacks
+
+
+def _fit_one_epoch(
+    model: keras.Model,
+    epoch: int,
+    batches: tf.data.Dataset,
+    validation_batches: tf.data.Dataset,
+    class_weight: dict[int, float] | None,
+) -> dict[str, float]:
+    history = model.fit(
+        batches,
+        initial_epoch=epoch,
+        epochs=epoch + 1,
+        validation_data=validation_batches,
+        class_weight=class_weight,
+        verbose=0,
+    ).history
+    return {name: float(history[name][0]) for name in ("loss", "accuracy", "val_loss", "val_accuracy")}
+
+
+def _check_finite(row: dict[str, Any]) -> None:
+    if not (math.isfinite(row["loss"]) and math.isfinite(row["val_loss"])):
+        raise UserError(
+            f"in epoch {row['epoch']} of the {row['phase']} phase the loss is {row['loss']}, validation "
+            f"{row['val_loss']}: training diverged, lower learning_rate, which was {row['learning_rate']:g}"
+        )
+
+
+def _epoch_line(row: dict[str, Any], epochs: int, best: bool) -> str:
+    return (
+        f"{row['phase']} epoch {row['epoch']:>{len(str(epochs))}}/{epochs}"
+        f"  loss {row['loss']:.4f}  accuracy {row['accuracy']:.4f}"
+        f"  val_loss {row['val_loss']:.4f}  val_accuracy {row['val_accuracy']:.4f}"
+        f"  learning_rate {row['learning_rate']:.2g}  {row['seconds']:.1f} s{'  best' if best else ''}"
+    )

@@ -1,0 +1,246 @@
+"""The fine-tuning phase: the last layers of the backbone learn too, and the better of both phases' models is kept."""
+
+import dataclasses
+import tempfile
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import keras
+import pandas as pd
+
+from components.classifier.backbones import Backbone, find_backbone
+from components.classifier.devices import prepare_training
+from components.classifier.export import export_h5, export_saved_model
+from components.classifier.head import head_layers, whole_model
+from components.classifier.input_pipeline import (
+    SplitImages,
+    epoch_batches,
+    first_images,
+    open_splits,
+    stored_batches,
+)
+from components.classifier.model_folder import read_trained_model, write_trained_model
+from components.classifier.report import SAMPLES_SHOWN, Story, kept_sentence, write_training_report
+from components.classifier.training import (
+    Fit,
+    FitSettings,
+    balanced_class_weights,
+    check_at_least,
+    check_fit_settings,
+    check_share,
+    compile_classifier,
+    evaluate_loss,
+    fit_epochs,
+)
+from components.failures import UserError
+from components.fine_tune.unfreezing import unfreeze_last_layers
+from components.formats.splits import Splits
+from components.formats.trained_model import SAVED_MODEL_FOLDER, TrainingRecord
+from components.publishing import published_directory
+
+FROZEN_PHASE = "frozen"
+PHASE = "fine_tune"
+
+
+@dataclasses.dataclass(frozen=True)
+class FineTuneSettings:
+    """Settings of the fine-tuning phase.
+
+    Attributes:
+        unfrozen_layers: How many of the backbone's last layers may learn, at least 1.
+        augmentation: Strength, [0, 1]; 0 is off.
+        export_h5: Whether to write the older HDF5 format too.
+        gpu_count: 0 trains on the CPU.
+        fit: The rest.
+    """
+
+    unfrozen_layers: int
+    augmentation: float
+    export_h5: bool
+    gpu_count: int
+    fit: FitSettings
+
+    def as_record(self) -> dict[str, Any]:
+        """Return every parameter by name."""
+        values = dataclasses.asdict(self)
+        return {**values.pop("fit"), **values}
+
+
+@dataclasses.dataclass(frozen=True)
+class _Choice:
+    """Which phase's model is kept, and the figures that decided."""
+
+    phase: str
+    epoch: int
+    val_loss: float
+    val_accuracy: float
+    baseline_loss: float
+    tuned_loss: float
+
+
+def fine_tune_phase(
+    splits_directory: Path, frozen_directory: Path, settings: FineTuneSettings, model_directory: Path, report: Path
+) -> dict[str, float]:
+    """Fine-tune, keep the better of both phases' models, and publish it with its exports and a report.
+
+    Args:
+        splits_directory: The splits the frozen model was trained on.
+        frozen_directory: Output of train_frozen.
+        settings: All parameters.
+        model_directory: Folder to publish, see ``components.formats.trained_model``.
+        report: HTML file to publish.
+
+    Returns:
+        Metrics by name.
+
+    Raises:
+        UserError: When a parameter, the splits, the frozen model or the machine is not fit for training.
+    """
+    started = time.monotonic()
+    _check(settings)
+    splits, training, validation = open_splits(splits_directory)
+    devices = prepare_training(settings.gpu_count, settings.fit.seed)
+    frozen, frozen_record, frozen_history = read_trained_model(frozen_directory)
+    _check_belongs(frozen_record, splits)
+    backbone = find_backbone(frozen_record.backbone, splits.image_size_px)
+    with devices.building():
+        model = _build(backbone, frozen_record)
+        _copy_weights(frozen, model)
+        learning = unfreeze_last_layers(model.get_layer(backbone.name), settings.unfrozen_layers)
+        compile_classifier(model, settings.fit.learning_rate)
+    print(f"fine_tune: {len(learning)} backbone layers learn, {learning[0]} to {learning[-1]}", flush=True)
+    fit, choice = _fit_and_choose(model, frozen, training, validation, frozen_record, settings)
+    record = dataclasses.replace(
+        frozen_record,
+        phase=PHASE,
+        best_phase=choice.phase,
+        best_epoch=choice.epoch,
+        best_val_loss=choice.val_loss,
+        best_val_accuracy=choice.val_accuracy,
+        devices=devices.names,
+        settings={**frozen_record.settings, PHASE: settings.as_record()},
+    )
+    history = pd.concat([frozen_history, fit.history], ignore_index=True)
+    kept = model if devices.plain else _portable(model, backbone, frozen_record)
+    with published_directory(model_directory) as directory:
+        curves = write_trained_model(directory, kept, record, history)
+        export_saved_model(kept, record.class_names, record.resize_policy, directory / SAVED_MODEL_FOLDER)
+        if settings.export_h5:
+            export_h5(kept, directory / backbone.h5_file)
+    seconds = time.monotonic() - started
+    story = _tell(backbone, choice, validation, learning, model, seconds)
+    print(f"fine_tune: {story.verdict}", flush=True)
+    samples = first_images(training, SAMPLES_SHOWN)
+    write_training_report(report, story, record, history, curves, splits, samples)
+    return {
+        "val_accuracy": choice.val_accuracy,
+        "val_loss": choice.val_loss,
+        "frozen_val_loss": choice.baseline_loss,
+        "fine_tuned_val_loss": choice.tuned_loss,
+        "fine_tuned_model_kept": int(choice.phase == PHASE),
+        "best_epoch": choice.epoch,
+        "epochs_run": len(fit.history),
+        "training_images": training.images,
+        "validation_images": validation.images,
+        "seconds": round(seconds, 1),
+    }
+
+
+def _check(settings: FineTuneSettings) -> None:
+    check_fit_settings(settings.fit)
+    check_at_least("unfrozen_layers", settings.unfrozen_layers, 1)
+    check_at_least("gpu_count", settings.gpu_count, 0)
+    check_share("augmentation", settings.augmentation, below_one=False)
+
+
+def _check_belongs(record: TrainingRecord, splits: Splits) -> None:
+    """Validation images of other splits may have been trained on, so the choice between phases would mean nothing."""
+    if record.dataset_digest != splits.dataset_digest:
+        raise UserError(
+            f"the frozen model was trained on other splits (digest {record.dataset_digest[:12]}, these have "
+            f"{splits.dataset_digest[:12]}): give the splits it was trained on, or run train_frozen on these"
+        )
+    if record.class_names != splits.class_names or record.image_size_px != splits.image_size_px:
+        raise UserError("the frozen model has other classes or another image size than the splits: run train_frozen")
+    if record.phase != FROZEN_PHASE:
+        raise UserError(f"the model was written by phase '{record.phase}': give the output of train_frozen")
+
+
+def _build(backbone: Backbone, record: TrainingRecord) -> keras.Model:
+    """Build the architecture of the frozen phase anew: for these devices, at their precision."""
+    frozen = record.settings[FROZEN_PHASE]
+    head = head_layers(len(record.class_names), frozen["head_units"], frozen["dropout"])
+    return whole_model(backbone, backbone.build(record.image_size_px), head)
+
+
+def _copy_weights(source: keras.Model, target: keras.Model) -> None:
+    try:
+        target.set_weights(source.get_weights())
+    except ValueError as error:
+        raise UserError(f"the frozen model is not what its training.json says ({error}): run train_frozen") from error
+
+
+def _portable(model: keras.Model, backbone: Backbone, record: TrainingRecord) -> keras.Model:
+    """Return the model as a float32 model of one device, whatever it was trained on."""
+    portable = _build(backbone, record)
+    portable.set_weights(model.get_weights())
+    return portable
+
+
+def _fit_and_choose(
+    model: keras.Model,
+    frozen: keras.Model,
+    training: SplitImages,
+    validation: SplitImages,
+    record: TrainingRecord,
+    settings: FineTuneSettings,
+) -> tuple[Fit, _Choice]:
+    """Measure the frozen phase's model, fit, and leave the model with the weights that are better on validation."""
+    fit = settings.fit
+    validation_batches = stored_batches(validation, fit.batch_size)
+    baseline_loss, baseline_accuracy = evaluate_loss(model, validation_batches)
+    print(f"fine_tune before  val_loss {baseline_loss:.4f}  val_accuracy {baseline_accuracy:.4f}", flush=True)
+    with tempfile.TemporaryDirectory(prefix="checkpoint-") as scratch:
+        outcome = fit_epochs(
+            model,
+            PHASE,
+            fit,
+            lambda epoch: epoch_batches(training, fit.batch_size, settings.augmentation, fit.seed, epoch),
+            validation_batches,
+            balanced_class_weights(training.images_per_class, fit.class_weights),
+            Path(scratch) / "best.weights.h5",
+        )
+    if outcome.best_val_loss < baseline_loss:
+        phase, epoch, loss, accuracy = PHASE, outcome.best_epoch, outcome.best_val_loss, outcome.best_val_accuracy
+    else:
+        _copy_weights(frozen, model)
+        phase, epoch, loss, accuracy = FROZEN_PHASE, record.best_epoch, baseline_loss, baseline_accuracy
+    return outcome, _Choice(phase, epoch, loss, accuracy, baseline_loss, outcome.best_val_loss)
+
+
+def _tell(
+    backbone: Backbone,
+    choice: _Choice,
+    validation: SplitImages,
+    learning: Sequence[str],
+    model: keras.Model,
+    seconds: float,
+) -> Story:
+    kept = kept_sentence(choice.phase, choice.epoch, choice.val_loss, choice.val_accuracy, validation.images)
+    if choice.phase == PHASE:
+        reason = f"Before fine-tuning the same images gave {choice.baseline_loss:.4f}."
+    else:
+        reason = f"No epoch of fine-tuning was better (its best: {choice.tuned_loss:.4f}), so its weights were dropped."
+    learned = sum(variable.shape.num_elements() for variable in model.trainable_variables)
+    return Story(
+        title=f"The last layers of {backbone.name}, fine-tuned",
+        verdict=f"{kept} {reason}",
+        tone="good" if choice.phase == PHASE else "warn",
+        trained=(
+            f"{learned:,} of {model.count_params():,} weights could learn: the head and {len(learning)} backbone "
+            f"layers, {learning[0]} to {learning[-1]}. Batch normalization stayed frozen, in inference mode."
+        ),
+        seconds=seconds,
+    )

@@ -1,0 +1,41 @@
+"""Which layers of a backbone learn in the fine-tuning phase."""
+
+import keras
+
+from components.failures import UserError
+
+
+def unfreeze_last_layers(network: keras.Model, count: int) -> list[str]:
+    """Let the last layers of a backbone learn, all others stay as they are.
+
+    Layers count by their place in ``network.layers``, as the usual recipe has it. In InceptionV3 the last 30 of 311 are
+    281 ``batch_normalization_89`` to 310 ``mixed10``: the last block, except one convolution that comes just before in
+    the list. BatchNormalization layers among them stay frozen, and so in inference mode: statistics of small batches
+    would wreck what pretraining gathered over a million images.
+
+    Args:
+        network: The backbone.
+        count: How many layers from the end, 1 to all of them. Layers without weights count too.
+
+    Returns:
+        Names of the layers that have weights and learn.
+
+    Raises:
+        UserError: When the backbone has fewer layers, or none of the last ones can learn.
+    """
+    if not 1 <= count <= len(network.layers):
+        raise UserError(
+            f"unfrozen_layers is {count} and {network.name} has {len(network.layers)} layers: "
+            f"set it between 1 and {len(network.layers)}"
+        )
+    network.trainable = True
+    first = len(network.layers) - count
+    for number, layer in enumerate(network.layers):
+        layer.trainable = number >= first and not isinstance(layer, keras.layers.BatchNormalization)
+    names = [layer.name for layer in network.layers if layer.trainable_variables]
+    if not names:
+        raise UserError(
+            f"the last {count} layers of {network.name} hold no weights that can learn (normalization stays frozen): "
+            "raise unfrozen_layers"
+        )
+    return names

@@ -1,0 +1,65 @@
+"""Train a new classifier head on a frozen, pretrained backbone."""
+
+from kfp import dsl
+
+from components import images
+
+
+@dsl.component(base_image=images.TRAINING, install_kfp_package=False)
+def train_frozen(
+    splits: dsl.Input[dsl.Dataset],
+    backbone: str,
+    weights: str,
+    epochs: int,
+    batch_size: int,
+    learning_rate: float,
+    head_units: int,
+    dropout: float,
+    augmentation: float,
+    augmented_views: int,
+    class_weights: str,
+    early_stopping_patience: int,
+    plateau_patience: int,
+    gpu_count: int,
+    seed: int,
+    model: dsl.Output[dsl.Model],
+    report: dsl.Output[dsl.HTML],
+    metrics: dsl.Output[dsl.Metrics],
+) -> None:
+    """Train a new classifier head on a frozen, pretrained backbone.
+
+    Args:
+        splits: TFRecord shards and splits.json of the split step.
+        backbone: inception_v3 or efficientnet_lite0.
+        weights: imagenet for Keras' own download; a path or gs:// URI of a weights file; or random, which leaves the
+            backbone untrained and is for tests of the code alone.
+        epochs: Epochs at most, at least 1.
+        batch_size: Images in one step over all GPUs together.
+        learning_rate: Of Adam, 0.001 for a fresh head.
+        head_units: Width of the head's hidden layer, 512 for example.
+        dropout: Share of the hidden layer switched off in training, 0 to below 1.
+        augmentation: Strength of random flips, rotations, zooms, brightness and contrast, 0 (off) to 1.
+        augmented_views: Views of each training image; epoch e sees view e modulo this. More vary more and take longer.
+        class_weights: none, or balanced to let small classes count as much as large ones.
+        early_stopping_patience: Epochs without a better validation loss after which training stops; 0 never stops.
+        plateau_patience: Likewise, after which the learning rate falls to a fifth; 0 never lowers it.
+        gpu_count: GPUs to train on, 0 for the CPU.
+        seed: Of everything random.
+        model: The trained model: model.keras, training.json, history.csv, curves.png.
+        report: What was kept and why, learning curves, settings and augmented samples.
+        metrics: Validation accuracy and loss of the kept epoch, epochs run, images, seconds.
+    """
+    from pathlib import Path
+
+    from components.classifier.training import FitSettings
+    from components.failures import step_outcome
+    from components.train_frozen.frozen_phase import FrozenSettings, train_frozen_phase
+
+    with step_outcome("train_frozen"):
+        fit = FitSettings(
+            epochs, batch_size, learning_rate, class_weights, early_stopping_patience, plateau_patience, seed
+        )
+        settings = FrozenSettings(backbone, weights, head_units, dropout, augmentation, augmented_views, gpu_count, fit)
+        measured = train_frozen_phase(Path(splits.path), settings, Path(model.path), Path(report.path))
+        for name, value in measured.items():
+            metrics.log_metric(name, value)

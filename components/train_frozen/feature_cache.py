@@ -1,0 +1,74 @@
+"""Pooled backbone features, computed once: a frozen backbone gives the same answer in every epoch.
+
+Training the head on them gives the very weights that training the whole model would, at a hundredth of the time.
+"""
+
+from collections.abc import Sequence
+
+import keras
+import numpy as np
+import tensorflow as tf
+
+from components.classifier.input_pipeline import SplitImages, stored_batches, view_batches
+from components.classifier.training import ProgressLines
+
+
+def training_features(
+    extractor: keras.Model, source: SplitImages, batch_size: int, strength: float, views: int, seed: int
+) -> list[np.ndarray]:
+    """Return the features of each augmented view of the training images.
+
+    Args:
+        extractor: Pixels to pooled features.
+        source: The training images.
+        batch_size: Images in one step.
+        strength: Of augmentation, [0, 1].
+        views: Views of each image, at least 1. More show the head more variety and take longer to compute.
+        seed: Of the run.
+
+    Returns:
+        float32 ``[images, features]`` for each view, in stored order.
+    """
+    return [
+        _extract(
+            extractor,
+            view_batches(source, batch_size, strength, seed, view),
+            f"features of view {view + 1} of {views}",
+            source.images,
+            batch_size,
+        )
+        for view in range(views)
+    ]
+
+
+def validation_features(extractor: keras.Model, source: SplitImages, batch_size: int) -> np.ndarray:
+    """Return the features of the images as they are, float32 ``[images, features]`` in stored order."""
+    return _extract(extractor, stored_batches(source, batch_size), "features for validation", source.images, batch_size)
+
+
+def epoch_of_features(
+    views: Sequence[np.ndarray], labels: np.ndarray, batch_size: int, seed: int, epoch: int
+) -> tf.data.Dataset:
+    """Return one epoch: every image once in an order of its own, in the view whose turn it is."""
+    order = np.random.default_rng([seed, epoch]).permutation(len(labels))
+    return batches_of_features(views[epoch % len(views)], labels, order, batch_size)
+
+
+def batches_of_features(
+    features: np.ndarray, labels: np.ndarray, order: np.ndarray, batch_size: int
+) -> tf.data.Dataset:
+    """Return batches of features and labels in the given order, the last one holding what is left."""
+    with tf.device("CPU:0"):
+        all_features, all_labels = tf.constant(features), tf.constant(labels)
+
+    def gather(positions: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+        return tf.gather(all_features, positions), tf.gather(all_labels, positions)
+
+    return tf.data.Dataset.from_tensor_slices(order).batch(batch_size).map(gather).prefetch(tf.data.AUTOTUNE)
+
+
+def _extract(extractor: keras.Model, batches: tf.data.Dataset, doing: str, images: int, batch_size: int) -> np.ndarray:
+    print(f"{doing}: {images} images", flush=True)
+    progress = ProgressLines(doing, images, batch_size)
+    only_images = batches.map(lambda pixels, _: pixels)
+    return np.asarray(extractor.predict(only_images, verbose=0, callbacks=[progress]), np.float32)

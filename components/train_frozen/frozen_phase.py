@@ -1,0 +1,215 @@
+"""The frozen phase: features of the frozen backbone once, then the head on them, then the whole model."""
+
+import dataclasses
+import tempfile
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import keras
+import numpy as np
+
+from components.classifier.backbones import Backbone, find_backbone
+from components.classifier.devices import Devices, prepare_training
+from components.classifier.head import feature_extractor, head_layers, head_model, whole_model
+from components.classifier.input_pipeline import SplitImages, first_images, open_splits, read_labels
+from components.classifier.model_folder import write_trained_model
+from components.classifier.report import SAMPLES_SHOWN, Story, kept_sentence, write_training_report
+from components.classifier.training import (
+    Fit,
+    FitSettings,
+    balanced_class_weights,
+    check_at_least,
+    check_fit_settings,
+    check_share,
+    compile_classifier,
+    fit_epochs,
+)
+from components.classifier.weights import load_weights
+from components.formats.splits import Splits
+from components.formats.trained_model import TrainingRecord
+from components.publishing import published_directory
+from components.train_frozen.feature_cache import (
+    batches_of_features,
+    epoch_of_features,
+    training_features,
+    validation_features,
+)
+
+PHASE = "frozen"
+
+
+@dataclasses.dataclass(frozen=True)
+class FrozenSettings:
+    """Settings of the frozen phase.
+
+    Attributes:
+        backbone: ``inception_v3`` or ``efficientnet_lite0``.
+        weights: ``imagenet``, a path or ``gs://`` URI, or ``random``.
+        head_units: Width of the head's hidden layer, at least 1.
+        dropout: Share of it that is switched off in training, [0, 1).
+        augmentation: Strength, [0, 1]; 0 is off.
+        augmented_views: Views of each training image to compute features of, at least 1; epoch e sees view e modulo it.
+        gpu_count: 0 trains on the CPU.
+        fit: The rest.
+    """
+
+    backbone: str
+    weights: str
+    head_units: int
+    dropout: float
+    augmentation: float
+    augmented_views: int
+    gpu_count: int
+    fit: FitSettings
+
+    def as_record(self) -> dict[str, Any]:
+        """Return every parameter by name."""
+        values = dataclasses.asdict(self)
+        return {**values.pop("fit"), **values}
+
+
+def train_frozen_phase(
+    splits_directory: Path, settings: FrozenSettings, model_directory: Path, report: Path
+) -> dict[str, float]:
+    """Train the head and publish the whole model and a report.
+
+    Args:
+        splits_directory: Output of the split step.
+        settings: All parameters.
+        model_directory: Folder to publish, see ``components.formats.trained_model``.
+        report: HTML file to publish.
+
+    Returns:
+        Metrics by name.
+
+    Raises:
+        UserError: When a parameter, the splits, the weights or the machine is not fit for training.
+        TransientError: When Cloud Storage or a download fails for now.
+    """
+    started = time.monotonic()
+    _check(settings)
+    splits, training, validation = open_splits(splits_directory)
+    backbone = find_backbone(settings.backbone, splits.image_size_px)
+    _print_counts(splits)
+    devices = prepare_training(settings.gpu_count, settings.fit.seed)
+    with devices.building():
+        network = backbone.build(splits.image_size_px)
+        weights_sha256 = load_weights(network, backbone, settings.weights)
+        network.trainable = False
+        extractor = feature_extractor(backbone, network)
+    head = head_layers(len(splits.class_names), settings.head_units, settings.dropout)
+    fit = _fit_head(head, extractor, training, validation, settings)
+    model = whole_model(backbone, _portable(network, backbone, devices), head)
+    record = TrainingRecord(
+        backbone=backbone.name,
+        weights=settings.weights,
+        weights_sha256=weights_sha256,
+        preprocessing=backbone.preprocessing,
+        class_names=splits.class_names,
+        image_size_px=splits.image_size_px,
+        resize_policy=splits.resize_policy,
+        dataset_digest=splits.dataset_digest,
+        phase=PHASE,
+        best_phase=PHASE,
+        best_epoch=fit.best_epoch,
+        best_val_loss=fit.best_val_loss,
+        best_val_accuracy=fit.best_val_accuracy,
+        images_per_class=dict(zip(splits.class_names, training.images_per_class, strict=True)),
+        devices=devices.names,
+        settings={PHASE: settings.as_record()},
+    )
+    with published_directory(model_directory) as directory:
+        curves = write_trained_model(directory, model, record, fit.history)
+    seconds = time.monotonic() - started
+    story = Story(
+        title=f"A new head on the frozen {backbone.name}",
+        verdict=kept_sentence(PHASE, fit.best_epoch, fit.best_val_loss, fit.best_val_accuracy, validation.images),
+        tone="good",
+        trained=_trained_sentence(head, model, settings),
+        seconds=seconds,
+    )
+    print(f"train_frozen: {story.verdict}", flush=True)
+    samples = first_images(training, SAMPLES_SHOWN)
+    write_training_report(report, story, record, fit.history, curves, splits, samples)
+    return {
+        "val_accuracy": fit.best_val_accuracy,
+        "val_loss": fit.best_val_loss,
+        "best_epoch": fit.best_epoch,
+        "epochs_run": len(fit.history),
+        "training_images": training.images,
+        "validation_images": validation.images,
+        "seconds": round(seconds, 1),
+    }
+
+
+def _check(settings: FrozenSettings) -> None:
+    check_fit_settings(settings.fit)
+    check_at_least("head_units", settings.head_units, 1)
+    check_at_least("augmented_views", settings.augmented_views, 1)
+    check_at_least("gpu_count", settings.gpu_count, 0)
+    check_share("dropout", settings.dropout, below_one=True)
+    check_share("augmentation", settings.augmentation, below_one=False)
+
+
+def _print_counts(splits: Splits) -> None:
+    for name, split in splits.splits.items():
+        counts = ", ".join(
+            f"{class_name} {split.images_per_class.get(class_name, 0)}" for class_name in splits.class_names
+        )
+        print(f"{name}: {split.images} images ({counts})", flush=True)
+
+
+def _fit_head(
+    head: Sequence[keras.layers.Layer],
+    extractor: keras.Model,
+    training: SplitImages,
+    validation: SplitImages,
+    settings: FrozenSettings,
+) -> Fit:
+    fit = settings.fit
+    # Without augmentation all views are the same image, and a view that no epoch reaches is wasted.
+    views = min(settings.augmented_views, fit.epochs) if settings.augmentation > 0.0 else 1
+    labels = read_labels(training)
+    features = training_features(extractor, training, fit.batch_size, settings.augmentation, views, fit.seed)
+    validation_labels = read_labels(validation)
+    validation_batches = batches_of_features(
+        validation_features(extractor, validation, fit.batch_size),
+        validation_labels,
+        np.arange(len(validation_labels)),
+        fit.batch_size,
+    )
+    model = head_model(head, features[0].shape[1])
+    compile_classifier(model, fit.learning_rate)
+    with tempfile.TemporaryDirectory(prefix="checkpoint-") as scratch:
+        return fit_epochs(
+            model,
+            PHASE,
+            fit,
+            lambda epoch: epoch_of_features(features, labels, fit.batch_size, fit.seed, epoch),
+            validation_batches,
+            balanced_class_weights(training.images_per_class, fit.class_weights),
+            Path(scratch) / "best.weights.h5",
+        )
+
+
+def _portable(network: keras.Model, backbone: Backbone, devices: Devices) -> keras.Model:
+    """Return the backbone as a float32 model of one device, whatever it was run on."""
+    if devices.plain:
+        return network
+    portable = backbone.build(network.input_shape[1])
+    portable.set_weights(network.get_weights())
+    portable.trainable = False
+    return portable
+
+
+def _trained_sentence(head: Sequence[keras.layers.Layer], model: keras.Model, settings: FrozenSettings) -> str:
+    learned = sum(layer.count_params() for layer in head)
+    sentence = f"{learned:,} of {model.count_params():,} weights could learn: those of the head."
+    if settings.augmentation > 0.0:
+        views = min(settings.augmented_views, settings.fit.epochs)
+        sentence += f" The frozen backbone's features were computed once for each of {views} augmented views."
+    else:
+        sentence += " The frozen backbone's features were computed once."
+    return sentence
