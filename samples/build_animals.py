@@ -40,7 +40,7 @@ class Animals:
     def add(self, path: str, data: bytes, source: str = "", changes: str = "", label: str = "") -> None:
         """Add an image; ``label`` is what the label file says, by default the class folder."""
         self.files[path] = data
-        self.labels[path] = label or path.split("/")[0]
+        self.labels[path] = label or path.partition("/")[0]
         if source:
             self.sources[path] = (source, changes)
 
@@ -191,7 +191,7 @@ def plant_names(animals: Animals) -> None:
         animals.replace(old, new)
         animals.plant(new, "naming_inconsistency", how)
     for path in ("bird/duck.jpg", "mammal/goat.jpg"):
-        animals.replace(path, f"{path.split('/')[0]}/IMG_0417.jpg")
+        animals.replace(path, f"{path.partition('/')[0]}/IMG_0417.jpg")
     for path, other in (("bird", "mammal"), ("mammal", "bird")):
         how = "bird/duck.jpg and mammal/goat.jpg, each under the name its camera gave it"
         animals.plant(f"{path}/IMG_0417.jpg", "duplicate_filename", how, f"{other}/IMG_0417.jpg")

@@ -6,6 +6,7 @@ Matplotlib draws text and axes in two marker colours; in the SVG these become th
 import contextlib
 import io
 import re
+import warnings
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -42,6 +43,7 @@ _STYLE: Any = {
     "svg.fonttype": "none",  # text stays text: selectable, and in the page's font
     "svg.hashsalt": "image-classification-components",  # the same chart gives the same bytes
     "text.color": _INK,
+    "text.parse_math": False,  # a "$" in a class name is a "$"
     "xtick.color": _MUTED,
     "ytick.color": _MUTED,
     "xtick.labelcolor": _INK,
@@ -52,7 +54,9 @@ _STYLE: Any = {
 @contextlib.contextmanager
 def chart_style() -> Iterator[None]:
     """Draw within the project's style; create figures with ``matplotlib.figure.Figure``, which has no global state."""
-    with mpl.rc_context(_STYLE):
+    with mpl.rc_context(_STYLE), warnings.catch_warnings():
+        # Matplotlib only measures with its font; the browser, which draws the text, has the letters of all scripts.
+        warnings.filterwarnings("ignore", message="Glyph .* missing from font")
         yield
 
 
@@ -68,6 +72,8 @@ def inline_svg(figure: Figure, alternative_text: str) -> Markup:
     svg = buffer.getvalue()
     svg = svg[svg.index("<svg") :]
     svg = re.sub(r"<metadata>.*?</metadata>", "", svg, flags=re.DOTALL)
+    # Names of parts (figure_1, axes_1) that nothing refers to, and that every chart of a page would repeat.
+    svg = re.sub(r'<g id="[^"]*_\d+">', "<g>", svg)
     svg = svg.replace(_INK, "var(--ink)").replace(_MUTED, "var(--muted)")
     label = Markup('<svg role="img" aria-label="{}"').format(alternative_text)
     return label + Markup(svg[len("<svg") :])  # noqa: S704 - matplotlib escapes text

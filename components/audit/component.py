@@ -1,0 +1,66 @@
+"""Audit: finds the images that should not be trained on, or that a person should look at, and says why."""
+
+from kfp import dsl
+
+from components import images
+
+
+@dsl.component(base_image=images.DATA, install_kfp_package=False)
+def audit(
+    archive: dsl.Input[dsl.Dataset],
+    dark_brightness: float,
+    bright_brightness: float,
+    low_contrast: float,
+    size_outlier_iqr: float,
+    aspect_outlier: float,
+    tiny_side_px: int,
+    sample_images: int,
+    workers: int,
+    seed: int,
+    findings: dsl.Output[dsl.Dataset],
+    report: dsl.Output[dsl.HTML],
+    metrics: dsl.Output[dsl.Metrics],
+) -> None:
+    """Check every image of an archive in one pass and report what is wrong with which.
+
+    Args:
+        archive: Images and their catalog, as ingest writes them.
+        dark_brightness: An image is dark when 95 % of its pixels have luma below this, [0, 255].
+        bright_brightness: An image is bright when 95 % of its pixels have luma above this, [0, 255].
+        low_contrast: An image is blank when the standard deviation of its luma is below this, [0, 127.5].
+        size_outlier_iqr: How many interquartile ranges beyond the quartiles a log size is an outlier.
+        aspect_outlier: An image has an unusual shape when its longer side is more than this many times the shorter.
+        tiny_side_px: An image is tiny when its shorter side has fewer pixels.
+        sample_images: How many random images the report shows, at most 200.
+        workers: Threads that decode; 0 for one per processor.
+        seed: Of the random images in the report.
+        findings: One row per finding, and one row of measurements per image, as Parquet.
+        report: A self-contained page for people.
+        metrics: Images, classes, usable images, and findings per severity and check.
+    """
+    from pathlib import Path
+
+    from components.audit.checks import Thresholds
+    from components.audit.image_audit import audit_archive
+    from components.failures import step_outcome
+
+    with step_outcome("audit"):
+        thresholds = Thresholds(
+            dark_brightness=dark_brightness,
+            bright_brightness=bright_brightness,
+            low_contrast=low_contrast,
+            size_outlier_iqr=size_outlier_iqr,
+            aspect_outlier=aspect_outlier,
+            tiny_side_px=tiny_side_px,
+        )
+        counted = audit_archive(
+            Path(archive.path),
+            Path(findings.path),
+            Path(report.path),
+            thresholds,
+            sample_images=sample_images,
+            workers=workers,
+            seed=seed,
+        )
+        for name, value in counted.items():
+            metrics.log_metric(name, value)

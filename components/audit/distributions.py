@@ -1,0 +1,186 @@
+"""The report's charts: how classes, sizes, shapes, light and colour are distributed, with the thresholds drawn in."""
+
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from markupsafe import Markup
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullFormatter
+
+from components.audit.checks import Thresholds, size_limits_px
+from components.report.charts import SERIES, chart_style, inline_svg
+
+CLASSES_SHOWN = 30
+SIZES_SHOWN = 1500
+
+_BLUE, _AMBER, _GREEN, _RED = SERIES[:4]
+_LINE: Any = {"color": _RED, "linestyle": (0, (4, 3)), "linewidth": 1.2}
+
+
+def class_chart(classes: pd.DataFrame) -> Markup:
+    """Draw images per class.
+
+    Args:
+        classes: Indexed by the name to show; columns ``usable`` and ``unusable``, images; largest class first.
+    """
+    shown = classes.head(CLASSES_SHOWN)[::-1]
+    with chart_style():
+        figure = Figure(figsize=(11.2, 1.1 + 0.3 * len(shown)))
+        axes = figure.subplots()
+        places = np.arange(len(shown))
+        axes.barh(places, shown["usable"], color=_BLUE, height=0.7, label="no error")
+        axes.barh(places, shown["unusable"], left=shown["usable"], color=_RED, height=0.7, label="with an error")
+        totals = shown["usable"] + shown["unusable"]
+        for place, total in zip(places, totals, strict=True):
+            axes.annotate(f"{total:,}", (total, place), xytext=(4, 0), textcoords="offset points", va="center")
+        axes.set_yticks(places, shown.index)
+        axes.set(xlabel="images", xlim=(0, max(totals.max() * 1.08, 1)), ylim=(-0.6, len(shown) - 0.4))
+        axes.xaxis.set_major_locator(MaxNLocator(integer=True))
+        axes.grid(axis="x")
+        axes.set_axisbelow(True)
+        figure.legend(loc="outside upper right", ncols=2)
+        return inline_svg(figure, f"Bar chart of images per class, {len(classes)} classes")
+
+
+def dimensions_chart(table: pd.DataFrame, odd: pd.Series, thresholds: Thresholds) -> Markup:
+    """Draw width against height of each distinct size, with the limits of usual sizes and shapes.
+
+    Args:
+        table: Readable images.
+        odd: Which of them a check of size or shape found.
+        thresholds: What these checks compare with.
+    """
+    sizes = table.assign(odd=odd).groupby(["width_px", "height_px"])["odd"].agg(["size", "max"]).reset_index()
+    sizes = sizes.sort_values("size", ascending=False, kind="stable").head(SIZES_SHOWN)
+    with chart_style():
+        figure = Figure(figsize=(5.6, 4.2))
+        axes = figure.subplots()
+        axes.set(xscale="log", yscale="log", xlabel="width, px", ylabel="height, px", title="Dimensions")
+        for is_odd, color, label in ((False, _BLUE, "usual"), (True, _RED, "tiny, or unusual size or shape")):
+            some = sizes[sizes["max"] == is_odd]
+            if len(some):
+                # Few marker sizes: the page names each once and refers to it.
+                area = 30 * 2 ** np.floor(np.log10(some["size"]))
+                for marker_area, dots in some.groupby(area):
+                    x, y = dots["width_px"], dots["height_px"]
+                    axes.plot(x, y, "o", color=color, alpha=0.65, markersize=np.sqrt(marker_area), markeredgewidth=0)
+                axes.plot([], [], "o", color=color, label=label)
+        _draw_size_limits(axes, size_limits_px(table, thresholds), thresholds)
+        for axis in (axes.xaxis, axes.yaxis):
+            axis.set_major_locator(LogLocator(base=10, subs=(1, 2, 5)))
+            axis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
+            axis.set_minor_formatter(NullFormatter())
+        axes.grid()
+        axes.set_axisbelow(True)
+        figure.legend(loc="outside lower center", ncols=3)
+        return inline_svg(figure, f"Scatter plot of width against height, {len(sizes)} distinct sizes")
+
+
+def _draw_size_limits(axes: Axes, limits_px: tuple[float, float], thresholds: Thresholds) -> None:
+    low = min(axes.get_xlim()[0], axes.get_ylim()[0])
+    high = max(axes.get_xlim()[1], axes.get_ylim()[1])
+    # The same decades on both axes: a square image lies on the diagonal.
+    axes.set(xlim=(low, high), ylim=(low, high))
+    widths = np.array([low, high])
+    label: str | None = "limits of size and shape"
+    for limit in limits_px:
+        if 0 < limit < float("inf"):
+            axes.plot(widths, limit**2 / widths, label=label, **_LINE)
+            label = None
+    for ratio in (thresholds.aspect_outlier, 1 / thresholds.aspect_outlier):
+        axes.plot(widths, widths * ratio, label=label, **_LINE)
+        label = None
+
+
+def aspect_chart(table: pd.DataFrame, thresholds: Thresholds) -> Markup:
+    """Draw a histogram of width over height of readable images."""
+    ratios = (table["width_px"] / table["height_px"]).to_numpy()
+    reach = max(np.abs(np.log2(ratios)).max(initial=1.0), np.log2(thresholds.aspect_outlier)) * 1.05
+    with chart_style():
+        figure = Figure(figsize=(5.6, 4.2))
+        axes = figure.subplots()
+        axes.hist(np.log2(ratios), bins=np.linspace(-reach, reach, 62).tolist(), color=_BLUE)
+        for limit in (-np.log2(thresholds.aspect_outlier), np.log2(thresholds.aspect_outlier)):
+            axes.axvline(limit, **_LINE)
+        _name(axes, np.log2(thresholds.aspect_outlier), f"unusual above {thresholds.aspect_outlier:g} to 1", left=True)
+        named = {"1:3": 1 / 3, "1:2": 1 / 2, "3:4": 3 / 4, "1:1": 1, "4:3": 4 / 3, "2:1": 2, "3:1": 3}
+        axes.set_xticks(np.log2(list(named.values())), list(named), fontsize=8)
+        axes.set(title="Shapes", xlabel="width : height", xlim=(-reach, reach))
+        _count_axis(axes)
+        return inline_svg(figure, "Histogram of width over height")
+
+
+def brightness_chart(table: pd.DataFrame, thresholds: Thresholds) -> Markup:
+    """Draw histograms of the 5th percentile, mean and 95th percentile of luma of readable images."""
+    bins = np.linspace(0, 255, 52).tolist()
+    with chart_style():
+        figure = Figure(figsize=(5.6, 4.2))
+        axes = figure.subplots()
+        axes.hist(table["brightness"], bins=bins, color=_BLUE, alpha=0.35, label="mean")
+        outline: Any = {"bins": bins, "histtype": "step", "linewidth": 1.5}
+        axes.hist(table["luma_p5"], color=_GREEN, label="darkest 5 % end at", **outline)
+        axes.hist(table["luma_p95"], color=_AMBER, label="brightest 5 % begin at", **outline)
+        axes.axvline(thresholds.dark_brightness, **_LINE)
+        axes.axvline(thresholds.bright_brightness, **_LINE)
+        _name(axes, thresholds.dark_brightness, "dark if the amber\nvalue is below", left=False)
+        _name(axes, thresholds.bright_brightness, "bright if the green\nvalue is above", left=True)
+        axes.set(title="Brightness", xlabel="luma, 0 black to 255 white", xlim=(0, 255))
+        _count_axis(axes)
+        figure.legend(loc="outside lower center", ncols=3)
+        return inline_svg(figure, "Histograms of the mean and of the 5th and 95th percentile of luma")
+
+
+def contrast_chart(table: pd.DataFrame, thresholds: Thresholds) -> Markup:
+    """Draw a histogram of the standard deviation of luma of readable images."""
+    with chart_style():
+        figure = Figure(figsize=(5.6, 4.2))
+        axes = figure.subplots()
+        axes.hist(table["contrast"], bins=np.linspace(0, 127.5, 52).tolist(), color=_BLUE)
+        axes.axvline(thresholds.low_contrast, **_LINE)
+        _name(axes, thresholds.low_contrast, f"blank below {thresholds.low_contrast:g}", left=False)
+        axes.set(title="Contrast", xlabel="standard deviation of luma", xlim=(0, 127.5))
+        _count_axis(axes)
+        return inline_svg(figure, "Histogram of the standard deviation of luma")
+
+
+def counts_chart(counts: pd.Series, title: str) -> Markup:
+    """Draw a few counts as bars, the first one on top; the index names them."""
+    counts = counts[::-1]
+    with chart_style():
+        figure = Figure(figsize=(5.6, 0.95 + 0.34 * len(counts)))
+        axes = figure.subplots()
+        places = np.arange(len(counts))
+        axes.barh(places, counts, color=_BLUE, height=0.65)
+        for place, count in zip(places, counts, strict=True):
+            share = count / counts.sum()
+            axes.annotate(
+                f"{count:,} ({share:.1%})", (count, place), xytext=(4, 0), textcoords="offset points", va="center"
+            )
+        axes.set_yticks(places, counts.index)
+        axes.set(title=title, xlim=(0, counts.max() * 1.3), ylim=(-0.6, len(counts) - 0.4), xlabel="images")
+        axes.xaxis.set_major_locator(MaxNLocator(5, integer=True))
+        return inline_svg(figure, f"{title}: " + ", ".join(f"{name} {count}" for name, count in counts[::-1].items()))
+
+
+def _count_axis(axes: Axes) -> None:
+    axes.set_ylabel("images")
+    axes.yaxis.set_major_locator(MaxNLocator(integer=True))
+    axes.set_ylim(0, max(axes.get_ylim()[1] * 1.18, 1))  # room for the names of the limits
+    axes.grid(axis="y")
+    axes.set_axisbelow(True)
+
+
+def _name(axes: Axes, place: float, text: str, *, left: bool) -> None:
+    axes.annotate(
+        text,
+        (place, 1.0),
+        xycoords=("data", "axes fraction"),
+        xytext=(-5 if left else 5, -3),
+        textcoords="offset points",
+        ha="right" if left else "left",
+        va="top",
+        color=_RED,
+        fontsize=8,
+    )

@@ -1,0 +1,167 @@
+"""The audit: one parallel pass over the archive, then checks over the table of measurements."""
+
+import os
+import time
+import warnings
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import cv2
+import pandas as pd
+
+from components.audit.checks import CHECKS, Thresholds, run_checks
+from components.audit.measurements import Measurement, analyze
+from components.audit.report import write_report
+from components.failures import UserError
+from components.formats.findings import MEASUREMENT_COLUMNS, SEVERITIES, write_findings
+from components.formats.image_archive import ArchiveReader, read_catalog, read_skipped
+from components.publishing import published_directory
+
+CHUNK_IMAGES = 64
+PROGRESS_SECONDS = 5.0
+
+_FURTHER_COLUMNS = {"luma_p5": "float64", "luma_p95": "float64", "decoder_warning": "str"}
+
+
+def audit_archive(
+    archive: Path,
+    findings: Path,
+    report: Path,
+    thresholds: Thresholds,
+    *,
+    sample_images: int,
+    workers: int,
+    seed: int,
+) -> dict[str, int | float]:
+    """Audit an archive: write findings and measurements, write the report, return the metrics.
+
+    Args:
+        archive: Folder of ``components.formats.image_archive``.
+        findings: Folder to write, ``components.formats.findings``.
+        report: HTML file to write.
+        thresholds: What the checks compare with.
+        sample_images: How many random images the report shows.
+        workers: Threads; 0 for one per processor.
+        seed: Of the random images.
+
+    Returns:
+        Counts of images, classes and findings, finite numbers by name.
+
+    Raises:
+        UserError: When the archive holds no images or a setting makes no sense.
+    """
+    _check_settings(thresholds, sample_images, workers)
+    catalog = read_catalog(archive)
+    if catalog.empty:
+        raise UserError("the archive holds no images to audit; check the source that was ingested")
+    with ArchiveReader(archive) as reader:
+        measurements = measure_archive(reader, catalog, workers)
+        table = pd.concat([catalog, measurements.drop(columns=["path", "label"])], axis=1)
+        found = run_checks(table, thresholds)
+        with published_directory(findings) as directory:
+            write_findings(found, measurements, directory)
+        metrics = summarize(table, found)
+        write_report(
+            report,
+            table,
+            found,
+            thresholds,
+            reader=reader,
+            skipped=read_skipped(archive),
+            sample_images=sample_images,
+            seed=seed,
+        )
+    _print_summary(metrics)
+    return metrics
+
+
+def measure_archive(reader: ArchiveReader, catalog: pd.DataFrame, workers: int) -> pd.DataFrame:
+    """Read and decode each image once, in parallel, and return its measurements in catalog order.
+
+    Args:
+        reader: Open reader of the archive.
+        catalog: Which images.
+        workers: Threads; 0 for one per processor. The decoders release the interpreter lock.
+    """
+    columns = [catalog[name].tolist() for name in ("part", "offset", "size_bytes")]
+    places = list(zip(*columns, strict=True))
+    chunks = [places[start : start + CHUNK_IMAGES] for start in range(0, len(places), CHUNK_IMAGES)]
+
+    def measure(chunk: list[tuple[str, int, int]]) -> pd.DataFrame:
+        return pd.DataFrame([analyze(reader.read(*place)) for place in chunk], columns=list(Measurement._fields))
+
+    cv2.setNumThreads(1)  # the threads here already keep every processor busy
+    # One filter for all threads, because filters are not per thread: what Pillow warns about, checks report.
+    with warnings.catch_warnings(), ThreadPoolExecutor(workers or _processors()) as pool:
+        warnings.simplefilter("ignore")
+        tables = list(_with_progress(pool.map(measure, chunks), len(places)))
+    types = {**MEASUREMENT_COLUMNS, **_FURTHER_COLUMNS}
+    measured = pd.concat(tables, ignore_index=True).assign(path=catalog["path"], label=catalog["label"])
+    return measured[list(types)].astype(types)
+
+
+def summarize(table: pd.DataFrame, findings: pd.DataFrame) -> dict[str, int | float]:
+    """Return the metrics: finite numbers by name, small enough for the UI."""
+    unusable = set(findings.loc[findings["severity"] == "error", "path"])
+    usable = len(table) - int(table["path"].isin(unusable).sum())
+    metrics: dict[str, int | float] = {
+        "images": len(table),
+        "classes": int(table["label"].nunique()),
+        "usable_images": usable,
+        "usable_share": round(usable / len(table), 4),
+        "findings": len(findings),
+    }
+    for severity in SEVERITIES:
+        metrics[f"severity_{severity}"] = int((findings["severity"] == severity).sum())
+    for one in CHECKS:
+        metrics[f"check_{one.name}"] = int((findings["check"] == one.name).sum())
+    return metrics
+
+
+def _check_settings(thresholds: Thresholds, sample_images: int, workers: int) -> None:
+    wrong = {
+        "dark_brightness must be at least 0 and below bright_brightness": not (
+            0 <= thresholds.dark_brightness < thresholds.bright_brightness
+        ),
+        "bright_brightness must be at most 255": thresholds.bright_brightness > 255,
+        "low_contrast must be between 0 and 127.5": not 0 <= thresholds.low_contrast <= 127.5,
+        "size_outlier_iqr must be above 0": not thresholds.size_outlier_iqr > 0,
+        "aspect_outlier must be at least 1": not thresholds.aspect_outlier >= 1,
+        "tiny_side_px must be at least 0": thresholds.tiny_side_px < 0,
+        "sample_images must be between 0 and 200": not 0 <= sample_images <= 200,
+        "workers must be at least 0, where 0 means one per processor": workers < 0,
+    }
+    for complaint, applies in wrong.items():
+        if applies:
+            raise UserError(f"{complaint}; set it so")
+
+
+def _processors() -> int:
+    try:
+        return len(os.sched_getaffinity(0))  # what this container may use, where the system tells
+    except AttributeError:
+        return os.cpu_count() or 1
+
+
+def _with_progress(tables: Iterator[pd.DataFrame], images: int) -> Iterator[pd.DataFrame]:
+    started = last = time.monotonic()
+    done = 0
+    for table in tables:
+        yield table
+        done += len(table)
+        now = time.monotonic()
+        if now - last >= PROGRESS_SECONDS or done == images:
+            rate = done / max(now - started, 1e-6)
+            left = round((images - done) / rate)
+            ending = f"{left // 60}:{left % 60:02d} left" if done < images else f"{now - started:.1f} s"
+            print(f"audit: {done:,} of {images:,} images, {rate:,.0f} images/s, {ending}", flush=True)
+            last = now
+
+
+def _print_summary(metrics: dict[str, int | float]) -> None:
+    severities = ", ".join(f"{metrics[f'severity_{severity}']:,} {severity}" for severity in SEVERITIES)
+    print(f"audit: {metrics['images']:,} images, {metrics['classes']:,} classes, findings: {severities}", flush=True)
+    for one in CHECKS:
+        if metrics[f"check_{one.name}"]:
+            print(f"audit:   {one.severity:7}  {one.name:22} {metrics[f'check_{one.name}']:,}", flush=True)

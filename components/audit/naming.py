@@ -1,0 +1,90 @@
+"""File and folder names: what in them breaks scripts, or breaks the pattern that the other names follow."""
+
+import pandas as pd
+
+from components.audit.decoding import EXTENSIONS
+
+PATTERN_FILES = 20
+"""A folder with fewer files has no pattern worth the name."""
+
+PATTERN_SHARE = 0.9
+"""A pattern that this share of a folder's files follows is its convention; the rest breaks it."""
+
+# (regular expression, what a name that matches it contains); plain names use letters, digits and . _ - + = , @
+_ODD = (
+    (r"\s", "white space"),
+    (r"[^\x00-\x7f]", "letters outside ASCII"),
+    (r"[^\w\s.+=,@-]", "characters that shells treat specially"),
+    (r"^-", "a leading hyphen"),
+)
+
+
+def odd_names(names: pd.Series) -> pd.Series:
+    """Say for each name what it contains that scripts trip over; empty for a plain name."""
+    reasons = pd.Series("", index=names.index)
+    for expression, contains in _ODD:
+        reasons = _add_reason(reasons, names.str.contains(expression, regex=True), contains)
+    return reasons.where(reasons == "", "its name contains " + reasons)
+
+
+def extensions(filenames: pd.Series) -> pd.Series:
+    """Return each file name's extension as it is written, with the dot; empty when it has none."""
+    return filenames.str.extract(r"[^.](\.[^.]*)$", expand=False).fillna("")
+
+
+def minority_spellings(filenames: pd.Series) -> pd.Series:
+    """Say which names spell their format's extension other than most do (``.JPG`` among ``.jpg``)."""
+    extension = extensions(filenames)
+    family = extension.str.lower().map(EXTENSIONS).astype("str")
+    counts = pd.DataFrame({"extension": extension, "family": family}).dropna().value_counts().reset_index()
+    # Ties go to the spelling that sorts last: lower case, and .jpg rather than .jpeg.
+    usual = counts.sort_values(["count", "extension"]).groupby("family")["extension"].last()
+    expected = family.map(usual).astype("str")
+    odd = expected.notna() & (expected != extension)
+    reasons = pd.Series("", index=filenames.index)
+    return reasons.where(~odd, "its extension is " + extension + " where most files have " + expected)
+
+
+def name_pattern(filenames: pd.Series) -> pd.Series:
+    """Return the shape of each name: ``IMG_0417.jpg`` is ``A_9``, ``fish12.jpg`` ``a9``, ``Red-fox.jpg`` ``Aa-a``."""
+    shapes = filenames.str.replace(r"\.[^.]*$", "", regex=True)
+    for expression, sign in ((r"\d+", "9"), (r"[a-z]+", "a"), (r"[A-Z]+", "A")):
+        shapes = shapes.str.replace(expression, sign, regex=True)
+    return shapes
+
+
+def pattern_breakers(filenames: pd.Series, folders: pd.Series) -> pd.Series:
+    """Say which names break the pattern that nearly all files of their folder follow."""
+    frame = pd.DataFrame({"folder": folders, "pattern": name_pattern(filenames), "filename": filenames})
+    counts = frame.groupby(["folder", "pattern"])["filename"].agg(["size", "min"]).reset_index()
+    counts["files"] = counts.groupby("folder")["size"].transform("sum")
+    usual = counts[(counts["files"] >= PATTERN_FILES) & (counts["size"] >= PATTERN_SHARE * counts["files"])]
+    usual = usual.set_index("folder")
+    expected = folders.map(usual["pattern"])
+    breaks = expected.notna() & (expected != frame["pattern"])
+    reasons = pd.Series("", index=filenames.index)
+    shares = (folders.map(usual["size"]) / folders.map(usual["files"])).map("{:.0%}".format)
+    return reasons.where(
+        ~breaks,
+        shares
+        + " of the names in its folder look like "
+        + folders.map(usual["min"]).astype("str")
+        + ", this one does not",
+    )
+
+
+def naming_problems(filenames: pd.Series, folders: pd.Series) -> pd.Series:
+    """Say for each file everything that is irregular about its name, as one clause; empty for a regular name."""
+    problems = odd_names(filenames)
+    for further in (minority_spellings(filenames), pattern_breakers(filenames, folders)):
+        problems = _joined(problems, further, "; ")
+    return problems
+
+
+def _add_reason(reasons: pd.Series, applies: pd.Series, reason: str) -> pd.Series:
+    return _joined(reasons, pd.Series("", index=reasons.index).where(~applies, reason), " and ")
+
+
+def _joined(first: pd.Series, second: pd.Series, separator: str) -> pd.Series:
+    both = (first != "") & (second != "")
+    return first + pd.Series("", index=first.index).where(~both, separator) + second
