@@ -1,0 +1,48 @@
+"""Evaluate: measure the trained model on the held-out test split, every image counted once."""
+
+from kfp import dsl
+
+from components import images
+
+
+@dsl.component(base_image=images.TRAINING, install_kfp_package=False)
+def evaluate(
+    splits: dsl.Input[dsl.Dataset],
+    model: dsl.Input[dsl.Model],
+    batch_size: int,
+    evaluation: dsl.Output[dsl.Artifact],
+    report: dsl.Output[dsl.HTML],
+    metrics: dsl.Output[dsl.Metrics],
+    classification: dsl.Output[dsl.ClassificationMetrics],
+) -> float:
+    """Evaluate a trained model on the held-out test split.
+
+    Args:
+        splits: The splits the model was trained on.
+        model: The trained model.
+        batch_size: Images in one step, at least 1; more is faster and needs more memory.
+        evaluation: Metrics, predictions of every test image, per-class table and charts.
+        report: The evaluation as a page: confusion matrices, ROC, mistakes, learning curves.
+        metrics: Accuracy, macro precision, recall and F1, AUC, majority baseline and counts.
+        classification: Confusion matrix and micro-averaged ROC for the pipeline's own view.
+
+    Returns:
+        Accuracy on the test split, [0, 1].
+    """
+    from pathlib import Path
+
+    from components.evaluate.evaluation import evaluate_model
+    from components.evaluate.pipeline_metrics import matrix_fits, roc_points, scalar_metrics
+    from components.failures import step_outcome
+
+    with step_outcome("evaluate"):
+        outcome = evaluate_model(
+            Path(splits.path), Path(model.path), batch_size, Path(evaluation.path), Path(report.path)
+        )
+        for name, value in scalar_metrics(outcome.evaluation).items():
+            metrics.log_metric(name, value)
+        if matrix_fits(outcome.evaluation):
+            classification.log_confusion_matrix(outcome.evaluation.class_names, outcome.evaluation.confusion_matrix)
+        if outcome.roc is not None:
+            classification.log_roc_curve(*roc_points(outcome.roc))
+        return outcome.evaluation.accuracy

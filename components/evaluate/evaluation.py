@@ -1,0 +1,193 @@
+"""Evaluate a model on the test split and write everything a person or the registry needs to judge it."""
+
+import dataclasses
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+from markupsafe import Markup
+from matplotlib.figure import Figure
+
+from components.evaluate.figures import confusion_figure, literal_text, roc_figure
+from components.evaluate.pipeline_metrics import MAXIMUM_ROC_POINTS, matrix_fits
+from components.evaluate.predictions import (
+    TEST_SPLIT,
+    Predictions,
+    file_sha256,
+    load_classifier,
+    predict_test_split,
+    read_test_images,
+    verify_shards,
+)
+from components.evaluate.report import Charts, choose_examples, write_report
+from components.evaluate.scores import (
+    RocCurve,
+    class_roc,
+    count_confusions,
+    macro_roc,
+    mean_log_loss,
+    micro_roc,
+    score_classes,
+    wilson_interval,
+)
+from components.failures import UserError
+from components.formats.evaluation import (
+    CONFUSION_MATRIX_FILE,
+    CURVES_FILE,
+    ROC_FILE,
+    Evaluation,
+    write_evaluation,
+    write_per_class,
+    write_predictions,
+)
+from components.formats.splits import Splits, read_splits
+from components.formats.trained_model import HISTORY_FILE, KERAS_FILE, TrainingRecord, read_training_record
+from components.publishing import published_directory
+from components.report.charts import chart_style, inline_svg, save_png
+from components.report.training_curves import training_curves_figure
+
+
+@dataclasses.dataclass(frozen=True)
+class Outcome:
+    """What the step hands to the pipeline's metrics.
+
+    Attributes:
+        evaluation: All scores.
+        roc: The micro-averaged one-against-the-rest curve, None where it is undefined.
+    """
+
+    evaluation: Evaluation
+    roc: RocCurve | None
+
+
+def evaluate_model(splits: Path, model: Path, batch_size: int, evaluation: Path, report: Path) -> Outcome:
+    """Evaluate a trained model on every image of the test split.
+
+    Args:
+        splits: Folder of the splits the model was trained on.
+        model: Folder of the trained model.
+        batch_size: Images in one step, at least 1; it does not change the result.
+        evaluation: Folder to publish, see ``components.formats.evaluation``.
+        report: HTML file to publish.
+
+    Raises:
+        UserError: When the inputs are damaged or do not fit together.
+    """
+    if batch_size < 1:
+        raise UserError(f"batch_size is {batch_size}: set it to at least 1")
+    contents, training, history = _read_inputs(splits, model)
+    verify_shards(contents, splits)
+    classifier = load_classifier(model, contents)
+    print(f"evaluate: {contents.splits[TEST_SPLIT].images} test images", flush=True)
+    predictions = predict_test_split(classifier, contents, splits, batch_size)
+    scores, per_class = _score(predictions, contents, file_sha256(model / KERAS_FILE))
+    with published_directory(evaluation) as directory:
+        write_evaluation(scores, directory)
+        write_per_class(per_class, directory)
+        table = write_predictions(
+            predictions.paths, predictions.labels, predictions.probabilities, scores.class_names, directory
+        )
+        charts = _draw_charts(scores, predictions, history, directory)
+        examples = choose_examples(table)
+        write_report(
+            report,
+            scores,
+            per_class,
+            table,
+            charts,
+            read_test_images(contents, splits, examples.positions),
+            examples,
+            contents,
+            training,
+            matrix_in_metadata=matrix_fits(scores),
+        )
+    print(
+        f"evaluate: {scores.correct_images} of {scores.test_images} right, accuracy {scores.accuracy:.4f}, "
+        f"majority guess {scores.majority_baseline:.4f}",
+        flush=True,
+    )
+    return Outcome(scores, micro_roc(predictions.labels, predictions.probabilities, MAXIMUM_ROC_POINTS))
+
+
+def _read_inputs(splits: Path, model: Path) -> tuple[Splits, TrainingRecord, pd.DataFrame]:
+    try:
+        contents = read_splits(splits)
+    except FileNotFoundError as error:
+        raise UserError("the splits hold no splits.json: give the output of the split step") from error
+    try:
+        training = read_training_record(model)
+        history = pd.read_csv(model / HISTORY_FILE)
+    except FileNotFoundError as error:
+        raise UserError(
+            f"the model holds no {Path(error.filename).name}: give the output of a training step"
+        ) from error
+    if TEST_SPLIT not in contents.splits or contents.splits[TEST_SPLIT].images < 1:
+        raise UserError("the test split is empty: give it a larger fraction in the split step")
+    if training.dataset_digest != contents.dataset_digest or training.class_names != contents.class_names:
+        raise UserError(
+            "the model was trained on other splits, so these test images may have been trained on: "
+            "evaluate it on the splits it was trained on"
+        )
+    return contents, training, history
+
+
+def _score(predictions: Predictions, splits: Splits, model_sha256: str) -> tuple[Evaluation, pd.DataFrame]:
+    labels, probabilities, names = predictions.labels, predictions.probabilities, splits.class_names
+    confusions = count_confusions(labels, probabilities)
+    per_class = score_classes(labels, probabilities, names)
+    tested = per_class[per_class["test_images"] > 0]
+    aucs = per_class["auc"].dropna()
+    micro = micro_roc(labels, probabilities, MAXIMUM_ROC_POINTS)
+    correct, total = int(confusions.trace()), len(labels)
+    low, high = wilson_interval(correct, total)
+    majority = int(per_class["test_images"].to_numpy().argmax())
+    evaluation = Evaluation(
+        class_names=names,
+        dataset_digest=splits.dataset_digest,
+        model_sha256=model_sha256,
+        test_images=total,
+        correct_images=correct,
+        accuracy=correct / total,
+        accuracy_low=low,
+        accuracy_high=high,
+        majority_class=names[majority],
+        majority_baseline=int(per_class["test_images"].max()) / total,
+        macro_precision=float(tested["precision"].mean()),
+        macro_recall=float(tested["recall"].mean()),
+        macro_f1=float(tested["f1"].mean()),
+        auc_macro=float(aucs.mean()) if len(aucs) else None,
+        auc_micro=micro.auc if micro else None,
+        log_loss=mean_log_loss(labels, probabilities),
+        confusion_matrix=confusions.tolist(),
+    )
+    return evaluation, per_class
+
+
+def _draw_charts(evaluation: Evaluation, predictions: Predictions, history: pd.DataFrame, directory: Path) -> Charts:
+    """Save each chart as PNG and return all of them as SVG."""
+    names = evaluation.class_names
+    rocs = [
+        class_roc(predictions.labels, predictions.probabilities, label, MAXIMUM_ROC_POINTS)
+        for label in range(len(names))
+    ]
+
+    def publish(figure: Figure, file: str, alternative_text: str) -> Markup:
+        save_png(figure, directory / file)
+        return inline_svg(figure, alternative_text)
+
+    with chart_style(), literal_text():
+        return Charts(
+            confusion=publish(
+                confusion_figure(np.asarray(evaluation.confusion_matrix), names),
+                CONFUSION_MATRIX_FILE,
+                f"Confusion matrix: {evaluation.correct_images} of {evaluation.test_images} images on the diagonal",
+            ),
+            roc=publish(
+                roc_figure(rocs, macro_roc([curve for curve in rocs if curve is not None]), names),
+                ROC_FILE,
+                "Receiver operating characteristic of each class against the rest",
+            ),
+            curves=publish(
+                training_curves_figure(history), CURVES_FILE, "Accuracy and loss per epoch of both training phases"
+            ),
+        )

@@ -1,0 +1,146 @@
+"""Predict every image of the test split exactly once, on shards and a model that are what they claim to be."""
+
+import dataclasses
+import hashlib
+import time
+import zipfile
+from collections.abc import Collection
+from pathlib import Path
+
+import keras
+import numpy as np
+import numpy.typing as npt
+import tensorflow as tf
+
+from components.failures import UserError
+from components.formats.splits import Splits
+from components.formats.tfrecords import parse_example
+from components.formats.trained_model import KERAS_FILE
+
+TEST_SPLIT = "test"
+
+_SECONDS_BETWEEN_LINES = 10.0
+
+
+@dataclasses.dataclass(frozen=True)
+class Predictions:
+    """What a model says about the test split, in shard order.
+
+    Attributes:
+        paths: The images' names.
+        labels: int64 ``[images]``, indices into the class names.
+        probabilities: float32 ``[images, classes]``.
+    """
+
+    paths: list[str]
+    labels: npt.NDArray[np.int64]
+    probabilities: npt.NDArray[np.float32]
+
+
+def verify_shards(splits: Splits, directory: Path) -> None:
+    """Check the test shards against their digests.
+
+    Raises:
+        UserError: When a shard is missing or differs from what was written, naming it.
+    """
+    for shard in splits.splits[TEST_SPLIT].shards:
+        path = directory / shard.file
+        if not path.is_file():
+            raise UserError(f"the splits lack the shard {shard.file}: run the split step again")
+        if file_sha256(path) != shard.sha256:
+            raise UserError(
+                f"the shard {shard.file} is corrupt: its bytes differ from the SHA-256 in splits.json; "
+                "run the split step again"
+            )
+
+
+def load_classifier(directory: Path, splits: Splits) -> keras.Model:
+    """Load ``model.keras`` without running code that a model file could carry, and check that it fits the splits.
+
+    Raises:
+        UserError: When the file is missing, not a safe Keras model, or made for other images or classes.
+    """
+    path = directory / KERAS_FILE
+    if not path.is_file():
+        raise UserError(f"the model holds no {KERAS_FILE}: give the output of a training step")
+    if not zipfile.is_zipfile(path):
+        raise UserError(f"{KERAS_FILE} is damaged, it is no .keras archive: run the training step again")
+    try:
+        model = keras.saving.load_model(path, compile=False, safe_mode=True)
+    except (ValueError, TypeError, KeyError, OSError, zipfile.BadZipFile) as error:
+        reason = str(error).strip().partition("\n")[0]
+        raise UserError(f"{KERAS_FILE} cannot be loaded as a safe Keras model: {reason}") from error
+    size, classes = splits.image_size_px, len(splits.class_names)
+    if tuple(model.output_shape) != (None, classes):
+        raise UserError(
+            f"the model gives {tuple(model.output_shape)[1:]} values an image, the splits have {classes} classes: "
+            "give the model that was trained on these splits"
+        )
+    if tuple(model.input_shape[1:]) not in {(size, size, 3), (None, None, 3)}:
+        raise UserError(
+            f"the model takes images of {tuple(model.input_shape[1:])}, the splits hold {(size, size, 3)}: "
+            "give the model that was trained on these splits"
+        )
+    return model
+
+
+def predict_test_split(model: keras.Model, splits: Splits, directory: Path, batch_size: int) -> Predictions:
+    """Return the model's probabilities for every test image, the images of an incomplete last batch included.
+
+    Args:
+        model: From ``load_classifier``.
+        splits: What the folder claims to hold.
+        directory: The splits' folder.
+        batch_size: Images in one step, at least 1.
+
+    Raises:
+        UserError: When the number of images is not the one in ``splits.json``, or the model gives NaN.
+    """
+    paths: list[str] = []
+    labels: list[int] = []
+    probabilities: list[npt.NDArray[np.float32]] = []
+    expected = splits.splits[TEST_SPLIT].images
+    reported = time.monotonic()
+    for batch in _test_images(splits, directory).batch(batch_size).prefetch(tf.data.AUTOTUNE):
+        probabilities.append(np.asarray(model.predict_on_batch(batch["image"]), dtype=np.float32))
+        labels.extend(batch["label"].numpy().tolist())
+        paths.extend(path.decode() for path in batch["path"].numpy())
+        if time.monotonic() - reported > _SECONDS_BETWEEN_LINES:
+            reported = time.monotonic()
+            print(f"evaluate: {len(paths)} of {expected} test images", flush=True)
+    if len(paths) != expected:
+        raise UserError(f"the test shards hold {len(paths)} images, splits.json says {expected}: run split again")
+    predictions = Predictions(paths, np.asarray(labels, dtype=np.int64), np.concatenate(probabilities))
+    if not np.isfinite(predictions.probabilities).all():
+        raise UserError("the model gives NaN for some images: its training diverged, lower the learning rate")
+    return predictions
+
+
+def read_test_images(splits: Splits, directory: Path, positions: Collection[int]) -> dict[int, bytes]:
+    """Return the JPEG bytes of a few test images, by their position in shard order."""
+    wanted = frozenset(positions)
+    records = tf.data.TFRecordDataset([str(path) for path in splits.shard_paths(directory, TEST_SPLIT)])
+    return {
+        position: parse_example(record)["image"].numpy()
+        for position, record in enumerate(records)
+        if position in wanted
+    }
+
+
+def file_sha256(path: Path) -> str:
+    """Return the SHA-256 of a file's bytes, hexadecimal."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def _test_images(splits: Splits, directory: Path) -> tf.data.Dataset:
+    """Yield image uint8 ``[size, size, 3]``, label and path in shard order."""
+
+    def decode(record: tf.Tensor) -> dict[str, tf.Tensor]:
+        example = parse_example(record)
+        image = tf.io.decode_jpeg(example["image"], channels=3)
+        image = tf.ensure_shape(image, (splits.image_size_px, splits.image_size_px, 3))
+        return {"image": image, "label": example["label"], "path": example["path"]}
+
+    records = tf.data.TFRecordDataset([str(path) for path in splits.shard_paths(directory, TEST_SPLIT)])
+    return records.map(decode, num_parallel_calls=tf.data.AUTOTUNE, deterministic=True)

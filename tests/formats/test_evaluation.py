@@ -1,0 +1,82 @@
+"""What is written is read back, whatever a class is called."""
+
+import dataclasses
+import json
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from components.formats.evaluation import (
+    METRICS_FILE,
+    PER_CLASS_COLUMNS,
+    Evaluation,
+    read_evaluation,
+    read_per_class,
+    read_predictions,
+    write_evaluation,
+    write_per_class,
+    write_predictions,
+)
+
+EVALUATION = Evaluation(
+    class_names=["NA", "007"],
+    dataset_digest="d" * 64,
+    model_sha256="a" * 64,
+    test_images=3,
+    correct_images=2,
+    accuracy=2 / 3,
+    accuracy_low=0.2,
+    accuracy_high=0.9,
+    majority_class="NA",
+    majority_baseline=1.0,
+    macro_precision=1.0,
+    macro_recall=2 / 3,
+    macro_f1=0.8,
+    auc_macro=None,
+    auc_micro=0.9,
+    log_loss=0.4,
+    confusion_matrix=[[2, 1], [0, 0]],
+)
+
+
+def test_evaluation_round_trip_in_strict_json(tmp_path: Path) -> None:
+    write_evaluation(EVALUATION, tmp_path)
+    assert read_evaluation(tmp_path) == EVALUATION
+    text = (tmp_path / METRICS_FILE).read_text()
+    assert json.loads(text)["auc_macro"] is None
+    assert "NaN" not in text
+
+
+def test_a_value_that_is_not_finite_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match="not JSON compliant"):
+        write_evaluation(dataclasses.replace(EVALUATION, log_loss=float("nan")), tmp_path)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_per_class_round_trip_keeps_names_and_gaps(tmp_path: Path) -> None:
+    names = ["NA", "007", "", 'a,"b"', "鳥"]
+    table = pd.DataFrame(
+        {
+            "class_name": names,
+            "precision": [1.0, np.nan, 0.5, 0.25, 0.0],
+            "recall": [1.0, np.nan, 0.5, 0.25, 0.0],
+            "f1": [1.0, np.nan, 0.5, 0.25, 0.0],
+            "auc": [np.nan] * 5,
+            "test_images": [3, 0, 2, 4, 1],
+            "predicted_images": [3, 0, 2, 4, 0],
+        }
+    ).astype(dict(PER_CLASS_COLUMNS))
+    write_per_class(table, tmp_path)
+    pd.testing.assert_frame_equal(read_per_class(tmp_path), table)
+
+
+def test_predictions_round_trip(tmp_path: Path) -> None:
+    probabilities = np.array([[0.75, 0.25], [0.25, 0.75]], np.float32)
+    written = write_predictions(["x.jpg", "y.jpg"], np.array([0, 0]), probabilities, ["NA", "007"], tmp_path)
+    table = read_predictions(tmp_path)
+    pd.testing.assert_frame_equal(table, written)
+    assert table["predicted_class"].tolist() == ["NA", "007"]
+    assert table["probability"].tolist() == [0.75, 0.75]
+    assert table[["probability_NA", "probability_007"]].to_numpy().tolist() == probabilities.tolist()
