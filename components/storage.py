@@ -30,6 +30,8 @@ RETRY_SECONDS = 120.0
 _SCHEME = "gs://"
 _LONGEST_PAUSE_SECONDS = 16.0
 _PROGRESS_SECONDS = 5.0
+# Whoever waits less than this needs no line.
+_QUIET_SECONDS = 1.0
 _MEGABYTE = 1_000_000
 # One stream from Cloud Storage is slower than the network of a cloud machine: large objects come in parallel slices.
 _SLICED_FROM_BYTES = 64 * 2**20
@@ -421,7 +423,7 @@ class _Progress:
     def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
         self._ended.set()
         self._thread.join()
-        if kind is None and self._total_bytes:
+        if kind is None and time.monotonic() - self._started > _QUIET_SECONDS:
             self._print_line(self._total_bytes)
 
     def watch(self, partials: Sequence[Path]) -> None:

@@ -104,6 +104,7 @@ def test_download_slices_a_large_object(
 ) -> None:
     monkeypatch.setattr(storage, "_SLICED_FROM_BYTES", 2**20)
     monkeypatch.setattr(storage, "_SLICE_BYTES", 300_000)
+    monkeypatch.setattr(storage, "_QUIET_SECONDS", 0.0)
     bucket = new_bucket()
     data = os.urandom(2**20 + 12_345)
     storage.write_if_absent(f"{bucket}/large.zip", data)

@@ -47,6 +47,8 @@ _TAR_BLOCK = 512
 class ArchiveWriter:
     """Write images into tar parts and collect their catalog rows. The same images give the same bytes.
 
+    ``close`` finishes the archive; leaving a ``with`` block without it, because of an error, only closes the file.
+
     Args:
         directory: An empty folder.
         part_size_bytes: A part is closed once it holds at least this much.
@@ -59,6 +61,18 @@ class ArchiveWriter:
         self._skipped: list[dict[str, str]] = []
         self._part: io.BufferedWriter | None = None
         self._parts = 0
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        if self._part is not None:
+            self._part.close()
 
     def add(
         self,
