@@ -120,21 +120,24 @@ def summarize(table: pd.DataFrame, findings: pd.DataFrame) -> dict[str, int | fl
 
 
 def _check_settings(thresholds: Thresholds, sample_images: int, workers: int) -> None:
-    wrong = {
-        "dark_brightness must be at least 0 and below bright_brightness": not (
-            0 <= thresholds.dark_brightness < thresholds.bright_brightness
-        ),
-        "bright_brightness must be at most 255": thresholds.bright_brightness > 255,
-        "low_contrast must be between 0 and 127.5": not 0 <= thresholds.low_contrast <= 127.5,
-        "size_outlier_iqr must be above 0": not thresholds.size_outlier_iqr > 0,
-        "aspect_outlier must be at least 1": not thresholds.aspect_outlier >= 1,
-        "tiny_side_px must be at least 0": thresholds.tiny_side_px < 0,
-        "sample_images must be between 0 and 200": not 0 <= sample_images <= 200,
-        "workers must be at least 0, where 0 means one per processor": workers < 0,
+    dark, bright = thresholds.dark_brightness, thresholds.bright_brightness
+    rules = {
+        f"dark_brightness must be at least 0 and below bright_brightness, {bright:g}; it is {dark:g}": 0
+        <= dark
+        < bright,
+        f"bright_brightness must be at most 255; it is {bright:g}": bright <= 255,
+        f"low_contrast must be from 0 to 127.5; it is {thresholds.low_contrast:g}": 0
+        <= thresholds.low_contrast
+        <= 127.5,
+        f"size_outlier_iqr must be above 0; it is {thresholds.size_outlier_iqr:g}": thresholds.size_outlier_iqr > 0,
+        f"aspect_outlier must be at least 1; it is {thresholds.aspect_outlier:g}": thresholds.aspect_outlier >= 1,
+        f"tiny_side_px must be at least 0; it is {thresholds.tiny_side_px}": thresholds.tiny_side_px >= 0,
+        f"sample_images must be from 0 to 200; it is {sample_images}": 0 <= sample_images <= 200,
+        f"workers must be at least 0, which means one per processor; it is {workers}": workers >= 0,
     }
-    for complaint, applies in wrong.items():
-        if applies:
-            raise UserError(f"{complaint}; set it so")
+    for complaint, holds in rules.items():
+        if not holds:
+            raise UserError(complaint)
 
 
 def _processors() -> int:

@@ -1,0 +1,154 @@
+"""One image's bytes to its measurements: every format, every kind of damage."""
+
+import io
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from components.audit.measurements import analyze
+from tests.audit.images import declared_png, encoded, flat, photo
+
+JPEG = photo(1, 400, 300)
+SCAN = JPEG.index(b"\xff\xda")
+
+
+def damaged(data: bytes, start: int, size: int) -> bytes:
+    noise = np.random.default_rng(5).integers(0, 256, size, dtype=np.uint8).tobytes()
+    return data[:start] + noise + data[start + size :]
+
+
+@pytest.mark.parametrize(
+    ("data", "complaint"),
+    [
+        pytest.param(b"", "the file is empty", id="zero bytes"),
+        pytest.param(b"hello, world\n", "holds text", id="text"),
+        pytest.param(b"\n<!DOCTYPE html><html>404</html>", "web page", id="web page"),
+        pytest.param(bytes(5000), "zero bytes", id="zeros"),
+        pytest.param(bytes(range(1, 200)), "no image format", id="binary"),
+        pytest.param(b"\x00\x00\x00\x18ftypheic" + bytes(9), "HEIC", id="HEIC"),
+        pytest.param(b"%PDF-1.7 ...", "a PDF document", id="PDF"),
+        pytest.param(JPEG[: len(JPEG) // 2], "cut short", id="JPEG cut in the middle"),
+        pytest.param(JPEG[:-20], "cut short", id="JPEG cut near its end"),
+        pytest.param(JPEG[: SCAN // 2], "JPEG", id="JPEG cut in its header"),
+        pytest.param(b"\xff\xd8\xff", "JPEG", id="JPEG signature alone"),
+        pytest.param(damaged(JPEG, SCAN + 2000, 4000), "the JPEG is damaged", id="JPEG with a damaged scan"),
+        pytest.param(photo(1, 400, 300, "PNG")[:3000], "the PNG is damaged", id="PNG cut"),
+        pytest.param(damaged(photo(1, 40, 30, "PNG"), 60, 40), "the PNG is damaged", id="PNG damaged"),
+        pytest.param(b"\x89PNG\r\n\x1a\n", "the PNG is damaged", id="PNG signature alone"),
+        pytest.param(photo(1, 400, 300, "GIF")[:3000], "the GIF is damaged", id="GIF cut"),
+        pytest.param(photo(1, 400, 300, "WEBP")[:3000], "the WEBP is damaged", id="WEBP cut"),
+        pytest.param(photo(1, 400, 300, "BMP")[:3000], "the BMP is damaged", id="BMP cut"),
+        pytest.param(photo(1, 400, 300, "TIFF")[:3000], "the TIFF is damaged", id="TIFF cut"),
+        pytest.param(declared_png(60_000, 60_000), "declares 3,600 megapixels", id="bomb"),
+        pytest.param(declared_png(10_000, 9_000), "declares 90 megapixels", id="just above the limit"),
+    ],
+)
+@pytest.mark.filterwarnings("ignore::PIL.Image.DecompressionBombWarning")
+def test_unreadable_bytes_are_a_row_that_says_why(data: bytes, complaint: str) -> None:
+    row = analyze(data)
+    assert complaint in (row.error or "")
+    assert (row.format, row.mode, row.width_px, row.height_px) == (None, None, 0, 0)
+    assert np.isnan([row.brightness, row.contrast, row.luma_p5, row.luma_p95]).all()
+
+
+def test_an_error_is_the_same_at_each_try() -> None:
+    for data in (JPEG[:3000], photo(1, 400, 300, "PNG")[:3000], b"BM" + bytes(80)):
+        assert analyze(data).error == analyze(data).error
+        assert "0x7" not in (analyze(data).error or "")
+
+
+def test_every_cut_of_a_jpeg_is_found() -> None:
+    whole = photo(3, 500, 400)
+    for kept in range(0, len(whole) - 1, len(whole) // 50):
+        assert analyze(whole[:kept]).error is not None, kept
+
+
+@pytest.mark.parametrize(
+    ("image_format", "mode", "stored_mode"),
+    [
+        ("JPEG", "RGB", "RGB"),
+        ("JPEG", "L", "L"),
+        ("JPEG", "CMYK", "CMYK"),
+        ("PNG", "RGBA", "RGBA"),
+        ("PNG", "P", "P"),
+        ("PNG", "LA", "LA"),
+        ("PNG", "1", "1"),
+        ("GIF", "RGB", "P"),
+        ("BMP", "RGB", "RGB"),
+        ("WEBP", "RGB", "RGB"),
+        ("TIFF", "RGB", "RGB"),
+    ],
+)
+def test_every_format_is_measured_alike(image_format: str, mode: str, stored_mode: str) -> None:
+    row = analyze(photo(2, 640, 480, image_format, mode))
+    assert (row.error, row.format, row.mode) == (None, image_format, stored_mode)
+    assert (row.width_px, row.height_px) == (640, 480)
+    if mode != "1":
+        assert row.brightness == pytest.approx(88, abs=6)
+        assert row.contrast == pytest.approx(38, abs=8)
+        assert row.luma_p5 == pytest.approx(31, abs=10)
+        assert row.luma_p95 == pytest.approx(147, abs=15)
+    assert row.grayscale == (mode in {"L", "LA", "1"})
+
+
+def test_sixteen_bits_are_scaled_not_clipped() -> None:
+    ramp = np.linspace(0, 65535, 200 * 100).reshape(100, 200).astype(np.uint16)
+    row = analyze(encoded(Image.fromarray(ramp), "PNG"))
+    assert (row.mode, row.grayscale) == ("I;16", True)
+    assert row.brightness == pytest.approx(127, abs=2)
+
+
+@pytest.mark.parametrize("level", [0, 17, 128, 255])
+def test_a_flat_image_has_its_level_and_no_contrast(level: int) -> None:
+    row = analyze(flat(level))
+    assert (row.brightness, row.contrast, row.luma_p5, row.luma_p95) == (level, 0.0, level, level)
+
+
+def test_brightness_and_contrast_are_mean_and_deviation_of_luma() -> None:
+    half = np.zeros((50, 100, 3), np.uint8)
+    half[:, 50:] = 200
+    row = analyze(encoded(Image.fromarray(half), "PNG"))
+    assert row.brightness == pytest.approx(100.0)
+    assert row.contrast == pytest.approx(100.0)
+    assert (row.luma_p5, row.luma_p95) == (0.0, 200.0)
+
+
+def test_a_reduced_decode_measures_what_a_full_one_would() -> None:
+    data = photo(4, 1900, 1300)
+    with Image.open(io.BytesIO(data)) as image:
+        full = np.asarray(image.convert("L"))
+    row = analyze(data)
+    assert (row.width_px, row.height_px) == (1900, 1300)
+    assert row.brightness == pytest.approx(full.mean(), abs=0.7)
+
+
+@pytest.mark.parametrize(("width", "height"), [(1, 1), (1, 4000), (4000, 1), (3, 2000), (17, 9)])
+@pytest.mark.parametrize("image_format", ["JPEG", "PNG"])
+def test_odd_sizes_are_measured(width: int, height: int, image_format: str) -> None:
+    row = analyze(photo(0, width, height, image_format))
+    assert (row.error, row.width_px, row.height_px) == (None, width, height)
+
+
+def test_gray_stored_as_colour_is_gray() -> None:
+    with Image.open(io.BytesIO(JPEG)) as image:
+        gray = image.convert("L").convert("RGB")
+    assert analyze(encoded(gray, "JPEG")).grayscale
+    assert not analyze(JPEG).grayscale
+
+
+def test_stray_bytes_are_a_warning_and_not_damage() -> None:
+    row = analyze(JPEG[:SCAN] + b"junk" + JPEG[SCAN:])
+    assert row.error is None
+    assert "4 extraneous bytes" in (row.decoder_warning or "")
+    assert row.brightness == pytest.approx(analyze(JPEG).brightness, abs=0.5)
+
+
+def test_a_cut_behind_stray_bytes_is_still_damage() -> None:
+    data = JPEG[:SCAN] + b"junk" + JPEG[SCAN:]
+    assert analyze(data[: len(data) // 2]).error is not None
+
+
+def test_bytes_after_the_image_are_fine() -> None:
+    row = analyze(JPEG + b"a camera's own data" * 50)
+    assert (row.error, row.decoder_warning) == (None, None)

@@ -1,0 +1,70 @@
+"""Names: what is irregular about them."""
+
+import pandas as pd
+import pytest
+
+from components.audit import naming
+
+
+def names(*values: str) -> pd.Series:
+    return pd.Series(list(values), dtype="str")
+
+
+@pytest.mark.parametrize(
+    ("name", "contains"),
+    [
+        ("owl.jpg", ""),
+        ("Owl_2-b+c=d,e@f.JPG", ""),
+        ("red panda.jpg", "white space"),
+        ("löffler.jpg", "letters outside ASCII"),
+        ("jaguar(1).jpg", "shells"),
+        ("a'b.jpg", "shells"),
+        ("$HOME.jpg", "shells"),
+        ("-rf.jpg", "leading hyphen"),
+        ("ö ().jpg", "white space and letters outside ASCII and characters that shells treat specially"),
+    ],
+)
+def test_odd_names(name: str, contains: str) -> None:
+    (reason,) = naming.odd_names(names(name))
+    assert contains in reason
+    assert bool(reason) == bool(contains)
+
+
+@pytest.mark.parametrize(
+    ("name", "extension"),
+    [("a.jpg", ".jpg"), ("a.tar.GZ", ".GZ"), ("none", ""), (".hidden", ""), ("dot.", "."), ("a b.JPeG", ".JPeG")],
+)
+def test_extensions(name: str, extension: str) -> None:
+    assert naming.extensions(names(name)).tolist() == [extension]
+
+
+def test_the_minority_spelling_is_named_with_the_usual_one() -> None:
+    reasons = naming.minority_spellings(names("a.jpg", "b.jpg", "c.JPG", "d.jpeg", "e.png", "f.txt"))
+    assert reasons.tolist() == [
+        "",
+        "",
+        "its extension is .JPG where most files have .jpg",
+        "its extension is .jpeg where most files have .jpg",
+        "",
+        "",
+    ]
+
+
+def test_name_patterns() -> None:
+    given = names("IMG_0417.jpg", "fish12.jpg", "Red-fox.jpg", "0001.png", "no extension")
+    assert naming.name_pattern(given).tolist() == ["A_9", "a9", "Aa-a", "9", "a a"]
+
+
+def test_the_few_that_break_a_pattern_are_found() -> None:
+    files = names(*[f"fish{number}.jpg" for number in range(19)], "reef.jpg")
+    folders = pd.Series(["fish"] * 20, dtype="str")
+    reasons = naming.pattern_breakers(files, folders)
+    assert (reasons != "").tolist() == [False] * 19 + [True]
+    assert reasons.iloc[-1] == "95% of the names in its folder look like fish0.jpg, this one does not"
+
+
+def test_few_files_and_mixed_files_have_no_pattern() -> None:
+    few = names(*[f"fish{number}.jpg" for number in range(18)], "reef.jpg")
+    assert (naming.pattern_breakers(few, pd.Series(["fish"] * 19, dtype="str")) == "").all()
+    mixed = names(*[f"fish{number}.jpg" for number in range(17)], "cat.jpg", "dog.jpg", "owl.jpg")
+    assert (naming.pattern_breakers(mixed, pd.Series(["x"] * 20, dtype="str")) == "").all()

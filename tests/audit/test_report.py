@@ -1,0 +1,225 @@
+"""The report: one safe, self-contained, small page that a browser opens without a complaint."""
+
+import re
+import shutil
+import subprocess
+from collections import Counter
+from html.parser import HTMLParser
+from pathlib import Path
+
+import pandas as pd
+import pytest
+
+from components.audit.checks import CHECKS, run_checks
+from components.audit.image_audit import audit_archive
+from components.audit.report import NAME_CHARACTERS, shown, verdict, write_report
+from components.formats.findings import FINDING_COLUMNS
+from components.formats.image_archive import ArchiveReader
+from tests.audit.conftest import RECOMMENDED, MakeArchive
+from tests.audit.images import flat, photo
+
+HOSTILE = [
+    "bird/<script>alert(1)</script>.jpg",
+    "bird/<img src=x onerror=alert(1)>.jpg",
+    "bird/\"><svg onload=alert('1')>.jpg",
+    "bird/'; DROP TABLE images; --.jpg",
+    "bird/{{ 7 * 7 }}{% raw %}.jpg",
+    "bird/$x_1$ & co.jpg",
+    "bird/\u202egpj.exe",
+    "bird/" + "long" * 60 + ".jpg",
+    "<b>class</b>/鸟.jpg",
+    "javascript:alert(1)/طائر.jpg",
+    "$\\frac/x.jpg",
+]
+
+
+class Elements(HTMLParser):
+    """Counts elements and collects what could run or load something."""
+
+    def __init__(self, page: str) -> None:
+        super().__init__()
+        self.counts: Counter[str] = Counter()
+        self.risks: list[str] = []
+        self.text = ""
+        self.feed(page)
+
+    def handle_starttag(self, tag: str, attributes: list[tuple[str, str | None]]) -> None:
+        self.counts[tag] += 1
+        for name, value in attributes:
+            loads = name in {"src", "href", "xlink:href"} and not (value or "").startswith(("data:image/jpeg", "#"))
+            if name.startswith("on") or loads:
+                self.risks.append(f"<{tag} {name}={value}>")
+
+    def handle_data(self, data: str) -> None:
+        self.text += data
+
+
+def report_of(archive: Path, directory: Path) -> Path:
+    page = directory / "report.html"
+    audit_archive(archive, directory / "findings", page, RECOMMENDED, sample_images=8, workers=2, seed=0)
+    return page
+
+
+@pytest.fixture(scope="module")
+def animals_report(animals_archive: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return report_of(animals_archive, tmp_path_factory.mktemp("animals-report"))
+
+
+@pytest.fixture
+def hostile_report(make_archive: MakeArchive, tmp_path: Path) -> Path:
+    files = {name: photo(number % 3) for number, name in enumerate(HOSTILE)}
+    files |= {name.replace(".", "-2.") + ".png": flat(0) for name in HOSTILE}
+    labels = dict.fromkeys(HOSTILE, "<i>recorded</i>")
+    return report_of(make_archive(files, labels), tmp_path)
+
+
+def test_hostile_names_stay_text(hostile_report: Path) -> None:
+    page = Elements(hostile_report.read_text(encoding="utf-8"))
+    assert page.risks == []
+    assert page.counts["script"] == 1
+    assert page.counts["i"] == 0
+    assert "<img src=x onerror=alert(1)>.jpg" in page.text
+    assert "{{ 7 * 7 }}" in page.text
+    assert "<i>recorded</i>" in page.text
+    assert "⟨202E⟩gpj.exe" in page.text
+    assert "\u202e" not in page.text
+
+
+def test_the_page_loads_nothing(animals_report: Path) -> None:
+    page = Elements(animals_report.read_text(encoding="utf-8"))
+    assert page.risks == []
+    assert page.counts["svg"] == 7
+    assert page.counts["link"] == page.counts["iframe"] == page.counts["object"] == 0
+    assert page.counts["img"] > 40
+
+
+def test_the_page_says_what_was_found(animals_report: Path) -> None:
+    text = re.sub(r"\s+", " ", Elements(animals_report.read_text(encoding="utf-8")).text)
+    assert "10 images of 97 must not be trained on" in text
+    assert "95th percentile of luma 15, limit 40" in text
+    assert "The label file says 'fish', the class folder says 'bird'." in text
+    assert all(check.title in text for check in CHECKS)
+
+
+def test_the_page_stays_small_and_says_what_it_leaves_out(make_archive: MakeArchive, tmp_path: Path) -> None:
+    noise = photo(0, 900, 160)  # large thumbnails
+    archive = make_archive({"bird/owl.jpg": noise, "bird/dark.png": flat(0)})
+    count = 6000
+    numbers = pd.Series(range(count))
+    long = "x" * 180
+    table = pd.DataFrame(
+        {
+            "path": [f"class{number % 300}-{long}/{long}{number}.png" for number in numbers],
+            "filename": [f"{long}{number % 2000}.png" for number in numbers],
+            "label": [f"class{number % 300}-{long}" for number in numbers],
+            "recorded_label": "another",
+            "part": "part-00000.tar",
+            "offset": 512,
+            "size_bytes": len(noise),
+            "md5": [f"{number // 7}" for number in numbers],
+            "format": "JPEG",
+            "mode": "RGB",
+            "width_px": 20 + numbers,
+            "height_px": 20 + numbers % 777,
+            "brightness": 100.0,
+            "contrast": (numbers % 128).astype("float64"),
+            "grayscale": numbers % 3 == 0,
+            "error": None,
+            "luma_p5": (numbers % 256).astype("float64"),
+            "luma_p95": (numbers % 255).astype("float64"),
+            "decoder_warning": "junk",
+        }
+    ).astype(dict.fromkeys(["path", "filename", "label", "recorded_label", "md5", "error", "decoder_warning"], "str"))
+    findings = run_checks(table, RECOMMENDED)
+    page = tmp_path / "report.html"
+    skipped = pd.DataFrame({"path": [long] * 500, "reason": [f"{long}{number}" for number in range(500)]})
+    with ArchiveReader(archive) as reader:
+        write_report(page, table, findings, RECOMMENDED, reader=reader, skipped=skipped, sample_images=200, seed=0)
+    assert page.stat().st_size < 5_000_000
+    text = Elements(page.read_text(encoding="utf-8")).text
+    assert f"and {len(findings) - 500:,} more findings" in text
+    assert "The largest classes; 270 smaller ones are left out." in text
+
+
+@pytest.mark.parametrize(
+    ("name", "visible"),
+    [
+        ("owl.jpg", "owl.jpg"),
+        ("a\u202eb", "a⟨202E⟩b"),
+        ("a\nb\x00", "a⟨000A⟩b⟨0000⟩"),
+        ("鸟", "鸟"),
+        ("x" * NAME_CHARACTERS, "x" * NAME_CHARACTERS),
+    ],
+)
+def test_names_are_shown_as_they_can_safely_be_read(name: str, visible: str) -> None:
+    assert shown(name) == visible
+
+
+def test_long_names_keep_their_ends() -> None:
+    cut = shown("bird/" + "x" * 500 + "/owl.jpg")
+    assert len(cut) == NAME_CHARACTERS
+    assert cut.startswith("bird/x")
+    assert cut.endswith("x/owl.jpg")
+
+
+@pytest.mark.parametrize(
+    ("findings", "tone", "sentence"),
+    [
+        ([], "good", "Nothing speaks against training on all 4 images."),
+        ([("a/1", "info")], "good", "Nothing speaks against training on all 4 images."),
+        (
+            [("a/1", "warning"), ("a/1", "warning")],
+            "warn",
+            "No image is unusable; a person or a cleaning policy should decide about 1 of 4. "
+            "3 images (75%) have neither error nor warning.",
+        ),
+        (
+            [("a/1", "error"), ("a/1", "warning"), ("a/2", "warning"), ("a", "warning")],
+            "bad",
+            "1 image of 4 must not be trained on, and a person or a cleaning policy should decide about 1 more. "
+            "2 images (50%) have neither error nor warning. 1 class needs attention.",
+        ),
+        (
+            [(f"a/{number}", "error") for number in range(3)],
+            "bad",
+            "3 images of 4 must not be trained on. 1 image (25%) has neither error nor warning.",
+        ),
+    ],
+)
+def test_the_verdict_counts_each_image_once(findings: list[tuple[str, str]], tone: str, sentence: str) -> None:
+    table = pd.DataFrame({"path": [f"a/{number}" for number in range(4)], "label": "a"})
+    rows = pd.DataFrame(findings, columns=["path", "severity"]).reindex(columns=list(FINDING_COLUMNS))
+    told = verdict(table, rows)
+    assert (told["tone"], told["sentence"]) == (tone, sentence)
+
+
+def dumped_dom(page: Path, directory: Path) -> str:
+    """Open a page in headless Chromium and return its document after its script ran; fail on console messages."""
+    chromium = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
+    if chromium is None:
+        pytest.skip("no Chromium is installed; install the package 'chromium' to run this test")
+    quiet = [
+        f"--disable-{what}"
+        for what in ("gpu", "quic", "background-networking", "component-update", "sync", "dev-shm-usage")
+    ]
+    command = [chromium, "--headless", "--no-sandbox", "--no-first-run", *quiet, f"--user-data-dir={directory}"]
+    command += ["--enable-logging=stderr", "--v=0", "--dump-dom", page.as_uri()]
+    ended = subprocess.run(command, capture_output=True, text=True, timeout=120, check=True)
+    assert "CONSOLE" not in ended.stderr, ended.stderr
+    return ended.stdout
+
+
+def test_a_browser_opens_the_page_and_runs_its_script(animals_report: Path, tmp_path: Path) -> None:
+    dom = dumped_dom(animals_report, tmp_path)
+    page = Elements(dom)
+    original = Elements(animals_report.read_text(encoding="utf-8"))
+    assert "41 of 41 rows" in page.text, "the script that filters did not run"
+    assert len(re.findall(r'<th[^>]* tabindex="0"', dom)) == 6
+    for tag in ("img", "svg", "figure", "tr", "section", "h2", "h3"):
+        assert page.counts[tag] == original.counts[tag], tag
+
+
+def test_a_browser_runs_nothing_of_a_hostile_name(hostile_report: Path, tmp_path: Path) -> None:
+    page = Elements(dumped_dom(hostile_report, tmp_path / "profile"))
+    assert page.counts["script"] == 1
+    assert page.risks == []
