@@ -1,0 +1,180 @@
+"""The model bundle: everything needed to serve, judge and trace one version of a model, checksummed.
+
+The folder, local or in Cloud Storage:
+
+    <bundle>/
+      model.keras            takes images in [0, 255], gives probabilities
+      saved_model/1/         TF Serving layout, takes raw image bytes; when the training step exported it
+      *.h5                   when the training step was asked for it
+      labels.json            {"class_names": [...]} in label order
+      labels.txt             one class name a line, for tools that expect it
+      preprocessing.json     what an image must look like, and what happens inside the model
+      metrics.json           components.formats.evaluation
+      per_class.csv          likewise
+      confusion_matrix.png, roc.png, curves.png
+      history.csv            components.formats.trained_model
+      lineage.json           source, dataset, training settings, digests, package version
+      README.md              the model card
+      manifest.json          Manifest; written last: a folder without it is no bundle
+
+Files are created and never replaced. Names that begin with a dot are leftovers of an interrupted writer.
+"""
+
+import dataclasses
+import hashlib
+import json
+from collections.abc import Mapping
+from pathlib import Path, PurePosixPath
+from typing import Any
+
+from components import storage
+from components.failures import UserError
+
+MANIFEST_FILE = "manifest.json"
+LABELS_FILE = "labels.json"
+LABELS_TEXT_FILE = "labels.txt"
+PREPROCESSING_FILE = "preprocessing.json"
+LINEAGE_FILE = "lineage.json"
+MODEL_CARD_FILE = "README.md"
+
+
+@dataclasses.dataclass(frozen=True)
+class BundleFile:
+    """One file of a bundle.
+
+    Attributes:
+        path: POSIX, inside the bundle.
+        size_bytes: Of its content.
+        sha256: Of its content, hexadecimal.
+    """
+
+    path: str
+    size_bytes: int
+    sha256: str
+
+
+@dataclasses.dataclass(frozen=True)
+class Manifest:
+    """What ``manifest.json`` says.
+
+    Attributes:
+        model_name: Name in the registry.
+        version: Identity of the model: same weights, classes, preprocessing and dataset, same version.
+        files: Every other file of the bundle, by path.
+    """
+
+    model_name: str
+    version: str
+    files: list[BundleFile]
+
+    def to_bytes(self) -> bytes:
+        """Return the content of ``manifest.json``, the same bytes each time."""
+        return json_bytes(dataclasses.asdict(self))
+
+
+def json_bytes(value: Mapping[str, Any]) -> bytes:
+    """Return ``value`` as indented strict JSON, the same bytes each time.
+
+    Raises:
+        ValueError: When ``value`` holds a float that is not finite.
+    """
+    return (json.dumps(value, indent=2, sort_keys=True, ensure_ascii=False, allow_nan=False) + "\n").encode()
+
+
+def describe_files(files: Mapping[str, bytes | Path]) -> list[BundleFile]:
+    """Return size and digest of each file, by path.
+
+    Args:
+        files: Content, or a local file that holds it, by path inside the bundle.
+    """
+    return [_describe(path, files[path]) for path in sorted(files)]
+
+
+def write_bundle(location: str, manifest: Manifest, files: Mapping[str, bytes | Path]) -> None:
+    """Create a bundle's files where they do not exist yet, the manifest last.
+
+    Any number of writers of the same bundle may run at once or be stopped and started again.
+
+    Args:
+        location: Local folder or ``gs://`` prefix.
+        manifest: From ``describe_files`` of the same files.
+        files: Content, or a local file that holds it, by path inside the bundle.
+
+    Raises:
+        UserError: When the location may not be written, or a file of that name holds other bytes.
+        TransientError: When Cloud Storage does not answer.
+    """
+    for file in manifest.files:
+        _create(location, file, files[file.path])
+    _create(location, _describe(MANIFEST_FILE, manifest.to_bytes()), manifest.to_bytes())
+
+
+def read_manifest(location: str) -> Manifest | None:
+    """Read a bundle's manifest, or None when there is none, so no bundle either.
+
+    Raises:
+        UserError: When the manifest is damaged.
+    """
+    found = storage.read_versioned(storage.join(location, MANIFEST_FILE))
+    if found is None:
+        return None
+    try:
+        value = json.loads(found[0])
+        manifest = Manifest(value["model_name"], value["version"], [BundleFile(**file) for file in value["files"]])
+    except (ValueError, KeyError, TypeError) as error:
+        raise UserError(
+            f"{location} is damaged: {MANIFEST_FILE} is not a manifest; register the model again"
+        ) from error
+    for file in manifest.files:
+        path = PurePosixPath(file.path)
+        if path.is_absolute() or ".." in path.parts or str(path) != file.path:
+            raise UserError(f"{location} is not to be trusted: its manifest names the path {file.path!r}")
+    return manifest
+
+
+def verify_bundle(location: Path | str) -> Manifest:
+    """Check every byte of a bundle against its manifest.
+
+    Args:
+        location: Local folder or ``gs://`` prefix.
+
+    Returns:
+        The manifest.
+
+    Raises:
+        UserError: When a file is missing, differs or is not in the manifest, naming it.
+        TransientError: When Cloud Storage does not answer.
+    """
+    location = str(location)
+    manifest = read_manifest(location)
+    if manifest is None:
+        raise UserError(f"{location} is no model bundle: it has no {MANIFEST_FILE}")
+    known = {storage.join(location, file.path): file for file in manifest.files}
+    stored = {file.uri: file for file in storage.list_files(location)}
+    for uri, file in known.items():
+        if uri not in stored:
+            raise UserError(f"{location} is damaged: {file.path} is missing")
+        if stored[uri].size_bytes != file.size_bytes or _stored_sha256(uri) != file.sha256:
+            raise UserError(f"{location} is damaged: {file.path} differs from its SHA-256 in {MANIFEST_FILE}")
+    for uri in stored.keys() - known.keys() - {storage.join(location, MANIFEST_FILE)}:
+        if not uri.rsplit("/", 1)[-1].startswith("."):
+            raise UserError(f"{location} is not to be trusted: {uri} is not in its {MANIFEST_FILE}")
+    return manifest
+
+
+def _create(location: str, file: BundleFile, data: bytes | Path) -> None:
+    uri = storage.join(location, file.path)
+    if not storage.write_if_absent(uri, data) and _stored_sha256(uri) != file.sha256:
+        raise UserError(f"{uri} exists and holds other bytes than it should: delete it and register again")
+
+
+def _describe(path: str, data: bytes | Path) -> BundleFile:
+    if isinstance(data, Path):
+        with data.open("rb") as stream:
+            return BundleFile(path, data.stat().st_size, hashlib.file_digest(stream, "sha256").hexdigest())
+    return BundleFile(path, len(data), hashlib.sha256(data).hexdigest())
+
+
+def _stored_sha256(uri: str) -> str:
+    with storage.localized(uri) as path:
+        return _describe("", path).sha256

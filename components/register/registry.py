@@ -1,0 +1,113 @@
+"""One model's place in the registry: immutable bundles, and an index that many writers change safely.
+
+    <registry>/<model name>/
+      index.json                            Index: versions and aliases, changed by compare-and-swap
+      versions/<version>/<content>/         a bundle, see components.formats.model_bundle
+
+A bundle's folder is named by its own content, so all writers of one folder write the same bytes: whatever stopped an
+earlier attempt, its leftovers are either completed exactly or left aside, never mixed with another attempt's files.
+(Two attempts at one version can differ in bytes that do not define the model, such as the time a file was saved.)
+A version is what the index lists: the first complete bundle stays.
+"""
+
+import dataclasses
+import hashlib
+import random
+import re
+import time
+from collections.abc import Mapping
+from pathlib import Path
+
+from components import storage
+from components.failures import TransientError, UserError
+from components.formats.model_bundle import Manifest, read_manifest, write_bundle
+from components.register.promotion_gate import Index, VersionRecord, enter
+
+INDEX_FILE = "index.json"
+
+_MODEL_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,62}")
+_CONTENT_DIGITS = 12
+_ATTEMPTS = 60
+_LONGEST_PAUSE_SECONDS = 2.0
+
+
+class ModelRegistry:
+    """The versions of one model.
+
+    Args:
+        registry_uri: ``gs://bucket/prefix`` or a local folder.
+        model_name: Letters, digits, ``.``, ``_`` and ``-``, at most 63.
+
+    Raises:
+        UserError: When either is malformed.
+    """
+
+    def __init__(self, registry_uri: str, model_name: str) -> None:
+        if not registry_uri.strip():
+            raise UserError("registry_uri is empty: give a gs:// URI or a local folder")
+        if not _MODEL_NAME.fullmatch(model_name):
+            raise UserError(
+                f"model_name is {model_name!r}: use letters, digits, '.', '_' and '-', beginning with a letter or "
+                "digit, at most 63"
+            )
+        if not storage.is_remote(registry_uri):
+            if "://" in registry_uri:
+                raise UserError(f"registry_uri is {registry_uri}: give a gs:// URI or a local folder")
+            registry_uri = str(Path(registry_uri).absolute())
+        self.model_name = model_name
+        self._uri = storage.join(registry_uri, model_name)
+        self._index_uri = storage.join(self._uri, INDEX_FILE)
+
+    def read_index(self) -> Index:
+        """Return the index; an empty one when the model has no version yet.
+
+        Raises:
+            UserError: When it is damaged or may not be read.
+        """
+        return self._read_index()[0]
+
+    def bundle_uri(self, record: VersionRecord) -> str:
+        """Return where a version's bundle lies."""
+        return storage.join(self._uri, record.path)
+
+    def place(self, manifest: Manifest, files: Mapping[str, bytes | Path]) -> str:
+        """Make sure that a complete bundle of the version lies in the registry and return its path inside it.
+
+        Raises:
+            UserError: When the registry may not be written.
+            TransientError: When it does not answer.
+        """
+        listed = self.read_index().find(manifest.version)
+        if listed is not None and self._is_complete(listed):
+            return listed.path
+        content = hashlib.sha256(manifest.to_bytes()).hexdigest()[:_CONTENT_DIGITS]
+        path = f"versions/{manifest.version}/{content}"
+        write_bundle(storage.join(self._uri, path), manifest, files)
+        return path
+
+    def enter(self, record: VersionRecord, minimum_accuracy: float) -> tuple[Index, VersionRecord]:
+        """List a version and move the aliases, see ``promotion_gate.enter``.
+
+        Raises:
+            UserError: When the index may not be written.
+            TransientError: When others keep changing it.
+        """
+        for attempt in range(_ATTEMPTS):
+            index, stored_version = self._read_index()
+            listed = index.find(record.version)
+            if listed is not None and listed.path != record.path and self._is_complete(listed):
+                record = dataclasses.replace(record, path=listed.path)
+            changed, entered = enter(index, record, minimum_accuracy)
+            if changed == index or storage.write_if_unchanged(self._index_uri, changed.to_bytes(), stored_version):
+                return changed, entered
+            time.sleep(random.uniform(0.0, min(_LONGEST_PAUSE_SECONDS, 0.02 * 2**attempt)))  # noqa: S311  no secret
+        raise TransientError(f"{self._index_uri} was changed by others {_ATTEMPTS} times in a row: try again later")
+
+    def _read_index(self) -> tuple[Index, int]:
+        found = storage.read_versioned(self._index_uri)
+        if found is None:
+            return Index(self.model_name, (), {}), 0
+        return Index.from_bytes(found[0], self._index_uri), found[1]
+
+    def _is_complete(self, record: VersionRecord) -> bool:
+        return read_manifest(self.bundle_uri(record)) is not None

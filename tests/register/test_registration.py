@@ -1,0 +1,429 @@
+"""A version is registered once, whole, and verifiably, whatever stops or doubles the attempt."""
+
+import dataclasses
+import hashlib
+import json
+import os
+import subprocess
+import sys
+import threading
+import time
+import zipfile
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from components import storage
+from components.failures import UserError
+from components.formats.evaluation import read_evaluation, write_evaluation
+from components.formats.model_bundle import verify_bundle
+from components.formats.trained_model import KERAS_FILE
+from components.register.registration import Registration
+from tests.register.conftest import CREATED, EvaluatedProject, Register
+
+BUNDLE_FILES = {
+    "README.md",
+    "confusion_matrix.png",
+    "curves.png",
+    "history.csv",
+    "labels.json",
+    "labels.txt",
+    "lineage.json",
+    "manifest.json",
+    "metrics.json",
+    "model.keras",
+    "per_class.csv",
+    "preprocessing.json",
+    "roc.png",
+    "saved_model/1/fingerprint.pb",
+    "saved_model/1/saved_model.pb",
+    "saved_model/1/variables/variables.data-00000-of-00001",
+    "saved_model/1/variables/variables.index",
+}
+
+
+class StoppedError(BaseException):
+    """Stands for a killed process: nothing may handle it."""
+
+
+def read_json(path: Path) -> Any:
+    return json.loads(path.read_text(encoding="utf-8"))
+
+
+def bytes_below(directory: Path) -> dict[str, bytes]:
+    """Return files' bytes by path, without hidden ones: locks and leftovers of interrupted writes."""
+    files = (path for path in directory.rglob("*") if path.is_file() and not path.name.startswith("."))
+    return {path.relative_to(directory).as_posix(): path.read_bytes() for path in files}
+
+
+def saved_later(project: EvaluatedProject, directory: Path) -> EvaluatedProject:
+    """Return the same model saved at another time: other bytes, same weights, evaluated again."""
+    copy = project.copy_to(directory)
+    path = copy.model / KERAS_FILE
+    with zipfile.ZipFile(path) as archive:
+        members = {name: archive.read(name) for name in archive.namelist()}
+    members["metadata.json"] = json.dumps(json.loads(members["metadata.json"]) | {"date_saved": "later"}).encode()
+    with zipfile.ZipFile(path, "w") as archive:
+        for name, data in members.items():
+            archive.writestr(zipfile.ZipInfo(name, (2030, 1, 1, 0, 0, 0)), data)
+    (copy.model / "saved_model" / "1" / "fingerprint.pb").write_bytes(b"of another export")
+    sha256 = hashlib.sha256(path.read_bytes()).hexdigest()
+    write_evaluation(dataclasses.replace(read_evaluation(copy.evaluation), model_sha256=sha256), copy.evaluation)
+    return copy
+
+
+def test_first_registration(register: Register, tmp_path: Path) -> None:
+    registration = register()
+    bundle = Path(registration.uri)
+    assert bundle.is_relative_to(tmp_path / "registry" / "trees" / "versions" / registration.version)
+    assert bytes_below(bundle).keys() == BUNDLE_FILES
+    manifest = verify_bundle(bundle)
+    assert (manifest.model_name, manifest.version) == ("trees", registration.version)
+    index = read_json(tmp_path / "registry" / "trees" / "index.json")
+    assert index["aliases"] == {"candidate": registration.version, "champion": registration.version}
+    (record,) = index["versions"]
+    assert (record["created"], record["run"]) == (CREATED, "run-1")
+    assert record["accuracy"] == pytest.approx(15 / 17)
+    assert tmp_path / "registry" / "trees" / record["path"] == bundle
+    entry = read_json(tmp_path / "entry" / "entry.json")
+    assert entry["uri"] == registration.uri
+    assert entry["aliases"] == ["candidate", "champion"]
+    assert entry["gate"]["passed"]
+    assert {file["path"] for file in entry["files"]} == BUNDLE_FILES - {"manifest.json"}
+
+
+def test_what_the_bundle_says(register: Register) -> None:
+    bundle = Path(register().uri)
+    assert read_json(bundle / "labels.json") == {"class_names": ["ash", "birch", "cedar"]}
+    assert (bundle / "labels.txt").read_text() == "ash\nbirch\ncedar\n"
+    assert read_json(bundle / "preprocessing.json")["image_size_px"] == 32
+    lineage = read_json(bundle / "lineage.json")
+    assert lineage["source"] == "gs://photos/trees.zip"
+    assert lineage["dataset"]["digest"] == "d" * 64
+    assert lineage["training"]["settings"] == {"frozen": {"epochs": 2}, "fine_tune": {"epochs": 1}}
+    assert lineage["package"]["version"]
+    card = (bundle / "README.md").read_text()
+    assert "| Accuracy | 0.882 (15 of 17 images) |" in card
+    assert "| cedar | 1.000 | 0.500 |" in card
+
+
+def test_a_second_registration_changes_nothing(register: Register, tmp_path: Path) -> None:
+    first = register()
+    before, entry = bytes_below(tmp_path / "registry"), bytes_below(tmp_path / "entry")
+    assert register(pipeline_run="run-2", created="2027-01-01T00:00:00+00:00") == first
+    assert bytes_below(tmp_path / "registry") == before
+    assert bytes_below(tmp_path / "entry") == entry
+
+
+def test_a_model_saved_again_is_the_same_version(
+    register: Register, evaluated: EvaluatedProject, tmp_path: Path
+) -> None:
+    first = register()
+    before = bytes_below(tmp_path / "registry")
+    second = register(saved_later(evaluated, tmp_path), pipeline_run="run-2")
+    assert second == first
+    assert bytes_below(tmp_path / "registry") == before, "the first writer stays"
+
+
+def test_other_weights_are_another_version(register: Register, evaluated: EvaluatedProject, tmp_path: Path) -> None:
+    first = register()
+    second = register(retrained(evaluated, tmp_path / "b", accuracy=0.95))
+    assert second.version != first.version
+    index = read_json(tmp_path / "registry" / "trees" / "index.json")
+    assert [record["version"] for record in index["versions"]] == [first.version, second.version]
+    versions = {"candidate": second.version, "champion": second.version, "previous": first.version}
+    assert index["aliases"] == versions
+    verify_bundle(first.uri)
+    verify_bundle(second.uri)
+
+
+def retrained(project: EvaluatedProject, directory: Path, accuracy: float) -> EvaluatedProject:
+    """Return a model with other weights."""
+    copy = project.copy_to(directory)
+    path = copy.model / KERAS_FILE
+    with zipfile.ZipFile(path) as archive:
+        members = {name: archive.read(name) for name in archive.namelist()}
+    members["model.weights.h5"] += str(accuracy).encode()
+    with zipfile.ZipFile(path, "w") as archive:
+        for name, data in members.items():
+            archive.writestr(name, data)
+    sha256 = hashlib.sha256(path.read_bytes()).hexdigest()
+    evaluation = read_evaluation(copy.evaluation)
+    write_evaluation(dataclasses.replace(evaluation, model_sha256=sha256, accuracy=accuracy), copy.evaluation)
+    return copy
+
+
+def test_a_weak_model_is_registered_but_not_the_champion(
+    register: Register, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    registration = register(minimum_accuracy=0.9)
+    assert not registration.champion
+    verify_bundle(registration.uri)
+    index = read_json(tmp_path / "registry" / "trees" / "index.json")
+    assert index["aliases"] == {"candidate": registration.version}
+    reason = "test accuracy 0.8824 is below the required 0.9000"
+    assert read_json(tmp_path / "entry" / "entry.json")["gate"]["reason"] == reason
+    assert reason in capsys.readouterr().out
+    assert register(minimum_accuracy=0.85).champion, "judged anew with another minimum"
+
+
+def count_writes(register: Register, registry: Path, monkeypatch: pytest.MonkeyPatch) -> int:
+    return with_stop_at(None, register, registry, monkeypatch, after=False)
+
+
+def with_stop_at(
+    number: int | None,
+    register: Register,
+    registry: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    *,
+    after: bool,
+    project: EvaluatedProject | None = None,
+) -> int:
+    """Register and stop before or after the write of that number; return how many writes there were."""
+    writes = 0
+
+    def stopping(write: Callable[..., bool]) -> Callable[..., bool]:
+        def call(*arguments: Any) -> bool:
+            nonlocal writes
+            writes += 1
+            if writes == number and not after:
+                raise StoppedError
+            written = write(*arguments)
+            if writes == number:
+                raise StoppedError
+            return written
+
+        return call
+
+    with monkeypatch.context() as patch:
+        for name in ("write_if_absent", "write_if_unchanged"):
+            patch.setattr(storage, name, stopping(getattr(storage, name)))
+        arguments = {"registry_uri": str(registry)} | ({"project": project} if project else {})
+        if number is None:
+            register(**arguments)
+        else:
+            with pytest.raises(StoppedError):
+                register(**arguments)
+    return writes
+
+
+@pytest.mark.parametrize("after", [False, True], ids=["before the write", "after the write"])
+def test_an_attempt_stopped_at_any_write_is_completed_by_the_next(
+    register: Register, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, after: bool
+) -> None:
+    writes = count_writes(register, tmp_path / "whole", monkeypatch)
+    expected = bytes_below(tmp_path / "whole")
+    assert writes == len(BUNDLE_FILES) + 1, "every file, and the index"
+    for number in range(1, writes + 1):
+        registry = tmp_path / f"stopped-{number}"
+        with_stop_at(number, register, registry, monkeypatch, after=after)
+        registration = register(registry_uri=str(registry), pipeline_run="run-1")
+        verify_bundle(registration.uri)
+        assert bytes_below(registry) == expected, number
+
+
+def test_leftovers_of_other_bytes_are_left_aside(
+    register: Register, evaluated: EvaluatedProject, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    later = saved_later(evaluated, tmp_path / "later")
+    for number in range(1, len(BUNDLE_FILES) + 2):
+        registry = tmp_path / f"stopped-{number}"
+        with_stop_at(number, register, registry, monkeypatch, after=True, project=later)
+        registration = register(registry_uri=str(registry))
+        verify_bundle(registration.uri)
+        index = read_json(registry / "trees" / "index.json")
+        assert len(index["versions"]) == 1
+        assert registry / "trees" / index["versions"][0]["path"] == Path(registration.uri)
+
+
+@pytest.mark.parametrize("same_bytes", [True, False], ids=["same bytes", "saved at different times"])
+def test_eight_threads_leave_one_version(
+    register: Register, evaluated: EvaluatedProject, tmp_path: Path, same_bytes: bool
+) -> None:
+    later = saved_later(evaluated, tmp_path / "later")
+    barrier = threading.Barrier(8)
+
+    def attempt(number: int) -> Registration:
+        barrier.wait()
+        project = evaluated if same_bytes or number % 2 else later
+        return register(project, entry=tmp_path / f"entry-{number}", pipeline_run=f"run-{number}")
+
+    with ThreadPoolExecutor(8) as pool:
+        registrations = list(pool.map(attempt, range(8)))
+    assert len(set(registrations)) == 1
+    verify_bundle(registrations[0].uri)
+    index = read_json(tmp_path / "registry" / "trees" / "index.json")
+    assert len(index["versions"]) == 1
+    assert index["aliases"] == dict.fromkeys(("candidate", "champion"), registrations[0].version)
+    entries = {(tmp_path / f"entry-{number}" / "entry.json").read_bytes() for number in range(8)}
+    assert len(entries) == 1
+
+
+def test_eight_threads_with_eight_models_lose_none(
+    register: Register, evaluated: EvaluatedProject, tmp_path: Path
+) -> None:
+    projects = [retrained(evaluated, tmp_path / str(number), 0.81 + number / 100) for number in range(8)]
+
+    def attempt(number: int) -> Registration:
+        return register(projects[number], entry=tmp_path / f"entry-{number}")
+
+    with ThreadPoolExecutor(8) as pool:
+        registrations = list(pool.map(attempt, range(8)))
+    index = read_json(tmp_path / "registry" / "trees" / "index.json")
+    assert {record["version"] for record in index["versions"]} == {r.version for r in registrations}
+    assert len(index["versions"]) == 8
+    assert index["aliases"]["champion"] == registrations[7].version, "the best of them, in whatever order they came"
+
+
+PROCESS = """
+import sys
+from pathlib import Path
+from components.register.registration import register_model
+model, evaluation, splits, registry, entry = sys.argv[1:]
+while not Path(registry + ".go").exists():
+    pass
+print(register_model(Path(model), Path(evaluation), Path(splits), registry_uri=registry, model_name="trees",
+    minimum_accuracy=0.8, source="photos", pipeline_run="run", created="now", entry=Path(entry)).uri)
+assert not {"tensorflow", "keras", "kfp"} & sys.modules.keys()
+"""
+
+
+def test_processes_at_once_leave_one_version_and_load_no_tensorflow(
+    evaluated: EvaluatedProject, tmp_path: Path
+) -> None:
+    registry = tmp_path / "registry"
+    folders = [str(evaluated.model), str(evaluated.evaluation), str(evaluated.splits), str(registry)]
+    processes = [
+        subprocess.Popen(
+            [sys.executable, "-c", PROCESS, *folders, str(tmp_path / f"entry-{number}")],
+            stdout=subprocess.PIPE,
+            text=True,
+            env=os.environ | {"OMP_NUM_THREADS": "1"},
+        )
+        for number in range(4)
+    ]
+    time.sleep(2)
+    Path(f"{registry}.go").touch()
+    outputs = [process.communicate()[0].splitlines()[-1] for process in processes]
+    assert [process.returncode for process in processes] == [0] * 4
+    assert len(set(outputs)) == 1
+    verify_bundle(outputs[0])
+    assert len(read_json(registry / "trees" / "index.json")["versions"]) == 1
+
+
+def test_a_registry_in_cloud_storage(
+    register: Register, evaluated: EvaluatedProject, tmp_path: Path, new_bucket: Callable[[], str]
+) -> None:
+    registry = f"{new_bucket()}/models"
+    with ThreadPoolExecutor(4) as pool:
+        registrations = list(
+            pool.map(lambda n: register(registry_uri=registry, entry=tmp_path / f"entry-{n}"), range(4))
+        )
+    assert len(set(registrations)) == 1
+    uri = registrations[0].uri
+    assert uri.startswith(f"{registry}/trees/versions/")
+    assert {file.uri.removeprefix(f"{uri}/") for file in storage.list_files(uri)} == BUNDLE_FILES
+    verify_bundle(uri)
+    index = json.loads(storage.read_bytes(f"{registry}/trees/index.json"))
+    assert len(index["versions"]) == 1
+    second = register(retrained(evaluated, tmp_path / "b", 0.95), registry_uri=registry)
+    assert json.loads(storage.read_bytes(f"{registry}/trees/index.json"))["aliases"] == {
+        "candidate": second.version,
+        "champion": second.version,
+        "previous": registrations[0].version,
+    }
+
+
+def test_a_missing_bucket_is_named(register: Register, gcs: str) -> None:
+    with pytest.raises(UserError, match="gs://no-such-bucket-here does not exist"):
+        register(registry_uri="gs://no-such-bucket-here/models")
+
+
+@pytest.mark.parametrize("accuracy", [-0.1, 1.1, 80.0, float("nan")])
+def test_minimum_accuracy_outside_its_range(register: Register, accuracy: float) -> None:
+    with pytest.raises(UserError, match="minimum_accuracy is .*: give a number from 0 to 1"):
+        register(minimum_accuracy=accuracy)
+
+
+@pytest.mark.parametrize("name", ["", "a/b", "..", ".hidden", "two words", "x" * 64, "übersicht", "a\n"])
+def test_malformed_model_names(register: Register, name: str, tmp_path: Path) -> None:
+    with pytest.raises(UserError, match="model_name is"):
+        register(model_name=name)
+    assert not (tmp_path / "registry").exists()
+
+
+@pytest.mark.parametrize("uri", ["", "  ", "s3://bucket/models", "https://example.com"])
+def test_malformed_registries(register: Register, uri: str) -> None:
+    with pytest.raises(UserError, match="registry_uri is"):
+        register(registry_uri=uri)
+
+
+def test_a_registry_that_cannot_be_written(register: Register, tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("no folder")
+    with pytest.raises(UserError, match="cannot"):
+        register(registry_uri=str(tmp_path / "file"))
+
+
+def test_a_damaged_index_is_named(register: Register, tmp_path: Path) -> None:
+    register()
+    (tmp_path / "registry" / "trees" / "index.json").write_text("{")
+    with pytest.raises(UserError, match=r"index\.json is damaged"):
+        register()
+
+
+def test_a_stored_file_with_other_bytes_is_named(register: Register, tmp_path: Path) -> None:
+    bundle = Path(register().uri)
+    (bundle / "manifest.json").unlink()
+    (bundle / "labels.json").write_text("{}")
+    with pytest.raises(UserError, match=r"labels\.json exists and holds other bytes"):
+        register()
+
+
+@pytest.mark.parametrize(
+    ("folder", "file"),
+    [
+        ("model", "model.keras"),
+        ("model", "training.json"),
+        ("model", "history.csv"),
+        ("evaluation", "metrics.json"),
+        ("evaluation", "per_class.csv"),
+        ("splits", "splits.json"),
+    ],
+)
+def test_a_missing_input_is_named(
+    register: Register, evaluated: EvaluatedProject, tmp_path: Path, folder: str, file: str
+) -> None:
+    project = evaluated.copy_to(tmp_path)
+    (getattr(project, folder) / file).unlink()
+    with pytest.raises(UserError, match=file):
+        register(project)
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"dataset_digest": "e" * 64}, "different datasets"),
+        ({"class_names": ["a", "b", "c"]}, "different classes"),
+        ({"model_sha256": "f" * 64}, "the evaluation is of another model.keras"),
+    ],
+)
+def test_scores_of_another_model_are_refused(
+    register: Register, evaluated: EvaluatedProject, tmp_path: Path, change: dict[str, Any], message: str
+) -> None:
+    project = evaluated.copy_to(tmp_path)
+    write_evaluation(dataclasses.replace(read_evaluation(project.evaluation), **change), project.evaluation)
+    with pytest.raises(UserError, match=message):
+        register(project)
+
+
+def test_a_file_that_is_no_keras_model(register: Register, evaluated: EvaluatedProject, tmp_path: Path) -> None:
+    project = evaluated.copy_to(tmp_path)
+    (project.model / KERAS_FILE).write_bytes(b"no zip")
+    sha256 = hashlib.sha256(b"no zip").hexdigest()
+    write_evaluation(dataclasses.replace(read_evaluation(project.evaluation), model_sha256=sha256), project.evaluation)
+    with pytest.raises(UserError, match=r"model\.keras is missing or damaged"):
+        register(project)
