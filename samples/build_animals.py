@@ -93,7 +93,7 @@ def plant_unreadable_files(animals: Animals, generator: np.random.Generator) -> 
     animals.add("bird/notes.jpg", b"Remember to ask the zoo for better pictures of the toucan.\n")
     animals.plant("bird/notes.jpg", "unreadable", "a text file under an image's name")
     animals.add("mammal/elephant.png", _declared_png(60_000, 60_000))
-    animals.plant("mammal/elephant.png", "unreadable", "a PNG of 67 bytes that declares 60,000 x 60,000 pixels")
+    animals.plant("mammal/elephant.png", "unreadable", "a PNG of 69 bytes that declares 60,000 x 60,000 pixels")
     animals.plant("mammal", "naming_inconsistency", "the class folder mixes .jpg with one .png, mammal/elephant.png")
 
 

@@ -15,6 +15,9 @@ from components.report.charts import SERIES, chart_style, inline_svg
 CLASSES_SHOWN = 30
 SIZES_SHOWN = 1500
 
+ASPECT_REACH = 5.0
+"""Base-2 logarithm of the most extreme shape that is drawn apart: 32 to 1."""
+
 _BLUE, _AMBER, _GREEN, _RED = SERIES[:4]
 _LINE: Any = {"color": _RED, "linestyle": (0, (4, 3)), "linewidth": 1.2}
 
@@ -96,17 +99,20 @@ def _draw_size_limits(axes: Axes, limits_px: tuple[float, float], thresholds: Th
 
 def aspect_chart(table: pd.DataFrame, thresholds: Thresholds) -> Markup:
     """Draw a histogram of width over height of readable images."""
-    ratios = (table["width_px"] / table["height_px"]).to_numpy()
-    reach = max(np.abs(np.log2(ratios)).max(initial=1.0), np.log2(thresholds.aspect_outlier)) * 1.05
+    limit = float(np.log2(thresholds.aspect_outlier))
+    logs = np.clip(np.log2(table["width_px"].to_numpy() / table["height_px"].to_numpy()), -ASPECT_REACH, ASPECT_REACH)
+    reach = max(np.abs(logs).max(initial=1.0), limit) * 1.05
     with chart_style():
         figure = Figure(figsize=(5.6, 4.2))
         axes = figure.subplots()
-        axes.hist(np.log2(ratios), bins=np.linspace(-reach, reach, 62).tolist(), color=_BLUE)
-        for limit in (-np.log2(thresholds.aspect_outlier), np.log2(thresholds.aspect_outlier)):
-            axes.axvline(limit, **_LINE)
-        _name(axes, np.log2(thresholds.aspect_outlier), f"unusual above {thresholds.aspect_outlier:g} to 1", left=True)
-        named = {"1:3": 1 / 3, "1:2": 1 / 2, "3:4": 3 / 4, "1:1": 1, "4:3": 4 / 3, "2:1": 2, "3:1": 3}
-        axes.set_xticks(np.log2(list(named.values())), list(named), fontsize=8)
+        axes.hist(logs, bins=np.linspace(-reach, reach, 62).tolist(), color=_BLUE)
+        for one in (-limit, limit):
+            axes.axvline(one, **_LINE)
+        _name(axes, limit, f"unusual above {thresholds.aspect_outlier:g} to 1", left=reach < 2 * limit)
+        sides = (1, 2, 4, 8, 16, 32) if reach > 2.5 else (1, 4 / 3, 2, 3, 4)
+        wide = {"4:3" if side == 4 / 3 else f"{side}:1": float(np.log2(side)) for side in sides}
+        named = {**{":".join(name.split(":")[::-1]): -place for name, place in wide.items()}, **wide}
+        axes.set_xticks(list(named.values()), list(named), fontsize=8)
         axes.set(title="Shapes", xlabel="width : height", xlim=(-reach, reach))
         _count_axis(axes)
         return inline_svg(figure, "Histogram of width over height")

@@ -62,6 +62,7 @@ def write_report(
         "report.html",
         verdict=verdict(table, findings),
         charts=_charts(table, findings, thresholds),
+        classes_drawn=distributions.CLASSES_SHOWN,
         classes_left_out=max(0, table["label"].nunique() - distributions.CLASSES_SHOWN),
         sizes=_unique_sizes(table),
         folders=_folders(table, findings),
@@ -308,6 +309,6 @@ def _number(value: float) -> str:
     """Return a value with as many digits as a person wants to see; empty when there is none."""
     if pd.isna(value):
         return ""
-    if float(value).is_integer():
-        return f"{value:.0f}"
+    if float(value).is_integer() or abs(value) >= 100:
+        return f"{value:,.0f}"
     return f"{value:.1f}" if abs(value) >= 10 else f"{value:.2f}"
