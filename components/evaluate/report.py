@@ -82,7 +82,7 @@ def judge(evaluation: Evaluation) -> Verdict:
     if e.accuracy <= e.majority_baseline:
         tone, sentence = "bad", f"{sentence} The model is no better than always answering “{e.majority_class}”."
     elif e.accuracy_low <= e.majority_baseline:
-        tone, sentence = "warn", f"{sentence} With so few images that could be chance."
+        tone, sentence = "warn", f"{sentence} The difference could be chance."
     else:
         tone = "good"
     caution = ""

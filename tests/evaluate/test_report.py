@@ -1,0 +1,67 @@
+"""The page's first sentence and its choice of images."""
+
+import dataclasses
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from components.evaluate import report
+from components.evaluate.scores import wilson_interval
+from tests.formats.test_evaluation import EVALUATION
+
+
+@pytest.mark.parametrize(
+    ("correct", "total", "baseline", "tone", "words", "small"),
+    [
+        (13, 16, 0.48, "good", "13 of 16 test images right: accuracy 0.81; a majority guess gets 0.48.", True),
+        (18, 27, 0.48, "warn", "The difference could be chance.", True),
+        (8, 16, 0.5, "bad", "no better than always answering “NA”", True),
+        (1, 1, 0.0, "good", "1 of 1 test image right", True),
+        (900, 1000, 0.5, "good", "900 of 1000 test images right: accuracy 0.90", False),
+        (510, 1000, 0.5, "warn", "The difference could be chance.", False),
+    ],
+)
+def test_verdict(correct: int, total: int, baseline: float, tone: str, words: str, small: bool) -> None:
+    low, high = wilson_interval(correct, total)
+    evaluation = dataclasses.replace(
+        EVALUATION,
+        correct_images=correct,
+        test_images=total,
+        accuracy=correct / total,
+        accuracy_low=low,
+        accuracy_high=high,
+        majority_baseline=baseline,
+    )
+    verdict = report.judge(evaluation)
+    assert verdict.tone == tone
+    assert words in verdict.sentence
+    assert ("The test set is small" in verdict.caution) is small
+
+
+def predictions_of(right: int, wrong: int) -> pd.DataFrame:
+    rows = [(f"{number:04d}.jpg", "a", "a", 0.9) for number in range(right)]
+    rows += [(f"{number:04d}.jpg", "b", "a", 0.5 + number / 1e4) for number in range(right, right + wrong)]
+    return pd.DataFrame(rows, columns=["path", "true_class", "predicted_class", "probability"])
+
+
+def test_the_gallery_is_capped_and_shows_the_most_confident_mistakes() -> None:
+    examples = report.choose_examples(predictions_of(500, 300))
+    assert examples.mistakes == list(range(799, 799 - report.MOST_MISTAKES_SHOWN, -1))
+    assert len(set(examples.right)) == report.MOST_RIGHT_SHOWN
+    assert max(examples.right) == 499
+
+
+@pytest.mark.parametrize(("right", "wrong"), [(0, 3), (3, 0), (1, 1)])
+def test_few_images(right: int, wrong: int) -> None:
+    examples = report.choose_examples(predictions_of(right, wrong))
+    assert (len(examples.right), len(examples.mistakes)) == (right, wrong)
+
+
+def test_the_most_frequent_confusions_come_first() -> None:
+    confusions = np.array([[5, 1, 0], [3, 9, 0], [0, 2, 0]])
+    assert report.common_confusions(confusions, ["a", "b", "c"]) == [
+        ("b", "a", 3, 12),
+        ("c", "b", 2, 2),
+        ("a", "b", 1, 6),
+    ]
