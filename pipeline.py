@@ -43,10 +43,12 @@ CLEANING_POLICY = {
     "duplicate_filename": "warn",
     "naming_inconsistency": "warn",
     "wrong_extension": "warn",
+    "decoder_warning": "warn",
     "grayscale": "warn",
     "nested_folder": "warn",
     "class_imbalance": "warn",
     "near_empty_class": "warn",
+    "similar_class_names": "warn",
 }
 
 

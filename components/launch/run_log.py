@@ -6,6 +6,7 @@ import time
 from typing import TextIO
 
 _LOGGER_LINE = re.compile(r"^\d\d:\d\d:\d\d\.\d{3} - (?:INFO|WARNING|ERROR) - (?P<text>.*)$")
+_KFP_INDENT = "    "
 _COLOUR = re.compile(r"\x1b\[\d+m")
 _EXECUTING = re.compile(r"^Executing task '(?P<task>[\w-]+)'$")
 _FINISHED = re.compile(r"^Task '(?P<task>[\w-]+)' finished with status (?P<status>\w+)$")
@@ -31,6 +32,7 @@ class RunLog(io.TextIOBase):
         self._started: list[str] = []
         self._step_began = 0.0
         self._inside_step = False
+        self._inside_executor_input = False
         self._rest = ""
 
     def writable(self) -> bool:
@@ -51,10 +53,17 @@ class RunLog(io.TextIOBase):
         if logged:
             self._show_event(logged["text"])
         elif self._inside_step:
-            text = line.strip()
-            step = self._started[-1].replace("-", "_")
-            if text and not _NOISE.match(text):
-                self._print(f"      {text.removeprefix(f'{step}: ')}")
+            self._show_step_line(line)
+
+    def _show_step_line(self, line: str) -> None:
+        text = line.strip()
+        step = self._started[-1].replace("-", "_")
+        if self._inside_executor_input:  # kfp prints it as indented JSON, whose last line is a brace in its own column
+            self._inside_executor_input = line.rstrip() != f"{_KFP_INDENT}}}"
+        elif _EXECUTOR_INPUT.match(text):
+            self._inside_executor_input = True
+        elif text and not _NOISE.match(text):
+            self._print(f"      {text.removeprefix(f'{step}: ')}")
 
     def _show_event(self, text: str) -> None:
         executing, finished = _EXECUTING.match(text), _FINISHED.match(text)

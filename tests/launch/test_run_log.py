@@ -8,6 +8,14 @@ OUTPUT = """12:00:00.000 - INFO - Running pipeline: \x1b[95m'image-classificatio
 12:00:00.200 - INFO - Streamed logs:
 
     [KFP Executor 2026-01-01 12:00:00,300 INFO]: Looking for component `train_frozen`
+    [KFP Executor 2026-01-01 12:00:00,310 INFO]: Got executor_input:
+    {
+        "inputs": {
+            "parameterValues": {
+                "epochs": 5
+            }
+        }
+    }
     train_frozen: epoch 1 of 5
     a line without the step's name
 12:00:01.000 - INFO - Task \x1b[96m'train-frozen'\x1b[0m finished with status \x1b[92mSUCCESS\x1b[0m
