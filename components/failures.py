@@ -5,6 +5,7 @@ outside failed for now, worth a retry; anything else is a defect of ours and sho
 """
 
 import contextlib
+import errno
 import json
 import os
 import sys
@@ -50,6 +51,11 @@ def step_outcome(step: str) -> Iterator[None]:
         _record(step, error.exit_code, str(error), started)
         sys.exit(error.exit_code)
     except BaseException as error:
+        if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
+            message = f"the disk is full ({error.filename or error.strerror}); give the step more ephemeral storage"
+            print(f"{step}: error: {message}", file=sys.stderr, flush=True)
+            _record(step, TransientError.exit_code, message, started)
+            sys.exit(TransientError.exit_code)
         if not isinstance(error, KeyboardInterrupt):
             traceback.print_exc()
         _record(step, 1, f"{type(error).__name__}: {error}", started)

@@ -30,8 +30,6 @@ RETRY_SECONDS = 120.0
 _SCHEME = "gs://"
 _LONGEST_PAUSE_SECONDS = 16.0
 _PROGRESS_SECONDS = 5.0
-# Whoever waits less than this needs no line.
-_QUIET_SECONDS = 1.0
 _MEGABYTE = 1_000_000
 # One stream from Cloud Storage is slower than the network of a cloud machine: large objects come in parallel slices.
 _SLICED_FROM_BYTES = 64 * 2**20
@@ -42,6 +40,9 @@ _CONNECTIONS = 64
 _FILES_PER_WORKER = 16
 _WORKERS_FOR_ONE_FILE = 8
 _WRITER_KEY = "written-by"
+# Beside local files, never listed.
+_PARTIAL = ".storage-partial"
+_LOCK = ".storage-lock"
 
 
 @dataclass(frozen=True)
@@ -423,7 +424,7 @@ class _Progress:
     def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
         self._ended.set()
         self._thread.join()
-        if kind is None and time.monotonic() - self._started > _QUIET_SECONDS:
+        if kind is None and time.monotonic() - self._started > _PROGRESS_SECONDS:
             self._print_line(self._total_bytes)
 
     def watch(self, partials: Sequence[Path]) -> None:
@@ -547,6 +548,8 @@ def _local_files(directory: Path, parents: frozenset[tuple[int, int]]) -> Iterat
         entries = list(scanned)
     for entry in entries:
         path = directory / entry.name
+        if entry.name.endswith((_PARTIAL, _LOCK)):
+            continue
         if entry.is_dir():
             yield from _local_files(path, parents | {here})
         elif entry.is_file():
@@ -563,7 +566,7 @@ def _content_version(data: bytes) -> int:
 @contextlib.contextmanager
 def _written_aside(path: Path, data: bytes | Path) -> Iterator[Path]:
     """Yield a finished copy of the content in the same folder, where a link or a rename publishes it in one step."""
-    aside = path.with_name(f".{uuid.uuid4().hex}.partial")
+    aside = path.with_name(f".{uuid.uuid4().hex}{_PARTIAL}")
     try:
         with aside.open("xb") as target:
             if isinstance(data, Path):
@@ -596,7 +599,7 @@ def _link(aside: Path, path: Path) -> bool:
 
 @contextlib.contextmanager
 def _locked(path: Path) -> Iterator[None]:
-    with path.with_name(f".{path.name}.lock").open("ab") as lock:
+    with path.with_name(f".{path.name}{_LOCK}").open("ab") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
         yield
 

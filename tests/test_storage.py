@@ -104,7 +104,7 @@ def test_download_slices_a_large_object(
 ) -> None:
     monkeypatch.setattr(storage, "_SLICED_FROM_BYTES", 2**20)
     monkeypatch.setattr(storage, "_SLICE_BYTES", 300_000)
-    monkeypatch.setattr(storage, "_QUIET_SECONDS", 0.0)
+    monkeypatch.setattr(storage, "_PROGRESS_SECONDS", 0.0)
     bucket = new_bucket()
     data = os.urandom(2**20 + 12_345)
     storage.write_if_absent(f"{bucket}/large.zip", data)
@@ -200,7 +200,8 @@ def test_only_the_lock_stays_beside_a_local_file(tmp_path: Path) -> None:
     found = storage.read_versioned(str(tmp_path / "x"))
     assert found is not None
     storage.write_if_unchanged(str(tmp_path / "x"), b"3", found[1])
-    assert sorted(path.name for path in tmp_path.iterdir()) == [".x.lock", "x"]
+    assert sorted(path.name for path in tmp_path.iterdir()) == [".x.storage-lock", "x"]
+    assert [file.uri for file in storage.list_files(str(tmp_path))] == [str(tmp_path / "x")]
 
 
 def test_file_systems_without_hard_links_still_create_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

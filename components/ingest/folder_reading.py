@@ -12,8 +12,8 @@ from components.ingest.source import Source
 from components.storage import StoredFile
 
 # Objects wait on disk between download and archive, this many at a time.
-_BATCH_FILES = 2000
-_BATCH_BYTES = 512 * 2**20
+_BATCH_FILES = 500
+_BATCH_BYTES = 128 * 2**20
 
 
 class FolderContents:

@@ -23,8 +23,9 @@ from components.publishing import published_directory, write_json
 _MEGABYTE = 1_000_000
 _PROGRESS_SECONDS = 5.0
 _LISTED_OBJECTS = 100
-# Threads wait for the network and the disk more than they compute.
+# Threads wait for the network and the disk more than they compute, but they share one interpreter.
 _WORKERS_PER_PROCESSOR = 4
+_MOST_WORKERS = 32
 
 
 @dataclass(frozen=True)
@@ -57,7 +58,7 @@ def ingest_source(
         labels_file: Name of an optional CSV file inside the source; empty for none.
         part_size_mib: A tar part is closed once it is this large, at least 1.
         limits: What is too much.
-        workers: Threads that download and unpack; 0 for four per processor.
+        workers: Threads that download and unpack; 0 for four per processor, at most 32.
         archive: The folder to publish.
 
     Raises:
@@ -66,7 +67,7 @@ def ingest_source(
     """
     if part_size_mib < 1 or workers < 0:
         raise UserError(f"part_size_mib is {part_size_mib} and workers {workers}; they must be at least 1 and 0")
-    workers = workers or _WORKERS_PER_PROCESSOR * (os.cpu_count() or 1)
+    workers = workers or min(_WORKERS_PER_PROCESSOR * (os.cpu_count() or 1), _MOST_WORKERS)
     source = find_source(source_uri)
     megabytes = sum(file.size_bytes for file in source.files) / _MEGABYTE
     _say(f"{source.uri}: {'ZIP file' if source.zipped else f'files {len(source.files):,}'}, {megabytes:,.1f} MB")
@@ -141,7 +142,10 @@ def _pack(
     total = len(folders.images)
     members = [image.member for image in folders.images]
     with contextlib.closing(contents.read_all(members, workers)) as images:
-        for packed, (image, data) in enumerate(zip(folders.images, images, strict=True), start=1):
+        for packed, (image, data) in enumerate(zip(folders.images, images, strict=True)):
+            if packed and time.monotonic() - said > _PROGRESS_SECONDS:
+                said = time.monotonic()
+                _say_packed(packed, total, said - started)
             origin = contents.origin(image.member)
             writer.add(
                 image.path,
@@ -151,11 +155,7 @@ def _pack(
                 source_generation=origin.generation,
                 recorded_label=recorded.labels.get(image.path),
             )
-            now = time.monotonic()
-            if now - said > _PROGRESS_SECONDS or packed == total:
-                said = now
-                speed = packed / max(now - started, 1e-3)
-                _say(f"packed {packed:,} of {total:,} images ({speed:,.0f} images/s)")
+    _say_packed(total, total, time.monotonic() - started)
     for path, reason in folders.skipped:
         writer.skip(path, reason)
 
@@ -175,6 +175,10 @@ def _what_was_found(folders: ClassFolders, recorded: RecordedLabels) -> str:
 
 def _skipped_per_reason(folders: ClassFolders) -> dict[str, int]:
     return dict(sorted(Counter(reason for _, reason in folders.skipped).items()))
+
+
+def _say_packed(packed: int, total: int, seconds: float) -> None:
+    _say(f"packed {packed:,} of {total:,} images ({packed / max(seconds, 1e-3):,.0f} images/s)")
 
 
 def _say(line: str) -> None:

@@ -236,6 +236,19 @@ def test_an_outage_is_worth_a_retry(fails: Callable[..., str], monkeypatch: pyte
         assert "try again later" in fails("gs://b/Animals.zip", exit_code=75)
 
 
+def test_a_full_disk_is_worth_a_retry(
+    tmp_path: Path, fails: Callable[..., str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    source = write_folder(DATASET, str(tmp_path / "animals"))
+
+    def add(*_: object, **__: object) -> None:
+        raise OSError(28, "No space left on device", "part-00000.tar")
+
+    monkeypatch.setattr("components.formats.image_archive.ArchiveWriter.add", add)
+    said = fails(source, exit_code=75)
+    assert said == "ingest: error: the disk is full (part-00000.tar); give the step more ephemeral storage\n"
+
+
 BAD_FILES: dict[str, tuple[Mapping[str, bytes], str]] = {
     "images at the root only": ({"1.jpg": b"1", "2.jpg": b"2"}, "at the top level, outside any class folder"),
     "one class": ({"bird/1.jpg": b"1"}, "one class folder, 'bird'; classification needs at least two class folders"),
