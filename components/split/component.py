@@ -1,0 +1,59 @@
+"""Split: the kept images become train, validation and test shards, copies kept together."""
+
+from kfp import dsl
+
+from components import images
+
+
+@dsl.component(base_image=images.TRAINING, install_kfp_package=False)
+def split(
+    archive: dsl.Input[dsl.Dataset],
+    decisions: dsl.Input[dsl.Dataset],
+    train_fraction: float,
+    validation_fraction: float,
+    test_fraction: float,
+    image_size_px: int,
+    resize_policy: str,
+    shard_size_mib: int,
+    workers: int,
+    seed: int,
+    splits: dsl.Output[dsl.Dataset],
+    metrics: dsl.Output[dsl.Metrics],
+) -> None:
+    """Assign the kept images to splits, bring them to one size, and write TFRecord shards.
+
+    Args:
+        archive: The images and their catalog, from ingest.
+        decisions: Which of them are kept, from clean.
+        train_fraction: Part of each class to train on, in (0, 1).
+        validation_fraction: Part of each class to choose the model by, in (0, 1).
+        test_fraction: Part of each class to evaluate on, in (0, 1); the three add up to 1.
+        image_size_px: Height and width that every image is brought to.
+        resize_policy: stretch (ignore the shape), crop (the middle square) or pad (black borders).
+        shard_size_mib: A shard is closed once it holds this much.
+        workers: Threads that prepare images, 0 for one per processor; they do not change the result.
+        seed: Of the assignment and of the order within splits.
+        splits: Shards, counts, and the evidence that no copies cross splits.
+        metrics: Images per split, classes, shards, groups of copies and how many of them cross splits.
+    """
+    import os
+    from pathlib import Path
+
+    # Read when TensorFlow is first imported, below: its remarks about the processor are of no use here.
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
+
+    from components.failures import step_outcome
+    from components.split.dataset_split import SplitSettings, split_archive
+
+    with step_outcome("split"):
+        settings = SplitSettings(
+            fractions={"train": train_fraction, "validation": validation_fraction, "test": test_fraction},
+            image_size_px=image_size_px,
+            resize_policy=resize_policy,
+            shard_size_mib=shard_size_mib,
+            workers=workers,
+            seed=seed,
+        )
+        counts = split_archive(Path(archive.path), Path(decisions.path), Path(splits.path), settings)
+        for name, count in counts.items():
+            metrics.log_metric(name, count)

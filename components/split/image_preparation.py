@@ -1,0 +1,162 @@
+"""Bring an image of any format, mode, size and orientation to the square RGB JPEG that training reads.
+
+Each image is decoded once. A JPEG at least twice as large as needed is reduced by 1/2, 1/4 or 1/8 inside its inverse
+DCT, which saves most of the decoding; what remains is an antialiased bilinear resize, the same as
+``tf.image.resize(antialias=True)``, which the exported model applies to images it is sent.
+"""
+
+import io
+import math
+from dataclasses import dataclass
+
+import numpy as np
+from PIL import ExifTags, Image
+
+RESIZE_POLICIES = ("stretch", "crop", "pad")
+"""stretch: the whole image, its shape ignored. crop: the middle square. pad: the whole image on black."""
+
+FORMATS = ("JPEG", "PNG", "GIF", "BMP", "WEBP", "TIFF")
+
+JPEG_QUALITY = 95
+
+# An image reduced while it is decoded stays at least this many times as large as it is shown.
+_DRAFT_FACTOR = 2
+
+_UPRIGHT = {
+    2: Image.Transpose.FLIP_LEFT_RIGHT,
+    3: Image.Transpose.ROTATE_180,
+    4: Image.Transpose.FLIP_TOP_BOTTOM,
+    5: Image.Transpose.TRANSPOSE,
+    6: Image.Transpose.ROTATE_270,
+    7: Image.Transpose.TRANSVERSE,
+    8: Image.Transpose.ROTATE_90,
+}
+"""What undoes each EXIF orientation but 1."""
+
+_SIDEWAYS = tuple(_UPRIGHT[orientation] for orientation in (5, 6, 7, 8))
+
+
+class UndecodableImageError(Exception):
+    """The bytes cannot be decoded to pixels. The message says why."""
+
+
+@dataclass(frozen=True)
+class Preparation:
+    """How every image is prepared.
+
+    Attributes:
+        image_size_px: Height and width of the result.
+        resize_policy: One of ``RESIZE_POLICIES``.
+    """
+
+    image_size_px: int
+    resize_policy: str
+
+
+def prepare_image(data: bytes, preparation: Preparation) -> bytes:
+    """Return an image as a square RGB JPEG without chroma subsampling: the same bytes for the same input.
+
+    The EXIF orientation is applied, of an animation the first frame is taken, transparency is laid on white, and 16
+    bits a channel are scaled to 8.
+
+    Args:
+        data: Bytes of a file in one of ``FORMATS``.
+        preparation: Size and shape of the result.
+
+    Raises:
+        UndecodableImageError: When the bytes cannot be decoded.
+    """
+    encoded = io.BytesIO()
+    square_image(data, preparation).save(encoded, "JPEG", quality=JPEG_QUALITY, subsampling=0)
+    return encoded.getvalue()
+
+
+def square_image(data: bytes, preparation: Preparation) -> Image.Image:
+    """Return an image decoded, upright, RGB and ``image_size_px`` squared.
+
+    Raises:
+        UndecodableImageError: When the bytes cannot be decoded.
+    """
+    try:
+        with Image.open(io.BytesIO(data), formats=FORMATS) as image:
+            stored_size = image.size
+            _, shown_size = _geometry(stored_size, preparation)
+            image.draft(None, (shown_size[0] * _DRAFT_FACTOR, shown_size[1] * _DRAFT_FACTOR))
+            image.load()
+            # Read after loading: Pillow turns TIFF itself while it loads, and then forgets the orientation.
+            turn = _UPRIGHT.get(_orientation(image))
+            rgb = _to_rgb(image)
+    except Exception as error:
+        # Pillow's format plugins raise whatever a damaged file leads them to: OSError, SyntaxError, struct.error...
+        raise UndecodableImageError(str(error) or type(error).__name__) from error
+    reduction = round(max(stored_size) / max(rgb.size))
+    if turn is not None:
+        rgb = rgb.transpose(turn)
+        if turn in _SIDEWAYS:
+            stored_size = stored_size[::-1]
+    return _squared(rgb, stored_size, reduction, preparation)
+
+
+def _orientation(image: Image.Image) -> int:
+    try:
+        return int(image.getexif().get(ExifTags.Base.Orientation, 1))
+    except Exception:
+        # Damaged metadata, which raises about anything, says nothing about pixels: the image is taken as it lies.
+        return 1
+
+
+def _to_rgb(image: Image.Image) -> Image.Image:
+    if image.mode in ("I", "F") or image.mode.startswith("I;16"):
+        return _eight_bits(image).convert("RGB")
+    if not image.has_transparency_data:
+        return image.convert("RGB")
+    # What is under transparent pixels is arbitrary, often black: on white the image is what a viewer shows.
+    white = Image.new("RGBA", image.size, "white")
+    white.alpha_composite(image.convert("RGBA"))
+    return white.convert("RGB")
+
+
+def _eight_bits(image: Image.Image) -> Image.Image:
+    """Scale gray values to [0, 255], where Pillow would clip them: integers from 16 bits, floats from [0, 1]."""
+    values = np.asarray(image).astype(np.float64)
+    if image.mode != "F":
+        values = values / 257
+    elif values.max() <= 1:
+        values = values * 255
+    return Image.fromarray(np.clip(np.rint(np.nan_to_num(values)), 0, 255).astype(np.uint8))
+
+
+def _squared(image: Image.Image, size: tuple[int, int], reduction: int, preparation: Preparation) -> Image.Image:
+    """Resize what the policy shows of an image onto a black square.
+
+    Args:
+        image: Decoded at ``1 / reduction``, rounded up to whole pixels.
+        size: Width and height at full size: positions are computed there, so that reducing shifts nothing.
+        reduction: 1, 2, 4 or 8.
+        preparation: Size and shape of the result.
+    """
+    box, shown_size = _geometry(size, preparation)
+    left, top, right, bottom = (edge / reduction for edge in box)
+    # Cut off first what is not shown, or the resize would blend it into the border.
+    outer = (math.floor(left), math.floor(top), math.ceil(right), math.ceil(bottom))
+    inner = (left - outer[0], top - outer[1], right - outer[0], bottom - outer[1])
+    resized = image.crop(outer).resize(shown_size, Image.Resampling.BILINEAR, inner)
+    size_px = preparation.image_size_px
+    if shown_size == (size_px, size_px):
+        return resized
+    square = Image.new("RGB", (size_px, size_px))
+    square.paste(resized, ((size_px - shown_size[0]) // 2, (size_px - shown_size[1]) // 2))
+    return square
+
+
+def _geometry(size: tuple[int, int], preparation: Preparation) -> tuple[tuple[int, int, int, int], tuple[int, int]]:
+    """Return which box of an image of this width and height is shown, and its width and height in the result."""
+    (width, height), size_px = size, preparation.image_size_px
+    if preparation.resize_policy == "crop":
+        side = min(size)
+        left, top = (width - side) // 2, (height - side) // 2
+        return (left, top, left + side, top + side), (size_px, size_px)
+    if preparation.resize_policy == "pad":
+        shown = (max(1, round(width * size_px / max(size))), max(1, round(height * size_px / max(size))))
+        return (0, 0, width, height), shown
+    return (0, 0, width, height), (size_px, size_px)

@@ -1,0 +1,45 @@
+"""Threads change neither the order nor the results, and never run far ahead."""
+
+import threading
+import time
+
+import pytest
+
+from components.split.ordered_work import in_order
+
+
+@pytest.mark.parametrize("workers", [1, 3])
+def test_results_come_in_order(workers: int) -> None:
+    def slow_first(item: int) -> int:
+        time.sleep(0.02 if item % 4 == 0 else 0)
+        return item * item
+
+    assert list(in_order(slow_first, range(30), workers)) == [item * item for item in range(30)]
+
+
+def test_only_a_few_items_are_begun_before_their_turn() -> None:
+    begun: list[int] = []
+    results = in_order(begun.append, iter(range(10_000)), 2)
+    for _ in range(5):
+        next(results)
+    assert len(begun) <= 5 + 8
+    results.close()  # type: ignore[attr-defined]
+    assert len(begun) <= 5 + 8
+
+
+def test_a_failure_is_raised_in_its_turn_and_stops_the_rest() -> None:
+    worked: set[int] = set()
+    lock = threading.Lock()
+
+    def fail_at_three(item: int) -> int:
+        with lock:
+            worked.add(item)
+        if item == 3:
+            raise ValueError("three")
+        return item
+
+    results = in_order(fail_at_three, range(1000), 2)
+    assert [next(results) for _ in range(3)] == [0, 1, 2]
+    with pytest.raises(ValueError, match="three"):
+        next(results)
+    assert len(worked) < 20
