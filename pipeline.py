@@ -98,7 +98,7 @@ def image_classification(placement: Placement) -> Any:
         image_size_px: int = 256,
         resize_policy: str = "stretch",
         shard_size_mib: int = 128,
-        workers: int = 8,  # threads of ingest, audit and split
+        workers: int = 0,  # threads of ingest, audit and split; 0: as many as the machine is good for
         # Train
         backbone: str = "inception_v3",
         weights: str = "imagenet",

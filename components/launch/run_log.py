@@ -10,9 +10,10 @@ _KFP_INDENT = "    "
 _COLOUR = re.compile(r"\x1b\[\d+m")
 _EXECUTING = re.compile(r"^Executing task '(?P<task>[\w-]+)'$")
 _FINISHED = re.compile(r"^Task '(?P<task>[\w-]+)' finished with status (?P<status>\w+)$")
+_EXECUTOR_INPUT = re.compile(r"^\[KFP Executor .* INFO\]: Got executor_input:$")
 # What kfp and TensorFlow say to their own developers.
 _NOISE = re.compile(
-    r"^(?:\[KFP Executor |/.*Warning: |\s*warnings\.warn\(|I0000 |W0000 |E0000 |WARNING: All log messages)"
+    r"^(?:\[KFP Executor |I0000 |W0000 |WARNING: All log messages before absl|To enable the following instructions)"
 )
 
 
