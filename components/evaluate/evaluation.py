@@ -114,6 +114,8 @@ def _read_inputs(splits: Path, model: Path) -> tuple[Splits, TrainingRecord, pd.
         contents = read_splits(splits)
     except FileNotFoundError as error:
         raise UserError("the splits hold no splits.json: give the output of the split step") from error
+    except (ValueError, TypeError, KeyError) as error:
+        raise UserError(f"splits.json is damaged ({error}): run the split step again") from error
     try:
         training = read_training_record(model)
         history = pd.read_csv(model / HISTORY_FILE)
@@ -121,6 +123,8 @@ def _read_inputs(splits: Path, model: Path) -> tuple[Splits, TrainingRecord, pd.
         raise UserError(
             f"the model holds no {Path(error.filename).name}: give the output of a training step"
         ) from error
+    except (ValueError, TypeError, KeyError) as error:
+        raise UserError(f"the model's records are damaged ({error}): run the training step again") from error
     if TEST_SPLIT not in contents.splits or contents.splits[TEST_SPLIT].images < 1:
         raise UserError("the test split is empty: give it a larger fraction in the split step")
     if training.dataset_digest != contents.dataset_digest or training.class_names != contents.class_names:

@@ -76,6 +76,8 @@ def collect_bundle(
         per_class = read_per_class(evaluation)
     except FileNotFoundError as error:
         raise UserError(f"{error.filename} is missing: give the outputs of the steps before this one") from error
+    except (ValueError, TypeError, KeyError) as error:
+        raise UserError(f"model, evaluation or splits are damaged ({error}): run the steps before this one") from error
     files = _copied_files(model, evaluation)
     _require_one_model(files, training, scores, contents)
     keras_file = model / KERAS_FILE
@@ -87,10 +89,11 @@ def collect_bundle(
     }
     labels = "".join(f"{' '.join(name.splitlines())}\n" for name in training.class_names)
     card = write_model_card(model_name, version, training, contents, scores, per_class, lineage, sorted(files))
+    served = any(path.startswith(f"{SAVED_MODEL_FOLDER}/") for path in files)
     written: dict[str, bytes | Path] = {
         LABELS_FILE: json_bytes({"class_names": training.class_names}),
         LABELS_TEXT_FILE: labels.encode(),
-        PREPROCESSING_FILE: json_bytes(preprocessing),
+        PREPROCESSING_FILE: json_bytes(preprocessing | ({"saved_model": _SAVED_MODEL_CONTRACT} if served else {})),
         LINEAGE_FILE: json_bytes(lineage),
         MODEL_CARD_FILE: card.encode(),
     }
@@ -104,17 +107,20 @@ def preprocessing_contract(training: TrainingRecord) -> dict[str, Any]:
         "image_size_px": size,
         "channels": "RGB",
         "resize_policy": training.resize_policy,
-        "orientation": "EXIF orientation applied",
+        "orientation": "upright: the EXIF orientation is applied before the model sees the image",
         "inside_the_model": training.preprocessing,
         "model_keras": {
             "input": f"uint8 or float32 [batch, {size}, {size}, 3] in [0, 255]",
             "output": f"float32 [batch, {len(training.class_names)}], probabilities in label order",
         },
-        "saved_model": {
-            "input": "encoded image files, string [batch]",
-            "output": "probabilities in label order",
-        },
     }
+
+
+_SAVED_MODEL_CONTRACT = {
+    "signature": "serving_default",
+    "input": "image_bytes: string [batch], encoded image files, upright; decoding and resizing happen inside",
+    "output": "probabilities: float32 [batch, classes] in label order; label: string [batch], the likeliest class",
+}
 
 
 def _copied_files(model: Path, evaluation: Path) -> dict[str, bytes | Path]:

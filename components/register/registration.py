@@ -71,15 +71,19 @@ def register_model(
     manifest = Manifest(model_name, content.version, describe_files(content.files))
     size_mb = sum(file.size_bytes for file in manifest.files) / 1e6
     print(f"register: version {content.version}, {len(manifest.files)} files, {size_mb:.1f} MB", flush=True)
-    record = VersionRecord(
-        version=content.version,
-        path=registry.place(manifest, content.files),
-        created=created,
-        accuracy=content.evaluation.accuracy,
-        dataset_digest=content.evaluation.dataset_digest,
-        run=pipeline_run,
-    )
-    index, record = registry.enter(record, minimum_accuracy)
+    try:
+        record = VersionRecord(
+            version=content.version,
+            path=registry.place(manifest, content.files),
+            created=created,
+            accuracy=content.evaluation.accuracy,
+            dataset_digest=content.evaluation.dataset_digest,
+            run=pipeline_run,
+        )
+        index, record = registry.enter(record, minimum_accuracy)
+    except OSError as error:
+        # A read-only file system, for example: pods have one as their root.
+        raise UserError(f"the registry {registry_uri} cannot be written: {error}; give another registry_uri") from error
     uri = registry.bundle_uri(record)
     aliases = sorted(alias for alias, version in index.aliases.items() if version == record.version)
     print(f"register: {uri} ({', '.join(aliases) or 'no alias'}): {record.gate_reason}", flush=True)

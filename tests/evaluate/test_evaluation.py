@@ -149,6 +149,19 @@ def test_a_missing_file_is_named(copy: TinyProject, outputs: Outputs, missing: s
         evaluate_model(copy.splits, copy.model, 4, *outputs)
 
 
+@pytest.mark.parametrize(
+    ("folder", "file", "message"),
+    [
+        ("splits", "splits.json", r"splits\.json is damaged"),
+        ("model", "training.json", "the model's records are damaged"),
+    ],
+)
+def test_a_damaged_record_is_named(copy: TinyProject, outputs: Outputs, folder: str, file: str, message: str) -> None:
+    (getattr(copy, folder) / file).write_text("{")
+    with pytest.raises(UserError, match=message):
+        evaluate_model(copy.splits, copy.model, 4, *outputs)
+
+
 def test_a_model_file_that_is_not_one(copy: TinyProject, outputs: Outputs) -> None:
     (copy.model / KERAS_FILE).write_bytes(b"not a zip")
     with pytest.raises(UserError, match=r"model\.keras is damaged"):

@@ -1,9 +1,11 @@
 """A version is registered once, whole, and verifiably, whatever stops or doubles the attempt."""
 
 import dataclasses
+import errno
 import hashlib
 import json
 import os
+import shutil
 import subprocess
 import sys
 import threading
@@ -368,6 +370,15 @@ def test_a_registry_that_cannot_be_written(register: Register, tmp_path: Path) -
         register(registry_uri=str(tmp_path / "file"))
 
 
+def test_a_read_only_registry(register: Register, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(uri: str, data: bytes | Path) -> bool:
+        raise OSError(errno.EROFS, os.strerror(errno.EROFS), uri)
+
+    monkeypatch.setattr(storage, "write_if_absent", refuse)
+    with pytest.raises(UserError, match="cannot be written: .*Read-only file system"):
+        register()
+
+
 def test_a_damaged_index_is_named(register: Register, tmp_path: Path) -> None:
     register()
     (tmp_path / "registry" / "trees" / "index.json").write_text("{")
@@ -401,6 +412,26 @@ def test_a_missing_input_is_named(
     (getattr(project, folder) / file).unlink()
     with pytest.raises(UserError, match=file):
         register(project)
+
+
+def test_a_damaged_input_is_named(register: Register, evaluated: EvaluatedProject, tmp_path: Path) -> None:
+    project = evaluated.copy_to(tmp_path)
+    (project.evaluation / "metrics.json").write_text("{")
+    with pytest.raises(UserError, match="model, evaluation or splits are damaged"):
+        register(project)
+
+
+def test_a_model_without_a_savedmodel_is_the_same_version(
+    register: Register, evaluated: EvaluatedProject, tmp_path: Path
+) -> None:
+    project = evaluated.copy_to(tmp_path)
+    shutil.rmtree(project.model / "saved_model")
+    (project.model / "model.h5").write_bytes(b"legacy")
+    bundle = Path(register(project, registry_uri=str(tmp_path / "other")).uri)
+    assert "saved_model" not in read_json(bundle / "preprocessing.json")
+    assert (bundle / "model.h5").read_bytes() == b"legacy"
+    assert bundle.parent.name == register().version
+    verify_bundle(bundle)
 
 
 @pytest.mark.parametrize(
