@@ -342,6 +342,23 @@ def test_damaged_bytes_are_never_published(sent: bytes, tmp_path: Path, monkeypa
     assert list(tmp_path.iterdir()) == []
 
 
+def test_an_outage_ends_all_downloads_and_not_one_after_the_other(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(storage, "RETRY_SECONDS", 0.01)
+    requests: list[str] = []
+
+    def answer(method: str, path: str, headers: Mapping[str, str]) -> Answer:
+        requests.append(path)
+        return Answer.refusal(503, "Backend error")
+
+    files = [storage.StoredFile(f"gs://b/{number}.jpg", 10, 7) for number in range(40)]
+    with scripted_gcs(answer), pytest.raises(TransientError, match="503"):
+        storage.download(files, tmp_path, workers=4)
+    assert len(requests) <= len(files) + 2 * 4, "only the first of each thread are tried again"
+    assert list(tmp_path.iterdir()) == []
+
+
 def test_a_connection_that_breaks_is_resumed(tmp_path: Path) -> None:
     half = len(CONTENT) // 2
 
