@@ -22,11 +22,13 @@ def published_directory(destination: Path) -> Iterator[Path]:
         destination: Where the finished folder will be.
     """
     aside = destination.with_name(f".{destination.name}.partial")
+    replaced = destination.with_name(f".{destination.name}.replaced")
     _remove(aside)
     aside.mkdir(parents=True)
     try:
         yield aside
-        _remove(destination)
+        _remove(replaced)
+        _move_away(destination, replaced)
         try:
             aside.rename(destination)
         except OSError as error:
@@ -35,6 +37,7 @@ def published_directory(destination: Path) -> Iterator[Path]:
             shutil.copytree(aside, destination, dirs_exist_ok=True)
     finally:
         _remove(aside)
+        _remove(replaced)
 
 
 @contextlib.contextmanager
@@ -63,6 +66,18 @@ def write_json(destination: Path, value: Mapping[str, Any]) -> None:
     text = json.dumps(value, indent=2, sort_keys=True, ensure_ascii=False, allow_nan=False) + "\n"
     with published_file(destination) as path:
         path.write_text(text, encoding="utf-8")
+
+
+def _move_away(path: Path, elsewhere: Path) -> None:
+    """Free ``path`` at once where folders can be renamed, so that nobody ever finds it half deleted."""
+    try:
+        path.rename(elsewhere)
+    except FileNotFoundError:
+        return
+    except OSError as error:
+        if error.errno not in _RENAME_UNSUPPORTED:
+            raise
+        _remove(path)
 
 
 def _remove(path: Path) -> None:

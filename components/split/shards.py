@@ -1,7 +1,10 @@
 """Write records into TFRecord shards of about equal size, named when their number is known."""
 
+import errno
 import hashlib
-from collections.abc import Iterable
+import itertools
+import os
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 import tensorflow as tf
@@ -22,25 +25,32 @@ def write_shards(records: Iterable[bytes], directory: Path, split: str, shard_si
         directory: Where the shards go.
         split: First part of their names: ``train`` gives ``train-00000-of-00002.tfrecord``.
         shard_size_bytes: Least size of every shard but the last.
+
+    Raises:
+        OSError: When the disk is full.
     """
     written: list[tuple[Path, int]] = []
-    writer: tf.io.TFRecordWriter | None = None
-    images = size_bytes = 0
-    for record in records:
-        if writer is None:
-            path = directory / f"{split}-{len(written):05d}.partial"
-            writer, images, size_bytes = tf.io.TFRecordWriter(str(path)), 0, 0
-        writer.write(record)
-        images += 1
-        size_bytes += len(record) + _FRAME_BYTES
-        if size_bytes >= shard_size_bytes:
-            writer.close()
-            writer = None
-            written.append((path, images))
-    if writer is not None:
-        writer.close()
-        written.append((path, images))
+    waiting = iter(records)
+    while (first := next(waiting, None)) is not None:
+        path = directory / f"{split}-{len(written):05d}.partial"
+        try:
+            written.append((path, _write_shard(path, itertools.chain([first], waiting), shard_size_bytes)))
+        except tf.errors.ResourceExhaustedError as error:
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(path)) from error
     return [_named(path, images, split, index, len(written)) for index, (path, images) in enumerate(written)]
+
+
+def _write_shard(path: Path, records: Iterator[bytes], shard_size_bytes: int) -> int:
+    """Write records until the shard is full or none is left, and return how many it holds."""
+    images = size_bytes = 0
+    with tf.io.TFRecordWriter(str(path)) as writer:
+        for record in records:
+            writer.write(record)
+            images += 1
+            size_bytes += len(record) + _FRAME_BYTES
+            if size_bytes >= shard_size_bytes:
+                break
+    return images
 
 
 def _named(partial: Path, images: int, split: str, index: int, shards: int) -> Shard:

@@ -1,5 +1,6 @@
 """Shards hold the records in order, at about the size asked for, under names that say how many there are."""
 
+import errno
 import hashlib
 from pathlib import Path
 
@@ -33,3 +34,10 @@ def test_records_are_written_in_order(tmp_path: Path, shard_size_bytes: int, ima
     assert [record for shard in shards for record in records_in(tmp_path / shard.file)] == records
     for shard in shards:
         assert shard.sha256 == hashlib.sha256((tmp_path / shard.file).read_bytes()).hexdigest()
+
+
+def test_a_full_disk_is_an_error_of_the_system(tmp_path: Path) -> None:
+    (tmp_path / "train-00000.partial").symlink_to("/dev/full")
+    with pytest.raises(OSError, match="No space left on device") as raised:
+        write_shards([bytes(100_000)] * 20, tmp_path, "train", 10**9)
+    assert raised.value.errno == errno.ENOSPC

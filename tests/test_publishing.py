@@ -1,0 +1,153 @@
+"""An output is whole or absent, whatever stops the step."""
+
+import errno
+import math
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from components.publishing import published_directory, published_file, write_json
+
+
+def contents(directory: Path) -> dict[str, str]:
+    return {str(path.relative_to(directory)): path.read_text() for path in directory.rglob("*") if path.is_file()}
+
+
+def publish(destination: Path, *names: str) -> None:
+    with published_directory(destination) as folder:
+        for name in names:
+            (folder / name).parent.mkdir(exist_ok=True)
+            (folder / name).write_text("new")
+
+
+@pytest.fixture
+def output(tmp_path: Path) -> Path:
+    """An output folder of an earlier, whole attempt."""
+    folder = tmp_path / "output"
+    folder.mkdir()
+    (folder / "old.txt").write_text("old")
+    return folder
+
+
+def killed(code: str, destination: Path) -> None:
+    """Run code with ``destination`` defined in a process of its own, which must end by SIGKILL."""
+    header = f"""
+import os, pathlib, shutil, signal
+from components import publishing
+destination = pathlib.Path({str(destination)!r})
+def die(*_, **__):
+    os.kill(os.getpid(), signal.SIGKILL)
+"""
+    done = subprocess.run([sys.executable, "-c", header + code], check=False, timeout=60)
+    assert done.returncode == -signal.SIGKILL
+
+
+def test_a_folder_takes_its_place_when_it_is_whole(tmp_path: Path) -> None:
+    with published_directory(tmp_path / "deep" / "output") as folder:
+        (folder / "a.txt").write_text("new")
+        assert not (tmp_path / "deep" / "output").exists()
+    assert contents(tmp_path) == {"deep/output/a.txt": "new"}
+
+
+def test_a_folder_replaces_an_earlier_one_completely(output: Path) -> None:
+    publish(output, "new.txt", "nested/new.txt")
+    assert contents(output.parent) == {"output/new.txt": "new", "output/nested/new.txt": "new"}
+
+
+@pytest.mark.parametrize("leftover", [".output.partial", ".output.replaced", "output"])
+@pytest.mark.parametrize("kind", ["folder", "file"])
+def test_leftovers_are_tolerated(tmp_path: Path, leftover: str, kind: str) -> None:
+    if kind == "folder":
+        (tmp_path / leftover / "half").mkdir(parents=True)
+        (tmp_path / leftover / "half" / "file").write_text("half")
+    else:
+        (tmp_path / leftover).write_text("half")
+    publish(tmp_path / "output", "new.txt")
+    assert contents(tmp_path) == {"output/new.txt": "new"}
+
+
+def test_a_failure_leaves_the_old_folder(output: Path) -> None:
+    with pytest.raises(ZeroDivisionError), published_directory(output) as folder:
+        _ = (folder / "new.txt").write_text("new") / 0
+    assert contents(output.parent) == {"output/old.txt": "old"}
+
+
+def test_a_kill_while_writing_leaves_the_old_folder_and_the_next_attempt_succeeds(output: Path) -> None:
+    killed("with publishing.published_directory(destination) as f: (f / 'new.txt').write_text('half'); die()", output)
+    assert contents(output) == {"old.txt": "old"}
+    publish(output, "new.txt")
+    assert contents(output.parent) == {"output/new.txt": "new"}
+
+
+def test_a_kill_while_the_old_folder_is_removed_leaves_the_new_one_whole(output: Path) -> None:
+    code = """
+with publishing.published_directory(destination) as folder:
+    (folder / "new.txt").write_text("new")
+    shutil.rmtree = die
+"""
+    killed(code, output)
+    assert contents(output) == {"new.txt": "new"}
+    publish(output, "newer.txt")
+    assert contents(output.parent) == {"output/newer.txt": "new"}
+
+
+def test_a_store_that_cannot_rename_folders_is_copied_to(output: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(self: Path, target: Path) -> Path:
+        raise OSError(errno.ENOSYS, os.strerror(errno.ENOSYS), str(self))
+
+    monkeypatch.setattr(Path, "rename", refuse)
+    publish(output, "new.txt", "nested/new.txt")
+    assert contents(output.parent) == {"output/new.txt": "new", "output/nested/new.txt": "new"}
+
+
+def test_other_failures_of_a_rename_are_not_hidden(output: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(self: Path, target: Path) -> Path:
+        raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), str(self))
+
+    monkeypatch.setattr(Path, "rename", refuse)
+    with pytest.raises(PermissionError):
+        publish(output, "new.txt")
+    assert contents(output.parent) == {"output/old.txt": "old"}
+
+
+def test_a_file_takes_its_place_when_it_is_whole(tmp_path: Path) -> None:
+    with published_file(tmp_path / "deep" / "model.keras") as path:
+        assert path.suffix == ".keras"
+        path.write_text("new")
+        assert not (tmp_path / "deep" / "model.keras").exists()
+    assert contents(tmp_path) == {"deep/model.keras": "new"}
+
+
+def test_a_failure_leaves_the_old_file(tmp_path: Path) -> None:
+    (tmp_path / "a.txt").write_text("old")
+    with pytest.raises(ZeroDivisionError), published_file(tmp_path / "a.txt") as path:
+        _ = path.write_text("half") / 0
+    assert contents(tmp_path) == {"a.txt": "old"}
+
+
+def test_a_kill_leaves_the_old_file_and_the_next_attempt_succeeds(tmp_path: Path) -> None:
+    (tmp_path / "a.txt").write_text("old")
+    killed("with publishing.published_file(destination) as p: p.write_text('half'); die()", tmp_path / "a.txt")
+    assert (tmp_path / "a.txt").read_text() == "old"
+    with published_file(tmp_path / "a.txt") as path:
+        path.write_text("new")
+    assert contents(tmp_path) == {"a.txt": "new"}
+
+
+def test_json_is_strict_sorted_and_ends_with_a_newline(tmp_path: Path) -> None:
+    write_json(tmp_path / "a.json", {"b": 1.5, "a": "ü"})
+    assert (tmp_path / "a.json").read_text(encoding="utf-8") == '{\n  "a": "ü",\n  "b": 1.5\n}\n'
+
+
+@pytest.mark.parametrize("number", [math.nan, math.inf, -math.inf])
+def test_json_without_finite_numbers_is_refused_and_the_old_file_stays(tmp_path: Path, number: float) -> None:
+    write_json(tmp_path / "a.json", {"a": 1})
+    before = (tmp_path / "a.json").read_bytes()
+    with pytest.raises(ValueError, match="JSON"):
+        write_json(tmp_path / "a.json", {"a": [number]})
+    assert (tmp_path / "a.json").read_bytes() == before
+    assert list(contents(tmp_path)) == ["a.json"]
