@@ -188,6 +188,10 @@ def _submit(build: PipelineBuilder, options: argparse.Namespace) -> None:
     require_values(values, parameters)
     if not values["source"].startswith("gs://"):
         raise UserError(f"a cluster cannot read {values['source']}; upload it and give --source gs://bucket/Photos.zip")
+    if not values["registry_uri"].startswith("gs://"):
+        raise UserError(
+            f"a model registered in {values['registry_uri']} would be lost with its pod; give --registry gs://bucket/models"
+        )
     # The cache of Kubeflow and Vertex AI knows parameters, not what a bucket holds: pin what it holds now.
     values.setdefault("source_fingerprint", fingerprint_source(values["source"]))
     now = datetime.datetime.now(tz=datetime.UTC)

@@ -96,6 +96,8 @@ def run_locally(
             try:
                 with contextlib.redirect_stdout(view), warnings.catch_warnings():
                     warnings.filterwarnings("ignore", message="You may be attemping to run a task")
+                    # Display names and resources are for clusters.
+                    warnings.filterwarnings("ignore", message="Task '.*': settings .* have no effect")
                     task = pipeline(**values)
             except RuntimeError as error:
                 raise _failure(outcomes, directory) from error
@@ -116,12 +118,14 @@ def _subprocess_runner() -> local.SubprocessRunner:
 def _docker_runner(outcomes: Path, values: Mapping[str, Any], network: str) -> local.DockerRunner:
     import docker  # noqa: PLC0415 - only for this runner
 
+    # A fixed API version, old enough for any daemon: asking for the daemon's own would leak its socket on failure.
+    client = docker.from_env(version="1.40")
     try:
-        client = docker.from_env()
         client.ping()
-        client.close()
-    except docker.errors.DockerException as error:
+    except (docker.errors.DockerException, OSError) as error:
         raise UserError(f"the docker daemon does not answer ({error}); start docker, or use --run local") from error
+    finally:
+        client.close()
     environment = {OUTCOMES_DIRECTORY_VARIABLE: str(outcomes), "HOME": "/tmp"}  # noqa: S108 - in the container
     if "STORAGE_EMULATOR_HOST" in os.environ:
         environment["STORAGE_EMULATOR_HOST"] = os.environ["STORAGE_EMULATOR_HOST"]

@@ -13,7 +13,8 @@ _FINISHED = re.compile(r"^Task '(?P<task>[\w-]+)' finished with status (?P<statu
 _EXECUTOR_INPUT = re.compile(r"^\[KFP Executor .* INFO\]: Got executor_input:$")
 # What kfp and TensorFlow say to their own developers.
 _NOISE = re.compile(
-    r"^(?:\[KFP Executor |I0000 |W0000 |WARNING: All log messages before absl|To enable the following instructions)"
+    r"^(?:\[KFP Executor |Found image |I0000 |W0000 |WARNING: All log messages before absl|"
+    r"To enable the following instructions)"
 )
 
 

@@ -178,6 +178,22 @@ def test_a_local_source_is_refused_because_a_cluster_cannot_read_it(capsys: pyte
     assert "a cluster cannot read photos.zip; upload it" in message
 
 
+def test_a_local_registry_is_refused_because_the_model_would_be_lost(capsys: pytest.CaptureFixture[str]) -> None:
+    arguments = [
+        "--submit",
+        "kubeflow",
+        "--host",
+        "http://127.0.0.1:9",
+        "--source",
+        "gs://a/b.zip",
+        "--registry",
+        "models",
+    ]
+    code, message = refused(capsys, arguments)
+    assert code == 2
+    assert "would be lost with its pod; give --registry gs://" in message
+
+
 def test_vertex_ais_own_client_reads_the_published_pipeline() -> None:
     job = aiplatform.PipelineJob(
         display_name="animals",

@@ -1,0 +1,69 @@
+"""A local run is successful only when every step says so itself."""
+
+from pathlib import Path
+
+import pytest
+from kfp import dsl
+
+from components.launch.command_line import main
+from components.launch.local_run import StepFailedError, run_locally
+from pipeline import image_classification
+
+
+@dsl.component(base_image="python:3.12", install_kfp_package=False)
+def silent(word: str) -> float:
+    """Succeed as kfp sees it, and record nothing."""
+    return float(len(word))
+
+
+@dsl.component(base_image="python:3.12", install_kfp_package=False)
+def refusing(word: str) -> float:
+    """Fail as our steps do on wrong data."""
+    from components.failures import UserError, step_outcome
+
+    with step_outcome("refusing"):
+        raise UserError(f"'{word}' is wrong; say something else")
+
+
+@dsl.component(base_image="python:3.12", install_kfp_package=False)
+def crashing(word: str) -> float:
+    """End as a killed container does: no record, no message."""
+    import os
+
+    os._exit(137)
+
+
+def one_step(component: dsl.base_component.BaseComponent) -> dsl.graph_component.GraphComponent:
+    @dsl.pipeline(name="one-step")
+    def pipeline(word: str) -> float:
+        return component(word=word).output
+
+    return pipeline
+
+
+def test_success_that_no_step_recorded_is_a_failure(tmp_path: Path) -> None:
+    with pytest.raises(StepFailedError, match="silent left no record of success"):
+        run_locally(one_step(silent), {"word": "yes"}, "local", tmp_path / "run", "none")
+
+
+def test_a_steps_own_sentence_and_exit_code_come_through(tmp_path: Path) -> None:
+    with pytest.raises(StepFailedError, match="refusing: 'no' is wrong; say something else") as failed:
+        run_locally(one_step(refusing), {"word": "no"}, "local", tmp_path / "run", "none")
+    assert failed.value.exit_code == 2
+
+
+def test_a_step_that_dies_without_a_word_points_to_the_log(tmp_path: Path) -> None:
+    with pytest.raises(StepFailedError, match="run.log") as failed:
+        run_locally(one_step(crashing), {"word": "no"}, "local", tmp_path / "run", "none")
+    assert failed.value.exit_code == 1
+    assert (tmp_path / "run" / "run.log").read_text(encoding="utf-8")
+
+
+def test_docker_without_a_daemon_is_refused_with_the_fix(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("DOCKER_HOST", f"unix://{tmp_path}/no-daemon.sock")
+    with pytest.raises(SystemExit) as stopped:
+        main(image_classification, ["--run", "docker", "--source", "x.zip", "--output", str(tmp_path / "run")])
+    assert stopped.value.code == 2
+    assert "the docker daemon does not answer" in capsys.readouterr().err
