@@ -8,7 +8,7 @@ import pandas as pd
 from markupsafe import Markup
 from matplotlib.figure import Figure
 
-from components.evaluate.figures import confusion_figure, literal_text, roc_figure
+from components.evaluate.figures import confusion_figure, roc_figure
 from components.evaluate.pipeline_metrics import MAXIMUM_ROC_POINTS, matrix_fits
 from components.evaluate.predictions import (
     TEST_SPLIT,
@@ -179,7 +179,7 @@ def _draw_charts(evaluation: Evaluation, predictions: Predictions, history: pd.D
         save_png(figure, directory / file)
         return inline_svg(figure, alternative_text)
 
-    with chart_style(), literal_text():
+    with chart_style():
         return Charts(
             confusion=publish(
                 confusion_figure(np.asarray(evaluation.confusion_matrix), names),

@@ -1,10 +1,7 @@
 """Charts of an evaluation: confusion matrices and receiver operating characteristics."""
 
-import contextlib
-import warnings
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 
-import matplotlib as mpl
 import numpy as np
 import numpy.typing as npt
 from matplotlib.axes import Axes
@@ -26,14 +23,6 @@ _LONGEST_NAME = 22
 _SIDE_BY_SIDE_CLASSES = 12
 # From this depth of colour on white digits read better than the page's ink, in light and in dark.
 _DEEP = 0.6
-
-
-@contextlib.contextmanager
-def literal_text() -> Iterator[None]:
-    """Draw names as they are: a dollar sign is no formula, and a script that the font lacks is no reason to warn."""
-    with mpl.rc_context({"text.parse_math": False}), warnings.catch_warnings():
-        warnings.filterwarnings("ignore", message="Glyph .* missing from font")
-        yield
 
 
 def confusion_figure(confusions: npt.NDArray[np.int64], class_names: Sequence[str]) -> Figure:

@@ -2,6 +2,7 @@
 
 import argparse
 import datetime
+import json
 import os
 import sys
 import tempfile
@@ -66,7 +67,7 @@ def _parser() -> argparse.ArgumentParser:
     action.add_argument("--compile", action="store_true", help="write the pipeline spec as YAML")
     action.add_argument("--run", choices=["local", "docker"], help="run all steps here, in processes or containers")
     action.add_argument("--submit", choices=["kubeflow", "vertex"], help="start a run on a cluster or on Vertex AI")
-    action.add_argument("--parameters", action="store_true", help="list every parameter, its default and meaning")
+    action.add_argument("--parameters", action="store_true", help="list every parameter, its default and meaning, as Markdown")
 
     values = parser.add_argument_group("parameters of the run")
     values.add_argument("--source", help="gs://bucket/Photos.zip, gs://bucket/folder/, or a local ZIP or folder")
@@ -214,6 +215,19 @@ def _submit(build: PipelineBuilder, options: argparse.Namespace) -> None:
 
 
 def _print_parameters(build: PipelineBuilder) -> None:
+    print(parameter_table(build))
+
+
+def parameter_table(build: PipelineBuilder) -> str:
+    """Return every parameter of the pipeline as a Markdown table: name, default, meaning."""
+    lines = ["| parameter | default | meaning |", "|---|---|---|"]
     for parameter in pipeline_parameters(build(_on_this_machine())).values():
-        default = "required" if parameter.default is None else repr(parameter.default)
-        print(f"{parameter.name} ({parameter.kind.__name__}, {default})\n    {parameter.description}")
+        if parameter.default is None:
+            default = "required"
+        elif parameter.kind is dict and parameter.default:
+            default = "see `pipeline.py`"
+        else:
+            default = f"`{json.dumps(parameter.default)}`"
+        meaning = parameter.description.replace("|", "\\|")
+        lines.append(f"| `{parameter.name}` | {default} | {meaning} |")
+    return "\n".join(lines)

@@ -118,14 +118,11 @@ def _subprocess_runner() -> local.SubprocessRunner:
 def _docker_runner(outcomes: Path, values: Mapping[str, Any], network: str) -> local.DockerRunner:
     import docker  # noqa: PLC0415 - only for this runner
 
-    # A fixed API version, old enough for any daemon: asking for the daemon's own would leak its socket on failure.
-    client = docker.from_env(version="1.40")
     try:
-        client.ping()
+        client = docker.from_env()
+        client.close()
     except (docker.errors.DockerException, OSError) as error:
         raise UserError(f"the docker daemon does not answer ({error}); start docker, or use --run local") from error
-    finally:
-        client.close()
     environment = {OUTCOMES_DIRECTORY_VARIABLE: str(outcomes), "HOME": "/tmp"}  # noqa: S108 - in the container
     if "STORAGE_EMULATOR_HOST" in os.environ:
         environment["STORAGE_EMULATOR_HOST"] = os.environ["STORAGE_EMULATOR_HOST"]

@@ -48,11 +48,14 @@ def pipeline_parameters(pipeline: BaseComponent) -> dict[str, Parameter]:
     spec = pipeline.pipeline_spec
     definitions = spec.root.input_definitions.parameters
     meanings: dict[str, str] = {}
-    for task in spec.root.dag.tasks.values():
+    tasks = spec.root.dag.tasks
+    # The first step that takes a parameter explains it; the map of tasks itself has no order.
+    for name in sorted(tasks, key=lambda name: (_ancestors(name, tasks), name)):
+        task = tasks[name]
         inputs = spec.components[task.component_ref.name].input_definitions.parameters
-        for name, source in task.inputs.parameters.items():
-            if source.component_input_parameter and name in inputs:
-                meanings.setdefault(source.component_input_parameter, inputs[name].description)
+        for input_name, source in task.inputs.parameters.items():
+            if source.component_input_parameter:
+                meanings.setdefault(source.component_input_parameter, inputs[input_name].description)
     parameters = {}
     for name in pipeline.component_spec.inputs or {}:
         definition = definitions[name]
@@ -61,6 +64,11 @@ def pipeline_parameters(pipeline: BaseComponent) -> dict[str, Parameter]:
         default = pipeline.component_spec.inputs[name].default
         parameters[name] = Parameter(name, kind, default, " ".join(meanings.get(name, "").split()))
     return parameters
+
+
+def _ancestors(name: str, tasks: Mapping[str, Any]) -> int:
+    """Return the length of the longest chain of tasks that must end before ``name`` begins."""
+    return max((1 + _ancestors(before, tasks) for before in tasks[name].dependent_tasks), default=0)
 
 
 def read_run_file(path: Path, parameters: Mapping[str, Parameter]) -> dict[str, Any]:

@@ -1,5 +1,6 @@
 """A local run is successful only when every step says so itself."""
 
+import gc
 from pathlib import Path
 
 import pytest
@@ -59,6 +60,7 @@ def test_a_step_that_dies_without_a_word_points_to_the_log(tmp_path: Path) -> No
     assert (tmp_path / "run" / "run.log").read_text(encoding="utf-8")
 
 
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
 def test_docker_without_a_daemon_is_refused_with_the_fix(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -67,3 +69,4 @@ def test_docker_without_a_daemon_is_refused_with_the_fix(
         main(image_classification, ["--run", "docker", "--source", "x.zip", "--output", str(tmp_path / "run")])
     assert stopped.value.code == 2
     assert "the docker daemon does not answer" in capsys.readouterr().err
+    gc.collect()  # the docker library leaves its socket to the garbage collector, which complains
