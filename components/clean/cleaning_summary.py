@@ -14,7 +14,7 @@ LISTED_CLASSES = 500
 
 # Punctuation that means something in Markdown or HTML. Backslashes are what CommonMark and the renderer of the
 # Kubeflow user interface (markdown-to-jsx) both understand; that renderer shows entities such as &#124; literally.
-_MARKUP = re.compile(r"[!-,:-@\[-`{-~]")
+_MARKUP = re.compile(r"[]!#&()*+<=>\[\\^_`{|}~]")
 
 
 def summary_markdown(decisions: pd.DataFrame, findings: pd.DataFrame, policy: CleaningPolicy) -> str:

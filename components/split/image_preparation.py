@@ -109,7 +109,7 @@ def _to_rgb(image: Image.Image) -> Image.Image:
     if image.mode in ("I", "F") or image.mode.startswith("I;16"):
         return _eight_bits(image).convert("RGB")
     if not image.has_transparency_data:
-        return image.convert("RGB")
+        return image if image.mode == "RGB" else image.convert("RGB")
     # What is under transparent pixels is arbitrary, often black: on white the image is what a viewer shows.
     white = Image.new("RGBA", image.size, "white")
     white.alpha_composite(image.convert("RGBA"))
@@ -140,7 +140,8 @@ def _squared(image: Image.Image, size: tuple[int, int], reduction: int, preparat
     # Cut off first what is not shown, or the resize would blend it into the border.
     outer = (math.floor(left), math.floor(top), math.ceil(right), math.ceil(bottom))
     inner = (left - outer[0], top - outer[1], right - outer[0], bottom - outer[1])
-    resized = image.crop(outer).resize(shown_size, Image.Resampling.BILINEAR, inner)
+    shown = image if outer == (0, 0, *image.size) else image.crop(outer)
+    resized = shown.resize(shown_size, Image.Resampling.BILINEAR, inner)
     size_px = preparation.image_size_px
     if shown_size == (size_px, size_px):
         return resized

@@ -53,7 +53,7 @@ def test_it_is_short_when_nothing_was_found() -> None:
         pytest.param("a|b", r"a\|b", id="pipe"),
         pytest.param("`x`", r"\`x\`", id="backticks"),
         pytest.param("<img src=x onerror=y>", r"\<img src\=x onerror\=y\>", id="html"),
-        pytest.param("[a](http://b)", r"\[a\]\(http\://b\)", id="link"),
+        pytest.param("[a](http://b)", r"\[a\]\(http://b\)", id="link"),
         pytest.param("a\nb\tc", "a\\\\nb\\\\tc", id="newline and tab"),
         pytest.param("*_~\\", r"\*\_\~\\", id="emphasis and backslash"),
         pytest.param("löwe/猫.jpg", "löwe/猫.jpg", id="other alphabets"),
