@@ -1,8 +1,10 @@
 """The whole pipeline on the sample photos, from a bucket in a real emulator to a registered model, run once."""
 
+import importlib
 import json
 import math
 import shutil
+import warnings
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,6 +12,9 @@ from typing import Any
 
 import pandas as pd
 import pytest
+import yaml
+from kfp import compiler, dsl, local
+from kfp.components import load_component_from_file
 from kfp.local import subprocess_task_handler
 
 from components.formats.decisions import read_decisions
@@ -22,13 +27,16 @@ from samples.demo import upload_sample
 
 ROOT = Path(__file__).resolve().parents[2]
 STEPS = ("ingest", "audit", "clean", "split", "train-frozen", "fine-tune", "evaluate", "register")
+CONFIG = ROOT / "manifests" / "runs" / "demo.yaml"
+DEMO = yaml.safe_load(CONFIG.read_text(encoding="utf-8"))
 ARGUMENT_LIMIT_BYTES = 128 * 1024
 
 
 @dataclass
 class Run:
-    """A finished run: its folder, each step's folder, and the commands that were started."""
+    """A finished run: its source, its folder, each step's folder, and the commands that were started."""
 
+    source: str
     directory: Path
     steps: dict[str, Path]
     commands: list[list[str]]
@@ -62,14 +70,13 @@ def run(tmp_path_factory: pytest.TempPathFactory, gcs: str) -> Iterator[Run]:
         return start(full_command, env_vars)
 
     source = upload_sample("end-to-end")
-    config = ROOT / "manifests" / "runs" / "demo.yaml"
     with pytest.MonkeyPatch.context() as patch:
         patch.chdir(ROOT)
         patch.setattr(subprocess_task_handler, "run_local_subprocess", start_and_note)
-        arguments = ["--run", "local", "--source", source, "--config", str(config), "--output", str(directory)]
+        arguments = ["--run", "local", "--source", source, "--config", str(CONFIG), "--output", str(directory)]
         main(image_classification, arguments)
     (root,) = (directory / "steps").iterdir()
-    yield Run(directory, {step: root / step for step in STEPS}, commands)
+    yield Run(source, directory, {step: root / step for step in STEPS}, commands)
     shutil.rmtree(directory)
 
 
@@ -153,6 +160,68 @@ def test_reports_can_be_opened(run: Run) -> None:
 
 def test_nothing_half_written_is_left(run: Run) -> None:
     assert [path for path in run.directory.rglob("*") if "partial" in path.name] == []
+
+
+def compiled_component(step: str, folder: Path) -> Any:
+    """Return a step's component as anyone would load it: from its own compiled YAML."""
+    name = step.replace("-", "_")
+    component = getattr(importlib.import_module(f"components.{name}.component"), name)
+    path = folder / f"{name}.yaml"
+    compiler.Compiler().compile(component, str(path))
+    return load_component_from_file(str(path))
+
+
+def arguments_of(step: str, run: Run) -> tuple[dict[str, Any], dict[str, tuple[type[dsl.Artifact], Path]]]:
+    """Return what a step of the published pipeline is given: parameters, and artifacts by type and path."""
+    spec = yaml.safe_load((ROOT / "manifests" / "pipelines" / "vertex.yaml").read_text(encoding="utf-8"))
+    defaults = {
+        name: value.get("defaultValue") for name, value in spec["root"]["inputDefinitions"]["parameters"].items()
+    }
+    # One epoch is enough to see the component work.
+    values = (
+        defaults | DEMO | {"source": run.source, "registry_uri": str(run.directory / "again"), "fine_tune_epochs": 1}
+    )
+    inputs = spec["root"]["dag"]["tasks"][step]["inputs"]
+    parameters = {}
+    for name, given in inputs["parameters"].items():
+        if "componentInputParameter" in given:
+            parameters[name] = values[given["componentInputParameter"]]
+        else:
+            parameters[name] = 0 if name == "gpu_count" else "by-hand"
+    artifacts = {}
+    for name, given in inputs.get("artifacts", {}).items():
+        produced = given["taskOutputArtifact"]
+        title = spec["components"][f"comp-{step}"]["inputDefinitions"]["artifacts"][name]["artifactType"]["schemaTitle"]
+        kind = getattr(dsl, title.removeprefix("system."))
+        artifacts[name] = (kind, run.steps[produced["producerTask"]] / produced["outputArtifactKey"])
+    return parameters, artifacts
+
+
+@pytest.mark.parametrize("step", STEPS)
+def test_each_component_runs_from_its_compiled_yaml(run: Run, step: str, tmp_path: Path) -> None:
+    component = compiled_component(step, tmp_path)
+    parameters, artifacts = arguments_of(step, run)
+    kinds = {name: value.type for name, value in component.component_spec.inputs.items()}
+    parameters = {
+        name: int(value) if kinds[name] == "Integer" else float(value) if kinds[name] == "Float" else value
+        for name, value in parameters.items()
+    }
+
+    @dsl.pipeline(name=f"only-{step}")
+    def alone() -> None:
+        imported = {
+            name: dsl.importer(artifact_uri=str(path), artifact_class=kind, reimport=False).output
+            for name, (kind, path) in artifacts.items()
+        }
+        component(**parameters, **imported)
+
+    local.init(local.SubprocessRunner(use_venv=False), pipeline_root=str(tmp_path / "root"))
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", UserWarning)  # the image's name means nothing to processes
+        alone()
+    (outputs,) = (tmp_path / "root").glob(f"only-{step}-*/{step}")
+    expected = {path.name for path in run.steps[step].iterdir()}
+    assert {path.name for path in outputs.iterdir()} == expected
 
 
 @pytest.mark.parametrize(
