@@ -13,7 +13,7 @@ PACKAGE = ROOT / "components"
 STEPS = ("ingest", "audit", "clean", "split", "train_frozen", "fine_tune", "evaluate", "register")
 WITHOUT_TENSORFLOW = ("ingest", "audit", "clean", "register")
 TENSORFLOW = {"tensorflow", "keras"}
-SHARED = {"failures", "publishing", "images", "storage", "formats", "report"}
+SHARED = {"failures", "publishing", "images", "storage", "ordered_work", "formats", "report"}
 
 
 def imports_of(path: Path) -> set[str]:

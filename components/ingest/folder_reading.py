@@ -7,8 +7,8 @@ from pathlib import Path
 from components import storage
 from components.failures import UserError
 from components.ingest.limits import Limits, require_safe_names
-from components.ingest.ordered_reading import read_in_order
 from components.ingest.source import Source
+from components.ordered_work import in_order
 from components.storage import StoredFile
 
 # Objects wait on disk between download and archive, this many at a time.
@@ -48,7 +48,7 @@ class FolderContents:
     def read_all(self, names: Sequence[str], workers: int) -> Generator[bytes]:
         """Yield the content of each file, in order; objects are downloaded in batches that are then removed."""
         if not self._remote:
-            yield from read_in_order(names, [self._files[name].size_bytes for name in names], self._read, workers)
+            yield from in_order(self._read, names, workers, lambda name: self._files[name].size_bytes)
             return
         for batch in self._batches(names):
             with tempfile.TemporaryDirectory(prefix="ingest-") as directory:

@@ -15,7 +15,7 @@ from typing import IO
 
 from components.failures import UserError
 from components.ingest.limits import Limits, require_distinct_names, require_safe_names
-from components.ingest.ordered_reading import read_in_order
+from components.ordered_work import in_order
 from components.storage import StoredFile
 
 _ENCRYPTED_FLAG = 0x1
@@ -67,7 +67,7 @@ class ZipContents:
 
     def read_all(self, names: Sequence[str], workers: int) -> Generator[bytes]:
         """Yield the content of each file, in order, a few of them ahead."""
-        return read_in_order(names, [self._members[name].file_size for name in names], self._read, workers)
+        return in_order(self._read, names, workers, lambda name: self._members[name].file_size)
 
     def close(self) -> None:
         """Close the file."""

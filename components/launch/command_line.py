@@ -67,7 +67,7 @@ def _parser() -> argparse.ArgumentParser:
     action.add_argument("--compile", action="store_true", help="write the pipeline spec as YAML")
     action.add_argument("--run", choices=["local", "docker"], help="run all steps here, in processes or containers")
     action.add_argument("--submit", choices=["kubeflow", "vertex"], help="start a run on a cluster or on Vertex AI")
-    action.add_argument("--parameters", action="store_true", help="list every parameter, its default and meaning, as Markdown")
+    action.add_argument("--parameters", action="store_true", help="list every parameter as a Markdown table")
 
     values = parser.add_argument_group("parameters of the run")
     values.add_argument("--source", help="gs://bucket/Photos.zip, gs://bucket/folder/, or a local ZIP or folder")

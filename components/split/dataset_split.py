@@ -15,9 +15,9 @@ from components.formats.decisions import read_decisions
 from components.formats.image_archive import ArchiveReader
 from components.formats.splits import ASSIGNMENTS_FILE, SPLIT_NAMES, Shard, Split, Splits, write_splits
 from components.formats.tfrecords import serialize_example
+from components.ordered_work import in_order
 from components.publishing import published_directory
 from components.split.image_preparation import RESIZE_POLICIES, Preparation, UndecodableImageError, prepare_image
-from components.split.ordered_work import in_order
 from components.split.shards import write_shards
 from components.split.split_assignment import assign_splits, certificate, check_fractions
 

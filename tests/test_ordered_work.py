@@ -5,7 +5,8 @@ import time
 
 import pytest
 
-from components.split.ordered_work import in_order
+from components import ordered_work
+from components.ordered_work import in_order
 
 
 @pytest.mark.parametrize("workers", [1, 3])
@@ -23,8 +24,26 @@ def test_only_a_few_items_are_begun_before_their_turn() -> None:
     for _ in range(5):
         next(results)
     assert len(begun) <= 5 + 8
-    results.close()  # type: ignore[attr-defined]
+    results.close()
     assert len(begun) <= 5 + 8
+
+
+def test_few_bytes_of_results_wait_in_memory(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(ordered_work, "_AHEAD_BYTES", 100)
+    lock = threading.Lock()
+    waiting = most_waiting = 0
+
+    def read(item: int) -> int:
+        nonlocal waiting, most_waiting
+        with lock:
+            waiting += 1
+            most_waiting = max(most_waiting, waiting)
+        return item
+
+    for _ in in_order(read, range(30), 8, lambda _: 30):
+        with lock:
+            waiting -= 1
+    assert most_waiting <= 4, "three of 30 bytes fit in 100, and one has been handed over"
 
 
 def test_a_failure_is_raised_in_its_turn_and_stops_the_rest() -> None:
