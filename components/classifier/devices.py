@@ -8,6 +8,7 @@ from typing import Any
 import keras
 import tensorflow as tf
 
+from components.classifier.input_pipeline import Batching
 from components.failures import UserError
 
 # TensorFlow 2.21 holds no code for newer GPUs (Blackwell, capability 10 and 12), and its PTX fails on them.
@@ -34,6 +35,17 @@ class Devices:
     def plain(self) -> bool:
         """Whether models built for these devices are ordinary float32 models of one device."""
         return self.precision == "float32" and self.strategy.num_replicas_in_sync == 1
+
+    def batching(self, batch_size: int) -> Batching:
+        """Return how images are batched so that each device gets an equal share of every batch.
+
+        Raises:
+            UserError: When a batch would hold less than one image for each device.
+        """
+        share = self.strategy.num_replicas_in_sync
+        if batch_size < share:
+            raise UserError(f"batch_size is {batch_size} and is shared among {share} GPUs: set it to at least {share}")
+        return Batching(batch_size // share * share, share)
 
     @contextlib.contextmanager
     def building(self) -> Iterator[None]:

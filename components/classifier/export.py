@@ -9,6 +9,8 @@ from components.failures import UserError
 
 RESIZE_POLICIES = ("stretch", "crop", "pad")
 
+_PNG_MAGIC = b"\x89PNG\r\n\x1a\n"
+
 
 class _BytesClassifier(tf.Module):
     """Decodes, resizes and classifies."""
@@ -67,8 +69,8 @@ def decode_and_resize(data: tf.Tensor, size_px: int, resize_policy: str) -> tf.T
     Returns:
         float32 ``[size, size, 3]`` in [0, 255], whole numbers as the stored images are.
     """
-    image = tf.cast(tf.io.decode_image(data, channels=3, expand_animations=False), tf.float32)
-    image.set_shape([None, None, 3])
+    is_png = tf.equal(tf.strings.substr(data, 0, len(_PNG_MAGIC)), _PNG_MAGIC)
+    image = tf.cond(is_png, lambda: _decode_png_on_white(data), lambda: _decode(data))
     if resize_policy == "crop":
         image = _middle_square(image)
     if resize_policy == "pad":
@@ -78,6 +80,18 @@ def decode_and_resize(data: tf.Tensor, size_px: int, resize_policy: str) -> tf.T
     else:
         raise UserError(f"resize policy '{resize_policy}' is unknown; choose one of {', '.join(RESIZE_POLICIES)}")
     return tf.ensure_shape(tf.round(tf.clip_by_value(image, 0.0, 255.0)), [size_px, size_px, 3])
+
+
+def _decode(data: tf.Tensor) -> tf.Tensor:
+    image = tf.io.decode_image(data, channels=3, expand_animations=False)
+    return tf.ensure_shape(tf.cast(image, tf.float32), [None, None, 3])
+
+
+def _decode_png_on_white(data: tf.Tensor) -> tf.Tensor:
+    """Decode a PNG as the split step does: what lies under transparent pixels is arbitrary, a viewer shows white."""
+    image = tf.cast(tf.io.decode_png(data, channels=4), tf.float32)
+    opacity = image[..., 3:] / 255.0
+    return tf.ensure_shape(image[..., :3] * opacity + 255.0 * (1.0 - opacity), [None, None, 3])
 
 
 def _resize(image: tf.Tensor, size: list[int] | tf.Tensor) -> tf.Tensor:

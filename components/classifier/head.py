@@ -36,8 +36,7 @@ def whole_model(backbone: Backbone, network: keras.Model, layers: Sequence[keras
 
     Returns:
         A model from uint8 or float pixels in [0, 255], ``[batch, size, size, 3]``, to float32 probabilities
-        ``[batch, classes]``. The backbone is the layer ``backbone.name``; it is called in inference mode, so that its
-        BatchNormalization statistics never move.
+        ``[batch, classes]``. The backbone is the layer ``backbone.name``.
     """
     images, features = _pooled_features(backbone, network)
     return keras.Model(images, _chain(features, layers), name="classifier")
@@ -45,7 +44,9 @@ def whole_model(backbone: Backbone, network: keras.Model, layers: Sequence[keras
 
 def _pooled_features(backbone: Backbone, network: keras.Model) -> tuple[keras.KerasTensor, keras.KerasTensor]:
     images = keras.Input(network.input_shape[1:], name="image")
-    maps = network(scaling_layer(backbone)(images), training=False)
+    # Calling it with training=False would not keep BatchNormalization in inference mode: in Keras 3.15 the
+    # training=True of fit() overrides what was said here. Only layers whose trainable is False stay.
+    maps = network(scaling_layer(backbone)(images))
     return images, keras.layers.GlobalAveragePooling2D(dtype="float32", name="pooled_features")(maps)
 
 

@@ -6,6 +6,7 @@ of training on all cores.
 
 import dataclasses
 import hashlib
+import math
 from pathlib import Path
 
 import numpy as np
@@ -19,6 +20,7 @@ from components.formats.tfrecords import parse_example
 # Fixed, so that the order is the same on every machine.
 _INTERLEAVED_SHARDS = 8
 _SHUFFLE_BUFFER_IMAGES = 16_384
+_READ_BUFFER_BYTES = 1 << 20
 
 
 @dataclasses.dataclass(frozen=True)
@@ -41,6 +43,21 @@ class SplitImages:
     def images(self) -> int:
         """How many images the split has."""
         return sum(self.shard_images)
+
+
+@dataclasses.dataclass(frozen=True)
+class Batching:
+    """How examples are batched.
+
+    Attributes:
+        size: Examples in a batch over all devices; the last batch of an epoch holds what is left.
+        devices: How many share a batch, of which ``size`` is a multiple. Above 1 the last batch is filled up with
+            examples from the beginning, because a device without an example fails: whoever predicts cuts them off, and
+            training sees them twice in that epoch.
+    """
+
+    size: int
+    devices: int
 
 
 def open_splits(directory: Path) -> tuple[Splits, SplitImages, SplitImages]:
@@ -86,20 +103,20 @@ def _open_split(splits: Splits, directory: Path, name: str) -> SplitImages:
     )
 
 
-def stored_batches(source: SplitImages, batch_size: int) -> tf.data.Dataset:
+def stored_batches(source: SplitImages, batching: Batching) -> tf.data.Dataset:
     """Return the images as they are, in stored order: uint8 ``[batch, size, size, 3]`` and int64 labels ``[batch]``."""
     examples = _records(source, np.arange(len(source.shards))).map(
         lambda _, record: _decode(record, source.image_size_px), num_parallel_calls=tf.data.AUTOTUNE
     )
-    return examples.batch(batch_size).prefetch(tf.data.AUTOTUNE)
+    return in_batches(examples, source.images, batching)
 
 
-def view_batches(source: SplitImages, batch_size: int, strength: float, seed: int, view: int) -> tf.data.Dataset:
+def view_batches(source: SplitImages, batching: Batching, strength: float, seed: int, view: int) -> tf.data.Dataset:
     """Return one augmented view of every image in stored order: float32 images and int64 labels."""
-    return _augmented(_records(source, np.arange(len(source.shards))), source, batch_size, strength, seed, view)
+    return _augmented(_records(source, np.arange(len(source.shards))), source, batching, strength, seed, view)
 
 
-def epoch_batches(source: SplitImages, batch_size: int, strength: float, seed: int, epoch: int) -> tf.data.Dataset:
+def epoch_batches(source: SplitImages, batching: Batching, strength: float, seed: int, epoch: int) -> tf.data.Dataset:
     """Return one epoch of training: every image once, shuffled and augmented anew.
 
     The order depends on seed and epoch alone. Up to 16,384 images the shuffle is complete; above, shards are shuffled
@@ -107,7 +124,7 @@ def epoch_batches(source: SplitImages, batch_size: int, strength: float, seed: i
 
     Args:
         source: The training images.
-        batch_size: Images in a batch; the last one holds what is left.
+        batching: How they are batched.
         strength: Of augmentation, [0, 1].
         seed: Of the run.
         epoch: From 0.
@@ -116,7 +133,7 @@ def epoch_batches(source: SplitImages, batch_size: int, strength: float, seed: i
     records = _records(source, order)
     window = min(source.images, _SHUFFLE_BUFFER_IMAGES)
     shuffled = records.shuffle(window, seed=_shuffle_seed(seed, epoch), reshuffle_each_iteration=False)
-    return _augmented(shuffled, source, batch_size, strength, seed, epoch)
+    return _augmented(shuffled, source, batching, strength, seed, epoch)
 
 
 def read_labels(source: SplitImages) -> np.ndarray:
@@ -136,8 +153,40 @@ def read_labels(source: SplitImages) -> np.ndarray:
 
 def first_images(source: SplitImages, count: int) -> np.ndarray:
     """Return the first images of the split, uint8 ``[count or fewer, size, size, 3]``."""
-    images, _ = next(iter(stored_batches(source, min(count, source.images))))
+    images, _ = next(iter(stored_batches(source, Batching(min(count, source.images), 1))))
     return np.asarray(images)
+
+
+def in_batches(examples: tf.data.Dataset, count: int, batching: Batching) -> tf.data.Dataset:
+    """Return batches made ahead of their use.
+
+    How many come is made known, because where Keras does not know it tries one step too many at the end of an epoch,
+    which advances the random state of dropout or does not, as threads have it.
+
+    Args:
+        examples: Single examples, the same ones whenever they are read again.
+        count: How many they are.
+        batching: How they are batched.
+    """
+    size = batching.size
+    if batching.devices > 1:
+        size = min(size, math.ceil(count / batching.devices) * batching.devices)
+        examples = examples.repeat().take(math.ceil(count / size) * size)
+    batches = examples.batch(size)
+    known = batches.apply(tf.data.experimental.assert_cardinality(math.ceil(count / size)))
+    options = tf.data.Options()
+    # One machine reads all files; sharding them among its devices would undo the known count.
+    options.experimental_distribute.auto_shard_policy = tf.data.experimental.AutoShardPolicy.OFF
+    return known.prefetch(tf.data.AUTOTUNE).with_options(options)
+
+
+def print_counts(splits: Splits) -> None:
+    """Print how many images each class has in each split."""
+    for name, split in splits.splits.items():
+        counts = ", ".join(
+            f"{class_name} {split.images_per_class.get(class_name, 0)}" for class_name in splits.class_names
+        )
+        print(f"{name}: {split.images} images ({counts})", flush=True)
 
 
 def _records(source: SplitImages, order: np.ndarray) -> tf.data.Dataset:
@@ -146,7 +195,7 @@ def _records(source: SplitImages, order: np.ndarray) -> tf.data.Dataset:
     paths = np.array([str(path) for path in source.shards])
     shards = tf.data.Dataset.from_tensor_slices((paths[order], starts[order]))
     return shards.interleave(
-        lambda path, start: tf.data.TFRecordDataset(path).enumerate(start),
+        lambda path, start: tf.data.TFRecordDataset(path, buffer_size=_READ_BUFFER_BYTES).enumerate(start),
         cycle_length=_INTERLEAVED_SHARDS,
         num_parallel_calls=tf.data.AUTOTUNE,
         deterministic=True,
@@ -154,13 +203,13 @@ def _records(source: SplitImages, order: np.ndarray) -> tf.data.Dataset:
 
 
 def _augmented(
-    records: tf.data.Dataset, source: SplitImages, batch_size: int, strength: float, seed: int, view: int
+    records: tf.data.Dataset, source: SplitImages, batching: Batching, strength: float, seed: int, view: int
 ) -> tf.data.Dataset:
     def example(index: tf.Tensor, record: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
         image, label = _decode(record, source.image_size_px)
         return augment(image, strength, seed, index, view), label
 
-    return records.map(example, num_parallel_calls=tf.data.AUTOTUNE).batch(batch_size).prefetch(tf.data.AUTOTUNE)
+    return in_batches(records.map(example, num_parallel_calls=tf.data.AUTOTUNE), source.images, batching)
 
 
 def _decode(record: tf.Tensor, image_size_px: int) -> tuple[tf.Tensor, tf.Tensor]:

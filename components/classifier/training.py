@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import keras
+import numpy as np
 import pandas as pd
 import tensorflow as tf
 
@@ -18,6 +19,7 @@ CLASS_WEIGHTS = ("none", "balanced")
 
 _MONITORED = "val_loss"
 _PLATEAU_FACTOR = 0.2  # what the learning rate is multiplied by when progress stalls
+_SMALLEST_PROBABILITY = 1e-7  # as Keras clips, so that a sure mistake costs 16.1 and not infinity
 _SECONDS_BETWEEN_LINES = 10.0
 
 
@@ -42,6 +44,19 @@ class FitSettings:
     early_stopping_patience: int
     plateau_patience: int
     seed: int
+
+
+@dataclasses.dataclass(frozen=True)
+class Validation:
+    """What is held back to choose the best epoch.
+
+    Attributes:
+        batches: Inputs in stored order, possibly followed by some that only fill up the last batch.
+        labels: int64 ``[images]``.
+    """
+
+    batches: tf.data.Dataset
+    labels: np.ndarray
 
 
 @dataclasses.dataclass(frozen=True)
@@ -125,7 +140,7 @@ def fit_epochs(
     phase: str,
     settings: FitSettings,
     training_batches: Callable[[int], tf.data.Dataset],
-    validation_batches: tf.data.Dataset,
+    validation: Validation,
     class_weight: dict[int, float] | None,
     checkpoint: Path,
 ) -> Fit:
@@ -139,7 +154,7 @@ def fit_epochs(
         phase: ``frozen`` or ``fine_tune``, for history and messages.
         settings: Checked settings.
         training_batches: Gives the batches of an epoch, counted from 0.
-        validation_batches: The same for each epoch.
+        validation: What decides which epoch is best.
         class_weight: Weight of each label, or None.
         checkpoint: ``*.weights.h5``, where the best weights so far are kept while training runs.
 
@@ -152,8 +167,8 @@ def fit_epochs(
     for epoch in range(settings.epochs):
         callbacks.on_epoch_begin(epoch)
         started = time.monotonic()
-        rate = float(model.optimizer.learning_rate)
-        logs = _fit_one_epoch(model, epoch, training_batches(epoch), validation_batches, class_weight)
+        rate = float(keras.ops.convert_to_numpy(model.optimizer.learning_rate))
+        logs = _fit_one_epoch(model, epoch, training_batches(epoch), validation, class_weight)
         row = {
             "phase": phase,
             "epoch": epoch + 1,
@@ -175,10 +190,12 @@ def fit_epochs(
     return Fit(history, chosen["epoch"], chosen["val_loss"], chosen["val_accuracy"])
 
 
-def evaluate_loss(model: keras.Model, batches: tf.data.Dataset) -> tuple[float, float]:
-    """Return loss and accuracy of a compiled model."""
-    logs = model.evaluate(batches, verbose=0, return_dict=True)
-    return float(logs["loss"]), float(logs["accuracy"])
+def measure(model: keras.Model, validation: Validation) -> tuple[float, float]:
+    """Return cross-entropy and accuracy over every validation image, whatever the batches and devices."""
+    probabilities = np.asarray(model.predict(validation.batches, verbose=0), np.float64)[: len(validation.labels)]
+    of_truth = probabilities[np.arange(len(validation.labels)), validation.labels]
+    loss = float(-np.log(np.maximum(of_truth, _SMALLEST_PROBABILITY)).mean())
+    return loss, float((probabilities.argmax(axis=1) == validation.labels).mean())
 
 
 class ProgressLines(keras.callbacks.Callback):
@@ -237,18 +254,24 @@ def _fit_one_epoch(
     model: keras.Model,
     epoch: int,
     batches: tf.data.Dataset,
-    validation_batches: tf.data.Dataset,
+    validation: Validation,
     class_weight: dict[int, float] | None,
 ) -> dict[str, float]:
     history = model.fit(
         batches,
         initial_epoch=epoch,
         epochs=epoch + 1,
-        validation_data=validation_batches,
         class_weight=class_weight,
+        shuffle=False,  # the batches are shuffled already
         verbose=0,
     ).history
-    return {name: float(history[name][0]) for name in ("loss", "accuracy", "val_loss", "val_accuracy")}
+    val_loss, val_accuracy = measure(model, validation)
+    return {
+        "loss": float(history["loss"][0]),
+        "accuracy": float(history["accuracy"][0]),
+        "val_loss": val_loss,
+        "val_accuracy": val_accuracy,
+    }
 
 
 def _check_finite(row: dict[str, Any]) -> None:

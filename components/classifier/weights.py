@@ -9,6 +9,7 @@ import importlib
 import os
 import tempfile
 import urllib.error
+import warnings
 import zipfile
 from pathlib import Path
 
@@ -115,7 +116,7 @@ def _load_file(network: keras.Model, backbone: Backbone, path: Path, name: str) 
                 f"weights {name} is neither HDF5 nor a NumPy archive: for inception_v3 give Keras' "
                 "..._notop.h5 or a .weights.h5 file, for efficientnet_lite0 an .npz"
             )
-    except (ValueError, KeyError, OSError, EOFError, TypeError, zipfile.BadZipFile) as error:
+    except (ValueError, KeyError, OSError, EOFError, TypeError, UserWarning, zipfile.BadZipFile) as error:
         raise UserError(
             f"weights {name} cannot be loaded into {backbone.name}: the file is cut short, damaged, or of another "
             f"network ({_first_line(error)}); known backbones are {', '.join(sorted(BACKBONES))}"
@@ -131,12 +132,14 @@ def _load_hdf5(network: keras.Model, path: Path) -> None:
     with tempfile.TemporaryDirectory(prefix="weights-") as directory:
         link = Path(directory) / ("weights.h5" if older else "backbone.weights.h5")
         link.symlink_to(path.absolute())
-        network.load_weights(link)
+        with warnings.catch_warnings():
+            warnings.simplefilter("error", UserWarning)  # Keras only warns when layers keep their random weights
+            network.load_weights(link)
 
 
 def _load_arrays(network: keras.Model, path: Path) -> None:
     """Load an ``.npz`` of arrays named ``layer/variable``; the classifier's arrays are left aside."""
-    with np.load(path, allow_pickle=False) as arrays:
+    with path.open("rb") as file, np.load(file, allow_pickle=False) as arrays:
         for layer in network.layers:
             values = [arrays[f"{layer.name}/{variable.name}"] for variable in layer.weights]
             layer.set_weights([value.astype(np.float32) for value in values])

@@ -9,16 +9,20 @@ from typing import Any
 
 import keras
 import pandas as pd
+import tensorflow as tf
 
 from components.classifier.backbones import Backbone, find_backbone
 from components.classifier.devices import prepare_training
 from components.classifier.export import export_h5, export_saved_model
 from components.classifier.head import head_layers, whole_model
 from components.classifier.input_pipeline import (
+    Batching,
     SplitImages,
     epoch_batches,
     first_images,
     open_splits,
+    print_counts,
+    read_labels,
     stored_batches,
 )
 from components.classifier.model_folder import read_trained_model, write_trained_model
@@ -26,13 +30,14 @@ from components.classifier.report import SAMPLES_SHOWN, Story, kept_sentence, wr
 from components.classifier.training import (
     Fit,
     FitSettings,
+    Validation,
     balanced_class_weights,
     check_at_least,
     check_fit_settings,
     check_share,
     compile_classifier,
-    evaluate_loss,
     fit_epochs,
+    measure,
 )
 from components.failures import UserError
 from components.fine_tune.unfreezing import unfreeze_last_layers
@@ -69,6 +74,24 @@ class FineTuneSettings:
 
 
 @dataclasses.dataclass(frozen=True)
+class _Batches:
+    """What the model is fitted on; a cache of what the frozen layers give could stand here instead."""
+
+    training: SplitImages
+    validation: SplitImages
+    batching: Batching
+    settings: FineTuneSettings
+
+    def of_epoch(self, epoch: int) -> tf.data.Dataset:
+        """Return every training image once, shuffled and augmented anew."""
+        return epoch_batches(self.training, self.batching, self.settings.augmentation, self.settings.fit.seed, epoch)
+
+    def held_back(self) -> Validation:
+        """Return every validation image as it is stored."""
+        return Validation(stored_batches(self.validation, self.batching), read_labels(self.validation))
+
+
+@dataclasses.dataclass(frozen=True)
 class _Choice:
     """Which phase's model is kept, and the figures that decided."""
 
@@ -101,6 +124,7 @@ def fine_tune_phase(
     started = time.monotonic()
     _check(settings)
     splits, training, validation = open_splits(splits_directory)
+    print_counts(splits)
     devices = prepare_training(settings.gpu_count, settings.fit.seed)
     frozen, frozen_record, frozen_history = read_trained_model(frozen_directory)
     _check_belongs(frozen_record, splits)
@@ -111,7 +135,9 @@ def fine_tune_phase(
         learning = unfreeze_last_layers(model.get_layer(backbone.name), settings.unfrozen_layers)
         compile_classifier(model, settings.fit.learning_rate)
     print(f"fine_tune: {len(learning)} backbone layers learn, {learning[0]} to {learning[-1]}", flush=True)
-    fit, choice = _fit_and_choose(model, frozen, training, validation, frozen_record, settings)
+    batching = devices.batching(settings.fit.batch_size)
+    batches = _Batches(training, validation, batching, settings)
+    fit, choice = _fit_and_choose(model, frozen, batches, frozen_record, settings)
     record = dataclasses.replace(
         frozen_record,
         phase=PHASE,
@@ -123,7 +149,7 @@ def fine_tune_phase(
         settings={**frozen_record.settings, PHASE: settings.as_record()},
     )
     history = pd.concat([frozen_history, fit.history], ignore_index=True)
-    kept = model if devices.plain else _portable(model, backbone, frozen_record)
+    kept = _finished(model, backbone, frozen_record)
     with published_directory(model_directory) as directory:
         curves = write_trained_model(directory, kept, record, history)
         export_saved_model(kept, record.class_names, record.resize_policy, directory / SAVED_MODEL_FOLDER)
@@ -182,34 +208,35 @@ def _copy_weights(source: keras.Model, target: keras.Model) -> None:
         raise UserError(f"the frozen model is not what its training.json says ({error}): run train_frozen") from error
 
 
-def _portable(model: keras.Model, backbone: Backbone, record: TrainingRecord) -> keras.Model:
-    """Return the model as a float32 model of one device, whatever it was trained on."""
-    portable = _build(backbone, record)
-    portable.set_weights(model.get_weights())
-    return portable
+def _finished(model: keras.Model, backbone: Backbone, record: TrainingRecord) -> keras.Model:
+    """Return the model without its optimizer, in float32 for one device, whatever it was trained on."""
+    keras.utils.clear_session()  # layers are numbered from zero again, so that they keep the names of the frozen phase
+    finished = _build(backbone, record)
+    finished.get_layer(backbone.name).trainable = False  # who trains it further thaws what they mean to
+    finished.set_weights(model.get_weights())
+    return finished
 
 
 def _fit_and_choose(
     model: keras.Model,
     frozen: keras.Model,
-    training: SplitImages,
-    validation: SplitImages,
+    batches: _Batches,
     record: TrainingRecord,
     settings: FineTuneSettings,
 ) -> tuple[Fit, _Choice]:
     """Measure the frozen phase's model, fit, and leave the model with the weights that are better on validation."""
     fit = settings.fit
-    validation_batches = stored_batches(validation, fit.batch_size)
-    baseline_loss, baseline_accuracy = evaluate_loss(model, validation_batches)
+    held_back = batches.held_back()
+    baseline_loss, baseline_accuracy = measure(model, held_back)
     print(f"fine_tune before  val_loss {baseline_loss:.4f}  val_accuracy {baseline_accuracy:.4f}", flush=True)
     with tempfile.TemporaryDirectory(prefix="checkpoint-") as scratch:
         outcome = fit_epochs(
             model,
             PHASE,
             fit,
-            lambda epoch: epoch_batches(training, fit.batch_size, settings.augmentation, fit.seed, epoch),
-            validation_batches,
-            balanced_class_weights(training.images_per_class, fit.class_weights),
+            batches.of_epoch,
+            held_back,
+            balanced_class_weights(batches.training.images_per_class, fit.class_weights),
             Path(scratch) / "best.weights.h5",
         )
     if outcome.best_val_loss < baseline_loss:

@@ -9,19 +9,19 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from components.classifier.input_pipeline import SplitImages, stored_batches, view_batches
+from components.classifier.input_pipeline import Batching, SplitImages, in_batches, stored_batches, view_batches
 from components.classifier.training import ProgressLines
 
 
 def training_features(
-    extractor: keras.Model, source: SplitImages, batch_size: int, strength: float, views: int, seed: int
+    extractor: keras.Model, source: SplitImages, batching: Batching, strength: float, views: int, seed: int
 ) -> list[np.ndarray]:
     """Return the features of each augmented view of the training images.
 
     Args:
         extractor: Pixels to pooled features.
         source: The training images.
-        batch_size: Images in one step.
+        batching: Of the images.
         strength: Of augmentation, [0, 1].
         views: Views of each image, at least 1. More show the head more variety and take longer to compute.
         seed: Of the run.
@@ -32,30 +32,30 @@ def training_features(
     return [
         _extract(
             extractor,
-            view_batches(source, batch_size, strength, seed, view),
+            view_batches(source, batching, strength, seed, view),
             f"features of view {view + 1} of {views}",
             source.images,
-            batch_size,
+            batching,
         )
         for view in range(views)
     ]
 
 
-def validation_features(extractor: keras.Model, source: SplitImages, batch_size: int) -> np.ndarray:
+def validation_features(extractor: keras.Model, source: SplitImages, batching: Batching) -> np.ndarray:
     """Return the features of the images as they are, float32 ``[images, features]`` in stored order."""
-    return _extract(extractor, stored_batches(source, batch_size), "features for validation", source.images, batch_size)
+    return _extract(extractor, stored_batches(source, batching), "features for validation", source.images, batching)
 
 
 def epoch_of_features(
-    views: Sequence[np.ndarray], labels: np.ndarray, batch_size: int, seed: int, epoch: int
+    views: Sequence[np.ndarray], labels: np.ndarray, batching: Batching, seed: int, epoch: int
 ) -> tf.data.Dataset:
     """Return one epoch: every image once in an order of its own, in the view whose turn it is."""
     order = np.random.default_rng([seed, epoch]).permutation(len(labels))
-    return batches_of_features(views[epoch % len(views)], labels, order, batch_size)
+    return batches_of_features(views[epoch % len(views)], labels, order, batching)
 
 
 def batches_of_features(
-    features: np.ndarray, labels: np.ndarray, order: np.ndarray, batch_size: int
+    features: np.ndarray, labels: np.ndarray, order: np.ndarray, batching: Batching
 ) -> tf.data.Dataset:
     """Return batches of features and labels in the given order, the last one holding what is left."""
     with tf.device("CPU:0"):
@@ -64,11 +64,13 @@ def batches_of_features(
     def gather(positions: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
         return tf.gather(all_features, positions), tf.gather(all_labels, positions)
 
-    return tf.data.Dataset.from_tensor_slices(order).batch(batch_size).map(gather).prefetch(tf.data.AUTOTUNE)
+    return in_batches(tf.data.Dataset.from_tensor_slices(order), len(order), batching).map(gather)
 
 
-def _extract(extractor: keras.Model, batches: tf.data.Dataset, doing: str, images: int, batch_size: int) -> np.ndarray:
+def _extract(
+    extractor: keras.Model, batches: tf.data.Dataset, doing: str, images: int, batching: Batching
+) -> np.ndarray:
     print(f"{doing}: {images} images", flush=True)
-    progress = ProgressLines(doing, images, batch_size)
-    only_images = batches.map(lambda pixels, _: pixels)
-    return np.asarray(extractor.predict(only_images, verbose=0, callbacks=[progress]), np.float32)
+    progress = ProgressLines(doing, images, batching.size)
+    features = extractor.predict(batches, verbose=0, callbacks=[progress])
+    return np.asarray(features, np.float32)[:images]

@@ -13,12 +13,20 @@ import numpy as np
 from components.classifier.backbones import Backbone, find_backbone
 from components.classifier.devices import Devices, prepare_training
 from components.classifier.head import feature_extractor, head_layers, head_model, whole_model
-from components.classifier.input_pipeline import SplitImages, first_images, open_splits, read_labels
+from components.classifier.input_pipeline import (
+    Batching,
+    SplitImages,
+    first_images,
+    open_splits,
+    print_counts,
+    read_labels,
+)
 from components.classifier.model_folder import write_trained_model
 from components.classifier.report import SAMPLES_SHOWN, Story, kept_sentence, write_training_report
 from components.classifier.training import (
     Fit,
     FitSettings,
+    Validation,
     balanced_class_weights,
     check_at_least,
     check_fit_settings,
@@ -27,7 +35,6 @@ from components.classifier.training import (
     fit_epochs,
 )
 from components.classifier.weights import load_weights
-from components.formats.splits import Splits
 from components.formats.trained_model import TrainingRecord
 from components.publishing import published_directory
 from components.train_frozen.feature_cache import (
@@ -92,7 +99,7 @@ def train_frozen_phase(
     _check(settings)
     splits, training, validation = open_splits(splits_directory)
     backbone = find_backbone(settings.backbone, splits.image_size_px)
-    _print_counts(splits)
+    print_counts(splits)
     devices = prepare_training(settings.gpu_count, settings.fit.seed)
     with devices.building():
         network = backbone.build(splits.image_size_px)
@@ -100,7 +107,7 @@ def train_frozen_phase(
         network.trainable = False
         extractor = feature_extractor(backbone, network)
     head = head_layers(len(splits.class_names), settings.head_units, settings.dropout)
-    fit = _fit_head(head, extractor, training, validation, settings)
+    fit = _fit_head(head, extractor, training, validation, settings, devices.batching(settings.fit.batch_size))
     model = whole_model(backbone, _portable(network, backbone, devices), head)
     record = TrainingRecord(
         backbone=backbone.name,
@@ -153,42 +160,35 @@ def _check(settings: FrozenSettings) -> None:
     check_share("augmentation", settings.augmentation, below_one=False)
 
 
-def _print_counts(splits: Splits) -> None:
-    for name, split in splits.splits.items():
-        counts = ", ".join(
-            f"{class_name} {split.images_per_class.get(class_name, 0)}" for class_name in splits.class_names
-        )
-        print(f"{name}: {split.images} images ({counts})", flush=True)
-
-
 def _fit_head(
     head: Sequence[keras.layers.Layer],
     extractor: keras.Model,
     training: SplitImages,
     validation: SplitImages,
     settings: FrozenSettings,
+    batching: Batching,
 ) -> Fit:
     fit = settings.fit
     # Without augmentation all views are the same image, and a view that no epoch reaches is wasted.
     views = min(settings.augmented_views, fit.epochs) if settings.augmentation > 0.0 else 1
-    labels = read_labels(training)
-    features = training_features(extractor, training, fit.batch_size, settings.augmentation, views, fit.seed)
-    validation_labels = read_labels(validation)
-    validation_batches = batches_of_features(
-        validation_features(extractor, validation, fit.batch_size),
+    labels, validation_labels = read_labels(training), read_labels(validation)
+    features = training_features(extractor, training, batching, settings.augmentation, views, fit.seed)
+    of_validation = validation_features(extractor, validation, batching)
+    # The head is too small to share among devices.
+    of_head = Batching(fit.batch_size, 1)
+    held_back = Validation(
+        batches_of_features(of_validation, validation_labels, np.arange(len(validation_labels)), of_head),
         validation_labels,
-        np.arange(len(validation_labels)),
-        fit.batch_size,
     )
-    model = head_model(head, features[0].shape[1])
+    model = head_model(head, of_validation.shape[1])
     compile_classifier(model, fit.learning_rate)
     with tempfile.TemporaryDirectory(prefix="checkpoint-") as scratch:
         return fit_epochs(
             model,
             PHASE,
             fit,
-            lambda epoch: epoch_of_features(features, labels, fit.batch_size, fit.seed, epoch),
-            validation_batches,
+            lambda epoch: epoch_of_features(features, labels, of_head, fit.seed, epoch),
+            held_back,
             balanced_class_weights(training.images_per_class, fit.class_weights),
             Path(scratch) / "best.weights.h5",
         )
@@ -198,6 +198,7 @@ def _portable(network: keras.Model, backbone: Backbone, devices: Devices) -> ker
     """Return the backbone as a float32 model of one device, whatever it was run on."""
     if devices.plain:
         return network
+    keras.utils.clear_session()  # layers are numbered from zero, whatever devices they were trained on
     portable = backbone.build(network.input_shape[1])
     portable.set_weights(network.get_weights())
     portable.trainable = False

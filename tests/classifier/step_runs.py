@@ -1,0 +1,67 @@
+"""Run the training components as a pipeline would, on given splits."""
+
+from pathlib import Path
+from typing import Any
+
+from kfp import dsl
+
+from components.fine_tune.component import fine_tune
+from components.train_frozen.component import train_frozen
+
+FROZEN: dict[str, Any] = {
+    "backbone": "efficientnet_lite0",
+    "weights": "random",
+    "epochs": 2,
+    "batch_size": 8,
+    "learning_rate": 1e-3,
+    "head_units": 8,
+    "dropout": 0.5,
+    "augmentation": 0.0,
+    "augmented_views": 1,
+    "class_weights": "none",
+    "early_stopping_patience": 0,
+    "plateau_patience": 0,
+    "gpu_count": 0,
+    "seed": 3,
+}
+
+FINE_TUNE: dict[str, Any] = {
+    "unfrozen_layers": 30,
+    "epochs": 2,
+    "batch_size": 8,
+    "learning_rate": 1e-4,
+    "augmentation": 0.0,
+    "class_weights": "none",
+    "early_stopping_patience": 0,
+    "plateau_patience": 0,
+    "export_h5": False,
+    "gpu_count": 0,
+    "seed": 3,
+}
+
+
+def run_train_frozen(splits: Path, output: Path, **changes: Any) -> dict[str, Any]:
+    """Run train_frozen; it leaves ``model`` and ``report`` in ``output``. Returns the metrics."""
+    metrics = dsl.Metrics(name="metrics", uri=str(output / "metrics"), metadata={})
+    train_frozen.python_func(
+        splits=dsl.Dataset(name="splits", uri=str(splits), metadata={}),
+        model=dsl.Model(name="model", uri=str(output / "model"), metadata={}),
+        report=dsl.HTML(name="report", uri=str(output / "report"), metadata={}),
+        metrics=metrics,
+        **{**FROZEN, **changes},
+    )
+    return dict(metrics.metadata)
+
+
+def run_fine_tune(splits: Path, frozen_model: Path, output: Path, **changes: Any) -> dict[str, Any]:
+    """Run fine_tune; it leaves ``model`` and ``report`` in ``output``. Returns the metrics."""
+    metrics = dsl.Metrics(name="metrics", uri=str(output / "metrics"), metadata={})
+    fine_tune.python_func(
+        splits=dsl.Dataset(name="splits", uri=str(splits), metadata={}),
+        frozen_model=dsl.Model(name="frozen_model", uri=str(frozen_model), metadata={}),
+        model=dsl.Model(name="model", uri=str(output / "model"), metadata={}),
+        report=dsl.HTML(name="report", uri=str(output / "report"), metadata={}),
+        metrics=metrics,
+        **{**FINE_TUNE, **changes},
+    )
+    return dict(metrics.metadata)

@@ -1,0 +1,158 @@
+"""The loop trains on every batch, keeps the best epoch, and stops with a sentence when training diverges."""
+
+import dataclasses
+from pathlib import Path
+from typing import Any
+
+import keras
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from components.classifier.input_pipeline import Batching, in_batches
+from components.classifier.training import (
+    Fit,
+    FitSettings,
+    Validation,
+    balanced_class_weights,
+    check_fit_settings,
+    check_share,
+    compile_classifier,
+    fit_epochs,
+    measure,
+)
+from components.failures import UserError
+
+SETTINGS = FitSettings(
+    epochs=4,
+    batch_size=8,
+    learning_rate=0.01,
+    class_weights="none",
+    early_stopping_patience=0,
+    plateau_patience=0,
+    seed=1,
+)
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "message"),
+    [
+        ("epochs", 0, "epochs is 0: set it to at least 1"),
+        ("batch_size", 0, "batch_size is 0: set it to at least 1"),
+        ("learning_rate", 0.0, "learning_rate is 0.0: set it above 0"),
+        ("learning_rate", 1.5, "learning_rate is 1.5"),
+        ("learning_rate", float("nan"), "learning_rate is nan"),
+        ("class_weights", "equal", "class_weights is 'equal': choose one of none, balanced"),
+        ("early_stopping_patience", -1, "early_stopping_patience is -1"),
+        ("plateau_patience", -1, "plateau_patience is -1"),
+        ("seed", -1, "seed is -1: set it between 0 and 2147483647"),
+    ],
+)
+def test_settings_out_of_range_are_named(name: str, value: Any, message: str) -> None:
+    with pytest.raises(UserError, match=message):
+        check_fit_settings(dataclasses.replace(SETTINGS, **{name: value}))
+
+
+def test_shares() -> None:
+    check_share("dropout", 0.0, below_one=True)
+    check_share("augmentation", 1.0, below_one=False)
+    with pytest.raises(UserError, match="dropout is 1.0: set it between 0 and less than 1"):
+        check_share("dropout", 1.0, below_one=True)
+    with pytest.raises(UserError, match="augmentation is nan"):
+        check_share("augmentation", float("nan"), below_one=False)
+
+
+def test_balanced_weights_let_each_class_count_the_same() -> None:
+    weights = balanced_class_weights([2, 6, 4], "balanced")
+
+    assert weights == pytest.approx({0: 2.0, 1: 12 / 18, 2: 1.0})
+    assert balanced_class_weights([2, 6, 4], "none") is None
+
+
+POINTS = np.random.default_rng(3).normal(size=(61, 4)).astype(np.float32)
+LABELS = (POINTS[:, 0] + 0.5 * POINTS[:, 1] > 0).astype(np.int64)
+
+
+def batches(points: np.ndarray = POINTS, labels: np.ndarray = LABELS) -> tf.data.Dataset:
+    return in_batches(tf.data.Dataset.from_tensor_slices((points, labels)), len(labels), Batching(8, 1))
+
+
+def small_model(learning_rate: float) -> keras.Model:
+    keras.utils.set_random_seed(1)
+    model = keras.Sequential([keras.Input((4,)), keras.layers.Dense(2, activation="softmax")])
+    compile_classifier(model, learning_rate)
+    return model
+
+
+def run(settings: FitSettings, model: keras.Model, checkpoint: Path, validation: Validation | None = None) -> Fit:
+    held_back = validation or Validation(batches(), LABELS)
+    return fit_epochs(model, "frozen", settings, lambda _: batches(), held_back, None, checkpoint / "b.weights.h5")
+
+
+def test_every_batch_of_every_epoch_is_a_step(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    model = small_model(0.01)
+
+    fit = run(SETTINGS, model, tmp_path)
+
+    assert int(model.optimizer.iterations) == 4 * 8  # 61 images are 8 batches, the last of 5
+    assert fit.history["epoch"].tolist() == [1, 2, 3, 4]
+    assert fit.history["loss"].is_monotonic_decreasing
+    assert fit.best_epoch == 4
+    lines = capsys.readouterr().out.splitlines()
+    assert len(lines) == 4
+    assert lines[0].startswith("frozen epoch 1/4  loss ")
+    assert lines[0].endswith(" s  best")
+
+
+def test_the_best_epoch_is_kept_when_later_ones_are_worse(tmp_path: Path) -> None:
+    """Validation wants the opposite of training, so the first epoch is the best."""
+    model = small_model(0.1)
+    against = Validation(batches(), 1 - LABELS)
+
+    fit = run(SETTINGS, model, tmp_path, against)
+
+    assert fit.best_epoch == 1
+    assert fit.best_val_loss < fit.history["val_loss"].iloc[1:].min()
+    assert measure(model, against) == pytest.approx((fit.best_val_loss, fit.best_val_accuracy))
+    again = keras.models.clone_model(model)
+    again.load_weights(tmp_path / "b.weights.h5")  # the checkpoint holds the same
+    assert all(np.array_equal(*pair) for pair in zip(again.get_weights(), model.get_weights(), strict=True))
+
+
+def test_training_stops_early_and_lowers_its_rate_when_asked(tmp_path: Path) -> None:
+    settings = dataclasses.replace(SETTINGS, epochs=9, early_stopping_patience=3, plateau_patience=2)
+
+    fit = run(settings, small_model(0.1), tmp_path, Validation(batches(), 1 - LABELS))
+
+    assert len(fit.history) == 4
+    assert fit.history["learning_rate"].tolist() == pytest.approx([0.1, 0.1, 0.1, 0.02])
+
+
+def test_a_loss_that_is_no_number_names_the_learning_rate(tmp_path: Path) -> None:
+    points = POINTS.copy()
+    points[3] = np.nan
+    with pytest.raises(UserError, match=r"in epoch 1 of the frozen phase the loss is nan.*lower learning_rate.*0\.01"):
+        fit_epochs(
+            small_model(0.01),
+            "frozen",
+            SETTINGS,
+            lambda _: batches(points),
+            Validation(batches(), LABELS),
+            None,
+            tmp_path / "b.weights.h5",
+        )
+
+
+def test_measure_counts_every_image_and_nothing_else() -> None:
+    """The last batch of a model on several devices is filled up; what fills it does not count."""
+    model = small_model(0.01)
+    examples = tf.data.Dataset.from_tensor_slices((POINTS, LABELS))
+    filled = Validation(in_batches(examples, len(LABELS), Batching(8, 4)), LABELS)
+    probabilities = np.asarray(model(POINTS), np.float64)
+    expected = -np.log(probabilities[np.arange(61), LABELS]).mean()
+
+    loss, accuracy = measure(model, filled)
+
+    assert loss == pytest.approx(expected, rel=1e-5)
+    assert accuracy == (probabilities.argmax(axis=1) == LABELS).mean()
+    assert measure(model, Validation(batches(), LABELS)) == pytest.approx((loss, accuracy))

@@ -1,0 +1,233 @@
+"""Fine-tuning changes the layers it says and no others, keeps the better model, and exports it."""
+
+import dataclasses
+import shutil
+from pathlib import Path
+from typing import Any
+
+import keras
+import numpy as np
+import pandas as pd
+import pytest
+import tensorflow as tf
+
+from components.failures import UserError
+from components.fine_tune.unfreezing import unfreeze_last_layers
+from components.formats.splits import read_splits, write_splits
+from components.formats.tfrecords import parse_example
+from components.formats.trained_model import read_training_record
+from tests.classifier.small_splits import drawn_shapes, write_small_splits
+from tests.classifier.step_runs import run_fine_tune, run_train_frozen
+
+SIZE_PX = 96
+IMAGENET_FILE = Path(__file__).parents[2] / "samples" / "efficientnet_lite0" / "imagenet_float16.npz"
+
+
+@dataclasses.dataclass(frozen=True)
+class Run:
+    """Both phases' outputs."""
+
+    splits: Path
+    frozen: Path
+    tuned: Path
+    metrics: dict[str, Any]
+
+
+@pytest.fixture(scope="module")
+def shapes(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    directory = tmp_path_factory.mktemp("shapes") / "splits"
+    write_small_splits(directory, drawn_shapes({"train": 6, "validation": 3, "test": 1}, seed=1), SIZE_PX, shards=2)
+    return directory
+
+
+@pytest.fixture(scope="module")
+def inception(shapes: Path, tmp_path_factory: pytest.TempPathFactory) -> Run:
+    """Both phases of InceptionV3, untrained but whole."""
+    frozen, tuned = tmp_path_factory.mktemp("frozen"), tmp_path_factory.mktemp("tuned")
+    run_train_frozen(shapes, frozen, backbone="inception_v3", epochs=1)
+    metrics = run_fine_tune(shapes, frozen / "model", tuned, epochs=1, augmentation=0.5)
+    return Run(shapes, frozen, tuned, metrics)
+
+
+@pytest.fixture(scope="module")
+def lite0(shapes: Path, tmp_path_factory: pytest.TempPathFactory) -> Run:
+    """Both phases of EfficientNet-Lite0 with real weights."""
+    frozen, tuned = tmp_path_factory.mktemp("frozen"), tmp_path_factory.mktemp("tuned")
+    run_train_frozen(shapes, frozen, weights=str(IMAGENET_FILE), epochs=3)
+    metrics = run_fine_tune(shapes, frozen / "model", tuned, class_weights="balanced", export_h5=True)
+    return Run(shapes, frozen, tuned, metrics)
+
+
+def load(output: Path) -> keras.Model:
+    return keras.saving.load_model(output / "model" / "model.keras", safe_mode=True)
+
+
+def changed_layers(before: keras.Model, after: keras.Model) -> list[int]:
+    """Return the numbers of layers whose weights differ."""
+    return [
+        number
+        for number, (one, other) in enumerate(zip(before.layers, after.layers, strict=True))
+        if not all(np.array_equal(a, b) for a, b in zip(one.get_weights(), other.get_weights(), strict=True))
+    ]
+
+
+def test_inception_learns_in_the_convolutions_of_its_last_30_layers_alone(inception: Run) -> None:
+    before, after = load(inception.frozen).get_layer("inception_v3"), load(inception.tuned).get_layer("inception_v3")
+    if inception.metrics["fine_tuned_model_kept"] == 0:
+        pytest.fail("the run must keep the fine-tuned model for this comparison: choose another seed for the shapes")
+
+    changed = changed_layers(before, after)
+
+    assert len(after.layers) == 311
+    tail = range(281, 311)
+    assert changed == [i for i in tail if isinstance(after.layers[i], keras.layers.Conv2D)]
+    assert len(changed) == 8
+    assert after.layers[280].name == "conv2d_89"  # just outside, and consumed by what is inside
+    assert after.layers[281].name == "batch_normalization_89"
+    assert after.layers[310].name == "mixed10"
+
+
+def test_the_older_format_holds_the_same_model(lite0: Run) -> None:
+    model = load(lite0.tuned)
+    pixels = np.random.default_rng(0).integers(0, 256, (2, SIZE_PX, SIZE_PX, 3)).astype(np.float32)
+    h5 = lite0.tuned / "model" / "EfficientNet_Lite0_Animals_Classification.h5"
+
+    again = keras.saving.load_model(h5, compile=False)
+
+    np.testing.assert_allclose(again.predict(pixels, verbose=0), model.predict(pixels, verbose=0), atol=1e-5)
+
+
+def test_fine_tuning_beats_the_frozen_phase_and_is_kept(lite0: Run) -> None:
+    record = read_training_record(lite0.tuned / "model")
+    history = pd.read_csv(lite0.tuned / "model" / "history.csv")
+    frozen_record = read_training_record(lite0.frozen / "model")
+
+    assert lite0.metrics["fine_tuned_val_loss"] < lite0.metrics["frozen_val_loss"]
+    assert lite0.metrics["frozen_val_loss"] == pytest.approx(frozen_record.best_val_loss, rel=1e-4)
+    assert (record.phase, record.best_phase) == ("fine_tune", "fine_tune")
+    assert record.best_val_loss == lite0.metrics["val_loss"] == lite0.metrics["fine_tuned_val_loss"]
+    assert history["phase"].tolist() == ["frozen"] * 3 + ["fine_tune"] * 2
+    assert history["epoch"].tolist() == [1, 2, 3, 1, 2]
+    assert set(record.settings) == {"frozen", "fine_tune"}
+    page = (lite0.tuned / "report").read_text()
+    assert f"Kept: epoch {record.best_epoch} of fine-tuning" in page
+
+
+def test_batch_normalization_and_early_layers_stay_as_they_were(lite0: Run) -> None:
+    before, after = (
+        load(lite0.frozen).get_layer("efficientnet_lite0"),
+        load(lite0.tuned).get_layer("efficientnet_lite0"),
+    )
+
+    changed = changed_layers(before, after)
+
+    first = len(after.layers) - 30
+    convolutions = (keras.layers.Conv2D, keras.layers.DepthwiseConv2D)
+    assert changed == [i for i in range(first, len(after.layers)) if isinstance(after.layers[i], convolutions)]
+
+
+def test_the_saved_model_says_what_the_model_says(lite0: Run) -> None:
+    """On the stored JPEG of a validation image, byte for byte what training read."""
+    splits = read_splits(lite0.splits)
+    records = tf.data.TFRecordDataset([str(path) for path in splits.shard_paths(lite0.splits, "validation")])
+    images = [parse_example(record)["image"].numpy() for record in records]
+    pixels = np.stack([tf.io.decode_jpeg(image, channels=3).numpy() for image in images])
+    serve = tf.saved_model.load(str(lite0.tuned / "model" / "saved_model" / "1")).signatures["serving_default"]
+
+    answers = serve(image_bytes=tf.constant(images))
+
+    expected = load(lite0.tuned).predict(pixels, verbose=0)
+    np.testing.assert_allclose(answers["probabilities"], expected, atol=1e-5)
+    labels = [splits.class_names[i] for i in expected.argmax(axis=1)]
+    assert [label.decode() for label in answers["label"].numpy()] == labels
+
+
+def test_the_frozen_model_is_kept_when_fine_tuning_makes_it_worse(lite0: Run, tmp_path: Path) -> None:
+    metrics = run_fine_tune(lite0.splits, lite0.frozen / "model", tmp_path, epochs=1, learning_rate=0.5)
+
+    record = read_training_record(tmp_path / "model")
+    assert metrics["fine_tuned_model_kept"] == 0
+    assert metrics["fine_tuned_val_loss"] > metrics["frozen_val_loss"] == metrics["val_loss"]
+    assert (record.phase, record.best_phase) == ("fine_tune", "frozen")
+    assert record.best_epoch == read_training_record(lite0.frozen / "model").best_epoch
+    kept, frozen = load(tmp_path).get_weights(), load(lite0.frozen).get_weights()
+    assert all(np.array_equal(one, other) for one, other in zip(kept, frozen, strict=True))
+    assert "No epoch of fine-tuning was better" in (tmp_path / "report").read_text()
+
+
+def test_the_same_seed_gives_the_same_weights(lite0: Run, tmp_path: Path) -> None:
+    metrics = run_fine_tune(lite0.splits, lite0.frozen / "model", tmp_path, class_weights="balanced")
+
+    again, first = load(tmp_path).get_weights(), load(lite0.tuned).get_weights()
+    assert all(np.array_equal(one, other) for one, other in zip(again, first, strict=True))
+    assert metrics["val_loss"] == lite0.metrics["val_loss"]
+
+
+def refusal(splits: Path, frozen_model: Path, output: Path, capsys: pytest.CaptureFixture[str], **changes: Any) -> str:
+    with pytest.raises(SystemExit) as stop:
+        run_fine_tune(splits, frozen_model, output, **changes)
+    assert stop.value.code == 2
+    assert not (output / "model").exists()
+    (line,) = [line for line in capsys.readouterr().err.splitlines() if line.startswith("fine_tune: error: ")]
+    return line
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        pytest.param({"unfrozen_layers": 0}, "unfrozen_layers is 0: set it to at least 1", id="none"),
+        pytest.param({"unfrozen_layers": 500}, "has 141 layers: set it between 1 and 141", id="too many"),
+        pytest.param({"unfrozen_layers": 2}, "hold no weights that can learn", id="nothing learns"),
+        pytest.param({"learning_rate": -1e-5}, "learning_rate is -1e-05", id="learning rate"),
+        pytest.param({"augmentation": -0.1}, "augmentation is -0.1", id="augmentation"),
+        pytest.param({"gpu_count": 64}, "64 GPU(s) were asked for", id="gpus"),
+    ],
+)
+def test_settings_that_cannot_work_are_refused(
+    lite0: Run, tmp_path: Path, changes: dict[str, Any], message: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert message in refusal(lite0.splits, lite0.frozen / "model", tmp_path, capsys, **changes)
+
+
+def test_a_model_of_other_splits_is_refused(lite0: Run, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    shutil.copytree(lite0.splits, tmp_path / "splits")
+    write_splits(dataclasses.replace(read_splits(lite0.splits), dataset_digest="0" * 64), tmp_path / "splits")
+
+    line = refusal(tmp_path / "splits", lite0.frozen / "model", tmp_path, capsys)
+
+    assert "the frozen model was trained on other splits" in line
+
+
+def test_a_fine_tuned_model_is_refused(lite0: Run, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    line = refusal(lite0.splits, lite0.tuned / "model", tmp_path, capsys)
+    assert "written by phase 'fine_tune': give the output of train_frozen" in line
+
+
+def test_a_damaged_model_is_refused(lite0: Run, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    shutil.copytree(lite0.frozen / "model", tmp_path / "frozen")
+    data = (tmp_path / "frozen" / "model.keras").read_bytes()
+    (tmp_path / "frozen" / "model.keras").write_bytes(data[: len(data) // 2])
+
+    assert "is not a readable trained model" in refusal(lite0.splits, tmp_path / "frozen", tmp_path, capsys)
+
+
+def test_a_folder_of_something_else_is_refused(lite0: Run, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert "is not a readable trained model" in refusal(lite0.splits, lite0.splits, tmp_path, capsys)
+
+
+def test_unfreezing_names_what_learns() -> None:
+    network = keras.Sequential(
+        [
+            keras.Input((4,)),
+            keras.layers.Dense(4, name="first"),
+            keras.layers.BatchNormalization(),
+            keras.layers.Dense(4, name="second"),
+            keras.layers.ReLU(),
+        ]
+    )
+
+    assert unfreeze_last_layers(network, 3) == ["second"]
+    assert unfreeze_last_layers(network, 4) == ["first", "second"]
+    assert [v.path.split("/")[-2] for v in network.trainable_variables] == ["first", "first", "second", "second"]
+    with pytest.raises(UserError, match="no weights that can learn"):
+        unfreeze_last_layers(network, 1)

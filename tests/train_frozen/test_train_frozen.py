@@ -1,0 +1,162 @@
+"""The frozen phase learns real photographs with real weights, repeats itself exactly, and refuses what cannot work."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import keras
+import numpy as np
+import pandas as pd
+import pytest
+
+from components.classifier.backbones import BACKBONES
+from components.classifier.input_pipeline import Batching, open_splits, read_labels, stored_batches
+from components.classifier.weights import load_weights
+from components.formats.trained_model import HISTORY_COLUMNS, read_training_record
+from tests.classifier.small_splits import drawn_shapes, sample_photos, write_small_splits
+from tests.classifier.step_runs import run_train_frozen
+
+IMAGENET_FILE = Path(__file__).parents[2] / "samples" / "efficientnet_lite0" / "imagenet_float16.npz"
+
+
+@pytest.fixture(scope="module")
+def photos(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The sample photographs, with a class name that a page must escape."""
+    directory = tmp_path_factory.mktemp("photos") / "splits"
+    images = {
+        split: {"<b>bird</b>" if name == "bird" else name: images for name, images in classes.items()}
+        for split, classes in sample_photos(seed=1).items()
+    }
+    write_small_splits(directory, images, 128)
+    return directory
+
+
+@pytest.fixture(scope="module")
+def trained(photos: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, dict[str, Any]]:
+    output = tmp_path_factory.mktemp("trained")
+    metrics = run_train_frozen(
+        photos,
+        output,
+        weights=str(IMAGENET_FILE),
+        epochs=6,
+        head_units=64,
+        augmentation=0.3,
+        augmented_views=2,
+        class_weights="balanced",
+    )
+    return output, metrics
+
+
+def test_photographs_are_learned(trained: tuple[Path, dict[str, Any]]) -> None:
+    _, metrics = trained
+
+    assert metrics["val_accuracy"] >= 0.7  # always saying mammal gives 7 of 15
+    assert metrics["training_images"] == 47
+    assert metrics["validation_images"] == 15
+    assert metrics["epochs_run"] == 6
+    json.dumps(metrics, allow_nan=False)
+
+
+def test_the_model_loads_safely_and_scores_what_was_recorded(
+    photos: Path, trained: tuple[Path, dict[str, Any]]
+) -> None:
+    output, metrics = trained
+    model = keras.saving.load_model(output / "model" / "model.keras", safe_mode=True)
+    validation = open_splits(photos)[2]
+
+    probabilities = model.predict(stored_batches(validation, Batching(4, 1)), verbose=0)
+
+    labels = read_labels(validation)
+    assert (probabilities.argmax(axis=1) == labels).mean() == pytest.approx(metrics["val_accuracy"])
+    loss = -np.log(probabilities[np.arange(len(labels)), labels]).mean()
+    assert loss == pytest.approx(metrics["val_loss"], abs=1e-4)
+
+
+def test_the_backbone_keeps_its_pretrained_weights(trained: tuple[Path, dict[str, Any]]) -> None:
+    backbone = BACKBONES["efficientnet_lite0"]
+    network = backbone.build(128)
+    load_weights(network, backbone, str(IMAGENET_FILE))
+    model = keras.saving.load_model(trained[0] / "model" / "model.keras", safe_mode=True)
+
+    kept = model.get_layer(backbone.name).get_weights()
+
+    assert all(np.array_equal(one, other) for one, other in zip(kept, network.get_weights(), strict=True))
+
+
+def test_record_and_history_tell_what_happened(trained: tuple[Path, dict[str, Any]]) -> None:
+    output, metrics = trained
+    record = read_training_record(output / "model")
+    history = pd.read_csv(output / "model" / "history.csv")
+
+    assert (record.backbone, record.phase, record.best_phase) == ("efficientnet_lite0", "frozen", "frozen")
+    assert record.class_names == ["<b>bird</b>", "fish", "mammal"]
+    assert record.images_per_class == {"<b>bird</b>": 8, "fish": 16, "mammal": 23}
+    assert record.weights_sha256 == "04ce2cb2a30d2f438712260a5da77972f9d398d3838fe8b1adcec4684ae1394a"
+    assert record.settings["frozen"]["learning_rate"] == 1e-3
+    assert tuple(history.columns) == HISTORY_COLUMNS
+    assert history["epoch"].tolist() == [1, 2, 3, 4, 5, 6]
+    assert history["val_loss"].min() == pytest.approx(record.best_val_loss)
+    assert record.best_epoch == metrics["best_epoch"] == history["val_loss"].argmin() + 1
+    assert (output / "model" / "curves.png").read_bytes().startswith(b"\x89PNG")
+
+
+def test_the_report_says_what_was_kept_and_escapes_names(trained: tuple[Path, dict[str, Any]]) -> None:
+    output, metrics = trained
+    page = (output / "report").read_text()
+
+    assert f"Kept: epoch {metrics['best_epoch']} of the frozen phase" in page
+    assert "&lt;b&gt;bird&lt;/b&gt;" in page
+    assert "<b>bird</b>" not in page
+    assert page.count("data:image/jpeg") == 4 * 6
+    assert "With 15 validation images" in page
+
+
+@pytest.fixture(scope="module")
+def shapes(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    directory = tmp_path_factory.mktemp("shapes") / "splits"
+    write_small_splits(directory, drawn_shapes({"train": 5, "validation": 2, "test": 1}, seed=1), 64)
+    return directory
+
+
+def test_the_same_seed_gives_the_same_weights_over_leftovers(shapes: Path, tmp_path: Path) -> None:
+    (tmp_path / "model").mkdir()
+    (tmp_path / "model" / "leftover").touch()
+    weights = []
+    for seed in (5, 5, 6):
+        run_train_frozen(shapes, tmp_path, seed=seed, augmentation=0.5, augmented_views=2)
+        weights.append(keras.saving.load_model(tmp_path / "model" / "model.keras").get_weights())
+
+    assert all(np.array_equal(one, other) for one, other in zip(weights[0], weights[1], strict=True))
+    assert not all(np.array_equal(one, other) for one, other in zip(weights[0], weights[2], strict=True))
+    assert not (tmp_path / "model" / "leftover").exists()
+    assert "it was never trained" in (tmp_path / "report").read_text()
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        pytest.param({"backbone": "vgg"}, "backbone 'vgg' is unknown", id="backbone"),
+        pytest.param(
+            {"backbone": "inception_v3"}, "images are 64 px wide and inception_v3 needs at least 75", id="size"
+        ),
+        pytest.param({"weights": "missing.npz"}, "missing.npz", id="weights"),
+        pytest.param({"epochs": 0}, "epochs is 0", id="epochs"),
+        pytest.param({"head_units": 0}, "head_units is 0: set it to at least 1", id="head"),
+        pytest.param({"dropout": 1.0}, "dropout is 1.0", id="dropout"),
+        pytest.param({"augmentation": 1.2}, "augmentation is 1.2: set it between 0 and 1", id="augmentation"),
+        pytest.param({"augmented_views": 0}, "augmented_views is 0", id="views"),
+        pytest.param({"class_weights": "auto"}, "class_weights is 'auto'", id="class weights"),
+        pytest.param({"gpu_count": -1}, "gpu_count is -1", id="negative gpus"),
+        pytest.param({"gpu_count": 64}, "64 GPU(s) were asked for", id="gpus"),
+    ],
+)
+def test_what_cannot_work_ends_with_a_sentence_and_exit_code_2(
+    shapes: Path, tmp_path: Path, changes: dict[str, Any], message: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(SystemExit) as stop:
+        run_train_frozen(shapes, tmp_path, **changes)
+
+    assert stop.value.code == 2
+    (line,) = [line for line in capsys.readouterr().err.splitlines() if line.startswith("train_frozen: error: ")]
+    assert message in line
+    assert not (tmp_path / "model").exists()
