@@ -1,6 +1,5 @@
 """ZIP files from strangers: what is safe is read, everything else is refused in a sentence."""
 
-import bz2
 import contextlib
 import io
 import os
@@ -52,8 +51,8 @@ FILES = {
 }
 
 
-@pytest.mark.parametrize("method", [zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED, zipfile.ZIP_BZIP2, zipfile.ZIP_LZMA])
-def test_files_are_read_whatever_the_compression(method: int, tmp_path: Path) -> None:
+@pytest.mark.parametrize("method", [zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED])
+def test_files_are_read_compressed_or_not(method: int, tmp_path: Path) -> None:
     with opened(zipped(FILES, method), tmp_path) as contents:
         assert contents.sizes == {name: len(data) for name, data in FILES.items() if not name.endswith("/")}
         names = ["fish/Kabeljau-ä.jpg", "bird/owl.jpg", "bird/empty.jpg"]
@@ -138,13 +137,6 @@ def unknown_compression() -> bytes:
     return bytes(data)
 
 
-def damaged_bzip2() -> bytes:
-    data = bytearray(zipped({"bird/owl.jpg": b"owl" * 100}, zipfile.ZIP_BZIP2))
-    at = data.index(bz2.compress(b"owl" * 100)[:10])
-    data[at + 12 : at + 20] = bytes(8)
-    return bytes(data)
-
-
 BAD_ZIPS: dict[str, tuple[Callable[[], bytes], str]] = {
     "not a ZIP": (lambda: b"<html>404</html>", "gs://b/Animals.zip is not a ZIP file"),
     "empty": (lambda: b"", "is not a ZIP file"),
@@ -163,10 +155,11 @@ BAD_ZIPS: dict[str, tuple[Callable[[], bytes], str]] = {
     "duplicate": (duplicate, "contains 'bird/owl.jpg' twice; rename or remove"),
     "case": (lambda: zipped({"bird/owl.jpg": b"1", "bird/Owl.JPG": b"2"}), "many systems take for the same name"),
     "bad checksum": (damaged, "bird/owl.jpg in gs://b/Animals.zip cannot be unpacked .*CRC-32"),
-    "damaged bzip2": (damaged_bzip2, "cannot be unpacked"),
+    "bzip2": (lambda: zipped(FILES, zipfile.ZIP_BZIP2), "by method 12; zip .* with the usual one, deflate"),
+    "lzma": (lambda: zipped(FILES, zipfile.ZIP_LZMA), "by method 14"),
     "overlapping": (overlapping, "shares its bytes with another file, as in a zip bomb"),
     "understated size": (understated, "cannot be unpacked"),
-    "compression": (unknown_compression, "cannot be unpacked .*compression"),
+    "compression": (unknown_compression, "by method 9"),
     "large file": (
         lambda: zipped({"bird/owl.jpg": os.urandom(5 * 2**20)}),
         "larger than max_file_mib = 4; remove it or",
