@@ -76,7 +76,7 @@ def join(uri: str, *parts: str) -> str:
     'gs://photos/animals/bird/owl.jpg'
     """
     if is_remote(uri):
-        return "/".join([uri.rstrip("/") if uri != _SCHEME else uri, *(part.strip("/") for part in parts)])
+        return _SCHEME + "/".join([uri.removeprefix(_SCHEME).rstrip("/"), *(part.strip("/") for part in parts)])
     return str(Path(uri, *parts))
 
 

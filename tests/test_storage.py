@@ -37,6 +37,7 @@ def crc32c(data: bytes) -> str:
         ("gs://b/", ("x/", "y"), "gs://b/x/y"),
         ("gs://b/p/", ("x.jpg",), "gs://b/p/x.jpg"),
         ("gs://b/p", (), "gs://b/p"),
+        ("gs:///", ("x",), "gs:///x"),
         ("/data", ("x", "y"), "/data/x/y"),
         ("data/", ("x",), "data/x"),
     ],

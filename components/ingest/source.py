@@ -70,7 +70,8 @@ def fingerprint_source(uri: str) -> str:
 
 def fingerprint(source: Source) -> str:
     """Return the digest that ``fingerprint_source`` describes of a source that was looked up already."""
-    pairs = [(name, file) for name, file in zip(source.names, source.files, strict=True) if not junk_reason(name)]
+    named = zip(source.names, source.files, strict=True)
+    pairs = [(name, file) for name, file in named if source.zipped or not junk_reason(name)]
     with ThreadPoolExecutor(os.cpu_count()) as pool:
         contents = pool.map(_content_identity, [file for _, file in pairs])
         digest = hashlib.sha256()

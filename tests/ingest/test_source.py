@@ -82,8 +82,9 @@ def test_a_local_fingerprint_is_of_the_content_and_not_of_times_and_places(tmp_p
     assert fingerprint_source(str(tmp_path / "a")) == fingerprint_source(str(tmp_path / "b"))
 
 
-def test_a_replaced_zip_has_another_fingerprint(new_bucket: Callable[[], str]) -> None:
-    uri = f"{new_bucket()}/Animals.zip"
+@pytest.mark.parametrize("name", ["Animals.zip", ".hidden.zip"])
+def test_a_replaced_zip_has_another_fingerprint(new_bucket: Callable[[], str], name: str) -> None:
+    uri = f"{new_bucket()}/{name}"
     storage.write_if_absent(uri, b"same size 1")
     first = fingerprint_source(uri)
     assert fingerprint_source(uri) == first
