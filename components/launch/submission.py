@@ -7,6 +7,9 @@ from typing import Any
 
 from components.failures import TransientError, UserError
 
+# What gateways and proxies before the API answer while it starts or has too much to do.
+_BUSY = (429, 502, 503, 504)
+
 
 @dataclasses.dataclass(frozen=True)
 class Destination:
@@ -38,7 +41,7 @@ def submit_to_kubeflow(package: Path, run_name: str, values: Mapping[str, Any], 
 
     Raises:
         UserError: When the host is missing or refuses the run.
-        TransientError: When the host does not answer.
+        TransientError: When the host does not answer or is busy.
     """
     import kfp  # noqa: PLC0415 - a client library that takes a second to import
     import kfp_server_api  # noqa: PLC0415
@@ -61,7 +64,10 @@ def submit_to_kubeflow(package: Path, run_name: str, values: Mapping[str, Any], 
     except (urllib3.exceptions.HTTPError, OSError) as error:
         raise TransientError(f"the Kubeflow Pipelines host {destination.host} does not answer: {error}") from error
     except kfp_server_api.ApiException as error:
-        raise UserError(f"{destination.host} refused the run: {error.status} {error.reason}: {error.body}") from error
+        answer = f"{error.status} {error.reason}: {error.body}"
+        if error.status in _BUSY:
+            raise TransientError(f"{destination.host} cannot take the run now, try again later: {answer}") from error
+        raise UserError(f"{destination.host} refused the run: {answer}") from error
     return f"{destination.host.rstrip('/')}/#/runs/details/{run.run_id}"
 
 

@@ -139,6 +139,16 @@ def test_a_host_that_refuses_is_quoted(kubeflow: RecordedApi, source: str, capsy
     assert "refused the run: 403" in message
 
 
+def test_a_busy_host_is_worth_another_try(
+    kubeflow: RecordedApi, source: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    kubeflow.status = 503
+    arguments = ["--submit", "kubeflow", "--host", kubeflow.url, "--source", source, "--registry", "gs://models/r"]
+    code, message = refused(capsys, arguments)
+    assert code == 75
+    assert "try again later: 503" in message
+
+
 def test_a_host_that_does_not_answer_is_worth_another_try(source: str, capsys: pytest.CaptureFixture[str]) -> None:
     arguments = ["--submit", "kubeflow", "--host", "http://127.0.0.1:9", "--source", source, "--registry", "gs://m/r"]
     code, message = refused(capsys, arguments)
