@@ -151,10 +151,14 @@ def read_labels(source: SplitImages) -> np.ndarray:
     return values
 
 
-def first_images(source: SplitImages, count: int) -> np.ndarray:
-    """Return the first images of the split, uint8 ``[count or fewer, size, size, 3]``."""
-    images, _ = next(iter(stored_batches(source, Batching(min(count, source.images), 1))))
-    return np.asarray(images)
+def sample_images(source: SplitImages, count: int) -> dict[int, np.ndarray]:
+    """Return a few images from all over the split, uint8 ``[size, size, 3]`` each, by their number in stored order."""
+    wanted = set(np.linspace(0, source.images - 1, min(count, source.images)).round().astype(int).tolist())
+    return {
+        int(index): np.asarray(_decode(record, source.image_size_px)[0])
+        for index, record in _records(source, np.arange(len(source.shards)))
+        if int(index) in wanted
+    }
 
 
 def in_batches(examples: tf.data.Dataset, count: int, batching: Batching) -> tf.data.Dataset:

@@ -51,7 +51,7 @@ def write_training_report(
     history: pd.DataFrame,
     curves: Markup,
     splits: Splits,
-    samples: np.ndarray,
+    samples: Mapping[int, np.ndarray],
 ) -> None:
     """Write the page.
 
@@ -62,7 +62,7 @@ def write_training_report(
         history: Both phases as far as they have run.
         curves: Inline SVG.
         splits: What the model was trained on.
-        samples: A few training images, uint8 ``[images, size, size, 3]``.
+        samples: A few training images, uint8 ``[size, size, 3]``, by their number.
     """
     settings = record.settings[record.phase]
     strength, seed = float(settings["augmentation"]), int(settings["seed"])
@@ -106,15 +106,19 @@ def _class_rows(splits: Splits) -> list[dict[str, Any]]:
     ]
 
 
-def _view_rows(samples: np.ndarray, strength: float, seed: int) -> list[list[str]]:
-    """Return data URIs: each sample as it is stored, then the views training made of it."""
-    views = _VIEWS_SHOWN if strength > 0.0 else 0
+def _view_rows(samples: Mapping[int, np.ndarray], strength: float, seed: int) -> list[list[str]]:
+    """Return rows of data URIs: a sample as stored, then the views training made of it; without views one row of all."""
+    if strength == 0.0:
+        return [[_picture(sample) for sample in samples.values()]]
     return [
         [
             _picture(sample),
-            *(_picture(augment(sample, strength, seed, tf.constant(index, tf.int64), view)) for view in range(views)),
+            *(
+                _picture(augment(sample, strength, seed, tf.constant(index, tf.int64), view))
+                for view in range(_VIEWS_SHOWN)
+            ),
         ]
-        for index, sample in enumerate(samples)
+        for index, sample in samples.items()
     ]
 
 

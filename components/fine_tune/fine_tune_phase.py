@@ -19,10 +19,10 @@ from components.classifier.input_pipeline import (
     Batching,
     SplitImages,
     epoch_batches,
-    first_images,
     open_splits,
     print_counts,
     read_labels,
+    sample_images,
     stored_batches,
 )
 from components.classifier.model_folder import read_trained_model, write_trained_model
@@ -158,7 +158,7 @@ def fine_tune_phase(
     seconds = time.monotonic() - started
     story = _tell(backbone, choice, validation, learning, model, seconds)
     print(f"fine_tune: {story.verdict}", flush=True)
-    samples = first_images(training, SAMPLES_SHOWN)
+    samples = sample_images(training, SAMPLES_SHOWN)
     write_training_report(report, story, record, history, curves, splits, samples)
     return {
         "val_accuracy": choice.val_accuracy,

@@ -16,10 +16,10 @@ from components.classifier.head import feature_extractor, head_layers, head_mode
 from components.classifier.input_pipeline import (
     Batching,
     SplitImages,
-    first_images,
     open_splits,
     print_counts,
     read_labels,
+    sample_images,
 )
 from components.classifier.model_folder import write_trained_model
 from components.classifier.report import SAMPLES_SHOWN, Story, kept_sentence, write_training_report
@@ -138,7 +138,7 @@ def train_frozen_phase(
         seconds=seconds,
     )
     print(f"train_frozen: {story.verdict}", flush=True)
-    samples = first_images(training, SAMPLES_SHOWN)
+    samples = sample_images(training, SAMPLES_SHOWN)
     write_training_report(report, story, record, fit.history, curves, splits, samples)
     return {
         "val_accuracy": fit.best_val_accuracy,

@@ -10,9 +10,9 @@ from components.classifier.input_pipeline import (
     Batching,
     SplitImages,
     epoch_batches,
-    first_images,
     open_splits,
     read_labels,
+    sample_images,
     stored_batches,
     view_batches,
 )
@@ -91,9 +91,14 @@ def test_batches_shared_among_devices_are_all_full(training: SplitImages) -> Non
     assert of_few == [24]
 
 
-def test_first_images(training: SplitImages) -> None:
-    assert first_images(training, 4).shape == (4, SIZE_PX, SIZE_PX, 3)
-    assert first_images(training, 400).shape == (21, SIZE_PX, SIZE_PX, 3)
+def test_samples_come_from_all_over_the_split_under_their_own_numbers(training: SplitImages) -> None:
+    plain, _, _ = pixels_and_labels(stored_batches(training, Batching(4, 1)))
+
+    samples = sample_images(training, 3)
+
+    assert sorted(samples) == [0, 10, 20]
+    assert all(np.array_equal(image, plain[number]) for number, image in samples.items())
+    assert len(sample_images(training, 400)) == 21
 
 
 @pytest.fixture

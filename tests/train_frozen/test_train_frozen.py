@@ -122,12 +122,11 @@ def test_the_same_seed_gives_the_same_weights_over_leftovers(shapes: Path, tmp_p
     (tmp_path / "model").mkdir()
     (tmp_path / "model" / "leftover").touch()
     weights = []
-    for seed in (5, 5, 6):
-        run_train_frozen(shapes, tmp_path, seed=seed, augmentation=0.5, augmented_views=2)
+    for _ in range(2):
+        run_train_frozen(shapes, tmp_path, seed=5, augmentation=0.5, augmented_views=2)
         weights.append(keras.saving.load_model(tmp_path / "model" / "model.keras").get_weights())
 
     assert all(np.array_equal(one, other) for one, other in zip(weights[0], weights[1], strict=True))
-    assert not all(np.array_equal(one, other) for one, other in zip(weights[0], weights[2], strict=True))
     assert not (tmp_path / "model" / "leftover").exists()
     assert "it was never trained" in (tmp_path / "report").read_text()
 
