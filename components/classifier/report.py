@@ -107,7 +107,7 @@ def _class_rows(splits: Splits) -> list[dict[str, Any]]:
 
 
 def _view_rows(samples: Mapping[int, np.ndarray], strength: float, seed: int) -> list[list[str]]:
-    """Return rows of data URIs: a sample as stored, then the views training made of it; without views one row of all."""
+    """Return rows of data URIs: a sample as stored, then the views made of it; without views one row of all."""
     if strength == 0.0:
         return [[_picture(sample) for sample in samples.values()]]
     return [
