@@ -18,6 +18,10 @@ from typing import Any
 from components.publishing import write_json
 
 SPLIT_NAMES = ("train", "validation", "test")
+RESIZE_POLICIES = ("stretch", "crop", "pad")
+"""How an image becomes a square. stretch: the whole image, its shape ignored. crop: the middle square. pad: the whole
+image on black."""
+
 SPLITS_FILE = "splits.json"
 ASSIGNMENTS_FILE = "assignments.parquet"
 
@@ -47,7 +51,7 @@ class Splits:
     Attributes:
         class_names: In label order: label ``i`` in a record means ``class_names[i]``.
         image_size_px: Height and width of every image.
-        resize_policy: ``stretch``, ``crop`` or ``pad``.
+        resize_policy: One of ``RESIZE_POLICIES``.
         seed: Seed of the assignment.
         fractions: What was asked for, by split name.
         splits: What was made, by split name.

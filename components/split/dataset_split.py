@@ -13,11 +13,11 @@ import pandas as pd
 from components.failures import UserError
 from components.formats.decisions import read_decisions
 from components.formats.image_archive import ArchiveReader
-from components.formats.splits import ASSIGNMENTS_FILE, SPLIT_NAMES, Shard, Split, Splits, write_splits
+from components.formats.splits import ASSIGNMENTS_FILE, RESIZE_POLICIES, SPLIT_NAMES, Shard, Split, Splits, write_splits
 from components.formats.tfrecords import serialize_example
 from components.ordered_work import in_order
 from components.publishing import published_directory
-from components.split.image_preparation import RESIZE_POLICIES, Preparation, UndecodableImageError, prepare_image
+from components.split.image_preparation import Preparation, UndecodableImageError, prepare_image
 from components.split.shards import write_shards
 from components.split.split_assignment import assign_splits, certificate, check_fractions
 
@@ -31,7 +31,7 @@ class SplitSettings:
     Attributes:
         fractions: Part of the images by split name, each in (0, 1), adding up to 1.
         image_size_px: Height and width of every prepared image, [16, 4096].
-        resize_policy: ``stretch``, ``crop`` or ``pad``.
+        resize_policy: One of ``RESIZE_POLICIES``.
         shard_size_mib: A shard is closed once it holds this much.
         workers: Threads that prepare images, 0 for one per processor; they do not change the result.
         seed: Of the assignment and of the order within splits.

@@ -12,9 +12,6 @@ from dataclasses import dataclass
 import numpy as np
 from PIL import ExifTags, Image
 
-RESIZE_POLICIES = ("stretch", "crop", "pad")
-"""stretch: the whole image, its shape ignored. crop: the middle square. pad: the whole image on black."""
-
 FORMATS = ("JPEG", "PNG", "GIF", "BMP", "WEBP", "TIFF")
 
 JPEG_QUALITY = 95
@@ -46,7 +43,7 @@ class Preparation:
 
     Attributes:
         image_size_px: Height and width of the result.
-        resize_policy: One of ``RESIZE_POLICIES``.
+        resize_policy: One of ``components.formats.splits.RESIZE_POLICIES``.
     """
 
     image_size_px: int

@@ -8,8 +8,8 @@ import pytest
 import tensorflow as tf
 from PIL import Image
 
+from components.formats.splits import RESIZE_POLICIES
 from components.split.image_preparation import (
-    RESIZE_POLICIES,
     Preparation,
     UndecodableImageError,
     prepare_image,
