@@ -1,8 +1,11 @@
 """Work on many items with threads, and hand the results on in order with few of them in memory."""
 
+import math
+import os
 from collections import deque
 from collections.abc import Callable, Generator, Iterable
 from concurrent.futures import Future, ThreadPoolExecutor
+from pathlib import Path
 from typing import TypeVar
 
 Item = TypeVar("Item")
@@ -10,6 +13,25 @@ Result = TypeVar("Result")
 
 _AHEAD_PER_WORKER = 4
 _AHEAD_BYTES = 128 * 2**20
+
+# Microseconds of processor time per period, "max 100000" without a limit (Linux control groups, version 2).
+_CPU_LIMIT = Path("/sys/fs/cgroup/cpu.max")
+
+
+def processors() -> int:
+    """Return how many processors this process may use, at least 1.
+
+    A pod sees every processor of its node, 64 for example, and runs on as many as its limit says, 8 for example.
+    """
+    try:
+        usable = len(os.sched_getaffinity(0))
+    except AttributeError:  # not on Linux
+        usable = os.cpu_count() or 1
+    try:
+        limit, period = _CPU_LIMIT.read_text(encoding="ascii").split()
+    except OSError:  # no control groups, or version 1
+        return usable
+    return usable if limit == "max" else max(1, min(usable, math.ceil(int(limit) / int(period))))
 
 
 def in_order(

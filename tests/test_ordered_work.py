@@ -1,12 +1,14 @@
 """Threads change neither the order nor the results, and never run far ahead."""
 
+import os
 import threading
 import time
+from pathlib import Path
 
 import pytest
 
 from components import ordered_work
-from components.ordered_work import in_order
+from components.ordered_work import in_order, processors
 
 
 @pytest.mark.parametrize("workers", [1, 3])
@@ -62,3 +64,18 @@ def test_a_failure_is_raised_in_its_turn_and_stops_the_rest() -> None:
     with pytest.raises(ValueError, match="three"):
         next(results)
     assert len(worked) < 20
+
+
+@pytest.mark.parametrize(
+    ("limit", "expected"),
+    [("800000 100000\n", 8), ("150000 100000\n", 2), ("20000 100000\n", 1), ("max 100000\n", 64), (None, 64)],
+    ids=["eight", "one and a half", "a fifth", "no limit", "no control groups"],
+)
+def test_a_container_uses_its_own_processors_and_not_those_of_its_node(
+    limit: str | None, expected: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(os, "sched_getaffinity", lambda _: set(range(64)), raising=False)
+    monkeypatch.setattr(ordered_work, "_CPU_LIMIT", tmp_path / "cpu.max")
+    if limit is not None:
+        (tmp_path / "cpu.max").write_text(limit)
+    assert processors() == expected

@@ -1,6 +1,5 @@
 """The audit: one parallel pass over the archive, then checks over the table of measurements."""
 
-import os
 import time
 import warnings
 from collections.abc import Iterator
@@ -16,6 +15,7 @@ from components.audit.report import write_report
 from components.failures import UserError
 from components.formats.findings import MEASUREMENT_COLUMNS, SEVERITIES, write_findings
 from components.formats.image_archive import ArchiveReader, read_catalog, read_skipped
+from components.ordered_work import processors
 from components.publishing import published_directory
 
 CHUNK_IMAGES = 64
@@ -93,7 +93,7 @@ def measure_archive(reader: ArchiveReader, catalog: pd.DataFrame, workers: int) 
 
     cv2.setNumThreads(1)  # the threads here already keep every processor busy
     # One filter for all threads, because filters are not per thread: what Pillow warns about, checks report.
-    with warnings.catch_warnings(), ThreadPoolExecutor(workers or _processors()) as pool:
+    with warnings.catch_warnings(), ThreadPoolExecutor(workers or processors()) as pool:
         warnings.simplefilter("ignore")
         tables = list(_with_progress(pool.map(measure, chunks), len(places)))
     types = {**MEASUREMENT_COLUMNS, **_FURTHER_COLUMNS}
@@ -138,13 +138,6 @@ def _check_settings(thresholds: Thresholds, sample_images: int, workers: int) ->
     for complaint, holds in rules.items():
         if not holds:
             raise UserError(complaint)
-
-
-def _processors() -> int:
-    try:
-        return len(os.sched_getaffinity(0))  # what this container may use, where the system tells
-    except AttributeError:
-        return os.cpu_count() or 1
 
 
 def _with_progress(tables: Iterator[pd.DataFrame], images: int) -> Iterator[pd.DataFrame]:

@@ -1,7 +1,6 @@
 """From a source to an archive: look it up, sort its files into classes, and pack the images into tar parts."""
 
 import contextlib
-import os
 import tempfile
 import time
 from collections import Counter
@@ -18,6 +17,7 @@ from components.ingest.limits import Limits
 from components.ingest.recorded_labels import RecordedLabels, read_recorded_labels
 from components.ingest.source import Source, find_source, require_fingerprint
 from components.ingest.zip_reading import ZipContents
+from components.ordered_work import processors
 from components.publishing import published_directory, write_json
 
 _MEGABYTE = 1_000_000
@@ -67,7 +67,7 @@ def ingest_source(
     """
     if part_size_mib < 1 or workers < 0:
         raise UserError(f"part_size_mib is {part_size_mib} and workers {workers}; they must be at least 1 and 0")
-    workers = workers or min(_WORKERS_PER_PROCESSOR * (os.cpu_count() or 1), _MOST_WORKERS)
+    workers = workers or min(_WORKERS_PER_PROCESSOR * processors(), _MOST_WORKERS)
     source = find_source(source_uri)
     megabytes = sum(file.size_bytes for file in source.files) / _MEGABYTE
     _say(f"{source.uri}: {'ZIP file' if source.zipped else f'files {len(source.files):,}'}, {megabytes:,.1f} MB")

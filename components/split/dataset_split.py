@@ -1,7 +1,6 @@
 """Split a cleaned archive: assign its images, prepare them, and write shards with the evidence of a clean split."""
 
 import hashlib
-import os
 import time
 import warnings
 from collections.abc import Iterator, Mapping
@@ -15,7 +14,7 @@ from components.formats.decisions import read_decisions
 from components.formats.image_archive import ArchiveReader
 from components.formats.splits import ASSIGNMENTS_FILE, RESIZE_POLICIES, SPLIT_NAMES, Shard, Split, Splits, write_splits
 from components.formats.tfrecords import serialize_example
-from components.ordered_work import in_order
+from components.ordered_work import in_order, processors
 from components.publishing import published_directory
 from components.split.image_preparation import Preparation, UndecodableImageError, prepare_image
 from components.split.shards import write_shards
@@ -165,7 +164,7 @@ def _records(
         return serialize_example(image, labels[class_name], class_name, path, md5)
 
     rows = images[["path", "label", "part", "offset", "size_bytes", "md5"]].itertuples(index=False, name=None)
-    return in_order(record, rows, settings.workers or os.cpu_count() or 1)
+    return in_order(record, rows, settings.workers or processors())
 
 
 def _split(images: pd.DataFrame, shards: list[Shard]) -> Split:
