@@ -44,12 +44,12 @@ manifests: install  ## Compile the published pipelines again
 
 VARIANT ?= gpu
 BASE_IMAGE ?= python:3.12-slim-bookworm
-VERSION = $(shell sed -n 's/^version = "\(.*\)"/\1/p' pyproject.toml)
+VERSION = $(shell sed -n 's/^__version__ = "\(.*\)"/\1/p' components/__init__.py)
 
 images:  ## Build both images; VARIANT=cpu for a training image without CUDA
 	docker build --build-arg BASE_IMAGE=$(BASE_IMAGE) --file images/data/Dockerfile --tag image-classification-data:$(VERSION) .
 	docker build --build-arg BASE_IMAGE=$(BASE_IMAGE) --build-arg VARIANT=$(VARIANT) --file images/training/Dockerfile \
 		--tag image-classification-training:$(VERSION) .
 
-clean:  ## Remove what the commands above made
-	rm -rf $(VENV) build runs
+clean:  ## Remove what the commands above made; runs of your own stay, for the models registered in them
+	rm -rf $(VENV) build runs/demo-*
