@@ -14,6 +14,7 @@ needs no tar parsing and any number of threads can read at once.
 import hashlib
 import io
 import os
+import resource
 import tarfile
 from collections.abc import Mapping
 from pathlib import Path
@@ -42,6 +43,8 @@ CATALOG_COLUMNS: Mapping[str, str] = {
 SKIPPED_COLUMNS: Mapping[str, str] = {"path": "str", "reason": "str"}
 
 _TAR_BLOCK = 512
+# What a process has open besides the parts, with room to spare.
+_OTHER_OPEN_FILES = 200
 
 
 class ArchiveWriter:
@@ -164,7 +167,9 @@ class ArchiveReader:
 
     def __init__(self, directory: Path) -> None:
         self._directory = directory
-        self._descriptors = {path.name: os.open(path, os.O_RDONLY) for path in sorted(directory.glob("part-*.tar"))}
+        parts = sorted(directory.glob("part-*.tar"))
+        _allow_open_files(len(parts) + _OTHER_OPEN_FILES)
+        self._descriptors = {path.name: os.open(path, os.O_RDONLY) for path in parts}
 
     def read(self, part: str, offset: int, size_bytes: int) -> bytes:
         """Return one image's bytes.
@@ -193,3 +198,12 @@ class ArchiveReader:
         trace: TracebackType | None,
     ) -> None:
         self.close()
+
+
+def _allow_open_files(files: int) -> None:
+    """Raise this process's limit on open files, 1,024 or 256 by default, where the system lets it."""
+    limit, highest = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if highest != resource.RLIM_INFINITY:
+        files = min(files, highest)
+    if resource.RLIM_INFINITY != limit < files:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (files, highest))

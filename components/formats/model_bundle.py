@@ -126,7 +126,7 @@ def read_manifest(location: str) -> Manifest | None:
             f"{location} is damaged: {MANIFEST_FILE} is not a manifest; register the model again"
         ) from error
     for file in manifest.files:
-        path = PurePosixPath(file.path)
+        path = PurePosixPath(str(file.path))
         if path.is_absolute() or ".." in path.parts or str(path) != file.path:
             raise UserError(f"{location} is not to be trusted: its manifest names the path {file.path!r}")
     return manifest

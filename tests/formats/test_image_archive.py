@@ -1,6 +1,7 @@
 """The archive: whatever goes in comes out, tar reads it too, and the same images give the same bytes."""
 
 import hashlib
+import resource
 import tarfile
 import tempfile
 from collections.abc import Mapping
@@ -119,3 +120,14 @@ def test_a_truncated_part_is_noticed(tmp_path: Path) -> None:
     part.write_bytes(part.read_bytes()[:1000])
     with ArchiveReader(tmp_path / "archive") as reader, pytest.raises(EOFError, match="ends inside the image"):
         read(reader, row)
+
+
+def test_an_archive_may_have_more_parts_than_a_process_may_open_files_by_default(tmp_path: Path) -> None:
+    catalog = write({f"bird/{number}.jpg": b"owl" for number in range(300)}, tmp_path / "archive", 1)
+    limit = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (256, limit[1]))
+    try:
+        with ArchiveReader(tmp_path / "archive") as reader:
+            assert {read(reader, row) for row in rows(catalog)} == {b"owl"}
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, limit)
