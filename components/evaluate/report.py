@@ -10,6 +10,7 @@ import pandas as pd
 from markupsafe import Markup
 from PIL import Image
 
+from components.evaluate.figures import MOST_ROC_CLASSES
 from components.formats.evaluation import Evaluation
 from components.formats.splits import Splits
 from components.formats.trained_model import TrainingRecord
@@ -162,6 +163,7 @@ def write_report(
         charts=charts,
         classes=per_class.astype(object).where(per_class.notna(), None).to_dict("records"),
         absent=per_class.loc[per_class["test_images"] == 0, "class_name"].tolist(),
+        roc_classes=MOST_ROC_CLASSES,
         confusions=common_confusions(np.asarray(evaluation.confusion_matrix), evaluation.class_names),
         mistakes=cards(examples.mistakes),
         right=cards(examples.right),
