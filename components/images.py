@@ -10,3 +10,16 @@ DATA = f"image-classification-data:{__version__}"
 
 TRAINING = f"image-classification-training:{__version__}"
 """Split, train, fine-tune and evaluate: TensorFlow."""
+
+
+def published_reference(image: str, registry: str, tag: str) -> str:
+    """Return where a cluster pulls an image from.
+
+    Args:
+        image: DATA or TRAINING.
+        registry: Host and path before the image's name, ``europe-docker.pkg.dev/project/repository``; empty for none.
+        tag: Instead of the package version; empty for that.
+    """
+    name, _, version = image.partition(":")
+    prefix = f"{registry.rstrip('/')}/" if registry else ""
+    return f"{prefix}{name}:{tag or version}"

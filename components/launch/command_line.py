@@ -12,11 +12,13 @@ from typing import Any
 
 from components import __version__
 from components.failures import TransientError, UserError
+from components.formats.evaluation import read_evaluation
 from components.launch.accelerators import ACCELERATORS, find_accelerator
 from components.launch.compilation import compile_pipeline
 from components.launch.local_run import RunResult, StepFailedError, run_locally
 from components.launch.parameters import Parameter, pipeline_parameters, read_assignments, read_run_file, require_values
 from components.launch.placement import Placement, Target
+from components.launch.preflight import WEIGHTS_IN_WORDS, check_places, check_values
 from components.launch.submission import Destination, submit_to_kubeflow, submit_to_vertex
 
 PipelineBuilder = Callable[[Placement], Any]
@@ -90,6 +92,11 @@ def _parser() -> argparse.ArgumentParser:
         "--node-selector", metavar="LABEL=VALUE",
         help="node label for GPU steps instead of GKE's, for example nvidia.com/gpu.product=NVIDIA-L4",
     )  # fmt: skip
+    placement.add_argument(
+        "--image-registry", default="", metavar="HOST/PATH",
+        help="where the images are pulled from, for example europe-docker.pkg.dev/my-project/images",
+    )  # fmt: skip
+    placement.add_argument("--image-tag", default="", metavar="TAG", help="tag of the images; default: the version")
     placement.add_argument("--output", type=Path, help="compile: YAML file; run: folder of the run")
 
     submission = parser.add_argument_group("submit")
@@ -119,11 +126,29 @@ def _placement(options: argparse.Namespace, target: Target) -> Placement:
         if not (label and equals and value):
             raise UserError(f"--node-selector takes LABEL=VALUE, not '{options.node_selector}'")
         selector = (label, value)
-    return Placement(target, accelerator, options.gpu_count, options.spot, options.evaluate_on_gpu, selector)
+    return Placement(
+        target=target,
+        accelerator=accelerator,
+        gpu_count=options.gpu_count,
+        spot=options.spot,
+        evaluate_on_gpu=options.evaluate_on_gpu,
+        node_selector=selector,
+        image_registry=options.image_registry,
+        image_tag=options.image_tag,
+    )
 
 
 def _on_this_machine() -> Placement:
-    return Placement("vertex", None, 0, spot=False, evaluate_on_gpu=False, node_selector=None)
+    return Placement(
+        target="vertex",  # its settings need nothing of Kubernetes, and kfp.local ignores them
+        accelerator=None,
+        gpu_count=0,
+        spot=False,
+        evaluate_on_gpu=False,
+        node_selector=None,
+        image_registry="",
+        image_tag="",
+    )
 
 
 def _values(options: argparse.Namespace, parameters: dict[str, Parameter]) -> dict[str, Any]:
@@ -150,22 +175,40 @@ def _run(build: PipelineBuilder, options: argparse.Namespace) -> None:
     values = _values(options, parameters)
     now = datetime.datetime.now(tz=datetime.UTC)
     directory = (options.output or Path("runs") / now.strftime("%Y-%m-%d-%H%M%S")).resolve()
-    if directory.exists() and any(directory.iterdir()):
-        raise UserError(f"{directory} is not empty; give --output a new folder")
+    _require_new(directory)
     values.setdefault("registry_uri", str(directory / "registry"))
     require_values(values, parameters)
     for name in ("source", "registry_uri", "weights"):
         # Steps do not run in the user's folder, in docker above all.
         value = values.get(name, "")
-        if value and "://" not in value and (name != "weights" or os.sep in value):
+        if value and "://" not in value and (name != "weights" or value not in WEIGHTS_IN_WORDS):
             values[name] = str(Path(value).resolve())
+    complete = with_defaults(values, parameters)
+    check_values(complete)
+    if options.run == "local":
+        check_places(complete)
     print(f"Running {values['source']}\nEverything of this run goes to {_shown(str(directory))}")
     result = run_locally(pipeline, values, options.run, directory, options.docker_network)
     _print_result(result)
 
 
+def _require_new(directory: Path) -> None:
+    existing = next(folder for folder in (directory, *directory.parents) if folder.exists())
+    if not existing.is_dir():
+        raise UserError(f"{existing} is a file; give --output a new folder")
+    if not os.access(existing, os.W_OK):
+        raise UserError(f"no permission to write in {existing}; give --output a folder of yours")
+    if existing == directory and any(directory.iterdir()):
+        raise UserError(f"{directory} is not empty; give --output a new folder")
+
+
 def _print_result(result: RunResult) -> None:
-    print(f"\nTest accuracy    {result.test_accuracy:.3f}")
+    (folder,) = result.directory.glob("steps/*/evaluate/evaluation")
+    evaluation = read_evaluation(folder)
+    print(
+        f"\nTest accuracy    {result.test_accuracy:.3f}: {evaluation.correct_images} of {evaluation.test_images} right;"
+        f" always saying '{evaluation.majority_class}' gets {evaluation.majority_baseline:.3f}"
+    )
     print(f"Registered       {_shown(result.registered_version)}")
     print(f"Time             {result.seconds:.0f} s")
     print("Reports")
@@ -193,6 +236,7 @@ def _submit(build: PipelineBuilder, options: argparse.Namespace) -> None:
         raise UserError(
             f"a model registered in {values['registry_uri']} would be lost with its pod; give --registry gs://bucket/models"
         )
+    check_values(with_defaults(values, parameters))
     # The cache of Kubeflow and Vertex AI knows parameters, not what a bucket holds: pin what it holds now.
     values.setdefault("source_fingerprint", fingerprint_source(values["source"]))
     now = datetime.datetime.now(tz=datetime.UTC)

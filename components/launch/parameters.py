@@ -6,6 +6,7 @@ written twice.
 
 import dataclasses
 import difflib
+import math
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
@@ -126,6 +127,11 @@ def require_values(values: Mapping[str, Any], parameters: Mapping[str, Parameter
     if missing:
         options = " and ".join(f"--{name.removesuffix('_uri')}" for name in missing)
         raise UserError(f"no value for {' and '.join(missing)}; give {options}, or put it in the run file")
+
+
+def with_defaults(values: Mapping[str, Any], parameters: Mapping[str, Parameter]) -> dict[str, Any]:
+    """Return the value of every parameter: the given one, or else the default."""
+    return {name: values.get(name, parameter.default) for name, parameter in parameters.items()}
 
 
 def _checked(name: Any, value: Any, parameters: Mapping[str, Parameter], where: str) -> Any:

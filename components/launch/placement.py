@@ -11,6 +11,7 @@ from kfp import dsl, kubernetes
 
 from components import __version__
 from components.failures import UserError
+from components.images import published_reference
 from components.launch.accelerators import Accelerator
 
 Target = Literal["kubeflow", "vertex"]
@@ -34,6 +35,8 @@ class Placement:
         spot: Run GPU steps on spot capacity (Kubernetes only).
         evaluate_on_gpu: Give evaluation a GPU too.
         node_selector: Node label and value for GPU steps instead of GKE's accelerator label, for other clusters.
+        image_registry: Host and path the images are pulled from, empty for images that are already on the nodes.
+        image_tag: Tag of the images, empty for the version of this package.
     """
 
     target: Target
@@ -42,6 +45,8 @@ class Placement:
     spot: bool
     evaluate_on_gpu: bool
     node_selector: tuple[str, str] | None
+    image_registry: str
+    image_tag: str
 
     def __post_init__(self) -> None:
         if self.target == "vertex" and self.spot:
@@ -58,6 +63,7 @@ class Placement:
 
     def on_cpu(self, task: dsl.PipelineTask, *, vcpus: int, memory_gb: int) -> dsl.PipelineTask:
         """Give a step CPUs and memory."""
+        self._pull_from_registry(task)
         task.set_cpu_limit(str(vcpus)).set_memory_limit(f"{memory_gb}G")
         if self.target == "kubeflow":
             self._label(task, "cpu")
@@ -76,6 +82,7 @@ class Placement:
         return self.on_cpu(task, vcpus=4, memory_gb=16)
 
     def _on_gpu(self, task: dsl.PipelineTask, accelerator: Accelerator) -> dsl.PipelineTask:
+        self._pull_from_registry(task)
         machine = accelerator.machines[self.gpu_count]
         task.set_accelerator_limit(self.gpu_count)
         if self.target == "vertex":
@@ -98,6 +105,9 @@ class Placement:
         kubernetes.empty_dir_mount(task, "shared-memory", "/dev/shm", medium="Memory", size_limit="8Gi")  # noqa: S108
         self._label(task, "gpu")
         return task
+
+    def _pull_from_registry(self, task: dsl.PipelineTask) -> None:
+        task.set_container_image(published_reference(task.container_spec.image, self.image_registry, self.image_tag))
 
     def _label(self, task: dsl.PipelineTask, workload: str) -> None:
         kubernetes.add_pod_label(task, "app.kubernetes.io/part-of", "image-classification")

@@ -143,6 +143,14 @@ def test_steps_run_in_the_images_of_this_version() -> None:
     assert {name for name, image in used.items() if image == images.TRAINING} == used.keys() - data
 
 
+def test_images_are_pulled_from_the_registry_that_was_given(tmp_path: Path) -> None:
+    path = compiled(tmp_path, "--image-registry", "registry.example/team/", "--image-tag", "v7")
+    assert {value["container"]["image"] for value in executors(path).values()} == {
+        "registry.example/team/image-classification-data:v7",
+        "registry.example/team/image-classification-training:v7",
+    }
+
+
 def test_nothing_is_installed_at_run_time() -> None:
     for name in ARGUMENTS:
         assert "pip install" not in (PUBLISHED / name).read_text(encoding="utf-8")
