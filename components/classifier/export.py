@@ -6,8 +6,7 @@ import keras
 import tensorflow as tf
 
 from components.failures import UserError
-
-RESIZE_POLICIES = ("stretch", "crop", "pad")
+from components.formats.splits import RESIZE_POLICIES
 
 _PNG_MAGIC = b"\x89PNG\r\n\x1a\n"
 
@@ -40,8 +39,11 @@ def export_saved_model(model: keras.Model, class_names: list[str], resize_policy
 
     The signature ``serving_default`` takes ``image_bytes``, a string tensor ``[batch]`` of JPEG, PNG, GIF (first frame)
     or BMP files, and gives ``probabilities``, float32 ``[batch, classes]``, and ``label``, the likeliest class's name.
-    TensorFlow's decoder does not turn images by their EXIF orientation; a client that sends photographs straight from a
-    camera turns them first.
+
+    Images must be upright: the split step turns photographs by their EXIF orientation, TensorFlow has no operation that
+    does, so a client that sends files straight from a camera turns them first. Transparency of a PNG is laid on white,
+    as the split step does. TensorFlow's decoders ignore transparency in a GIF and misread a BMP with a palette and a
+    gray PNG of fewer than 8 bits: send those as ordinary PNG.
 
     Args:
         model: From pixels in [0, 255] to probabilities, in float32.

@@ -12,6 +12,8 @@ from PIL import Image
 from components.classifier.backbones import BACKBONES
 from components.classifier.export import decode_and_resize, export_saved_model
 from components.classifier.head import head_layers, whole_model
+from components.formats.splits import RESIZE_POLICIES
+from components.split.image_preparation import Preparation, square_image
 from tests.classifier.small_splits import PHOTOS
 
 SIZE_PX = 64
@@ -40,12 +42,13 @@ def test_image_bytes_become_probabilities_and_a_label(model: keras.Model, photo:
     export_saved_model(model, CLASS_NAMES, "stretch", tmp_path / "saved_model" / "1")
     serve = tf.saved_model.load(str(tmp_path / "saved_model" / "1")).signatures["serving_default"]
     wide = photo.resize((150, 90))
+    sent = [encoded(photo, "PNG"), encoded(wide, "BMP"), encoded(wide, "PNG"), *transparent_pngs(photo)]
 
-    answers = serve(image_bytes=tf.constant([encoded(photo, "PNG"), encoded(wide, "BMP"), encoded(wide, "PNG")]))
+    answers = serve(image_bytes=tf.constant(sent))
 
     assert serve.structured_input_signature[1].keys() == {"image_bytes"}
-    resized = [image.resize((SIZE_PX, SIZE_PX), Image.Resampling.BILINEAR) for image in (photo, wide, wide)]
-    expected = model.predict(np.stack([np.asarray(image) for image in resized]), verbose=0)
+    prepared = [square_image(data, Preparation(SIZE_PX, "stretch")) for data in sent]
+    expected = model.predict(np.stack([np.asarray(image) for image in prepared]), verbose=0)
     np.testing.assert_allclose(answers["probabilities"], expected, atol=5e-3)
     np.testing.assert_allclose(answers["probabilities"][1], answers["probabilities"][2], atol=1e-6)
     assert [label.decode() for label in answers["label"].numpy()] == [CLASS_NAMES[i] for i in expected.argmax(axis=1)]
@@ -79,6 +82,29 @@ def test_transparent_pixels_become_white() -> None:
 
     assert pixels[5, 5].tolist() == [200, 100, 50]
     assert pixels[5, -5].tolist() == [255, 255, 255]
+
+
+def transparent_pngs(photo: Image.Image) -> list[bytes]:
+    """Each way a PNG says what is transparent: a channel beside colour or gray, or one colour of palette or image."""
+    wide = photo.resize((150, 110))
+    opacity = Image.linear_gradient("L").resize(wide.size)
+    colour, gray, palette = wide.copy(), wide.convert("L"), wide.quantize(64)
+    colour.putalpha(opacity)
+    gray.putalpha(opacity)
+    kept = io.BytesIO()
+    palette.save(kept, "PNG", transparency=3)
+    keyed = io.BytesIO()
+    wide.save(keyed, "PNG", transparency=wide.getpixel((10, 10)))
+    return [encoded(colour, "PNG"), encoded(gray, "PNG"), kept.getvalue(), keyed.getvalue()]
+
+
+@pytest.mark.parametrize("policy", RESIZE_POLICIES)
+def test_transparent_images_are_served_as_the_split_step_prepared_them(policy: str, photo: Image.Image) -> None:
+    preparation = Preparation(SIZE_PX, policy)
+    for data in transparent_pngs(photo):
+        prepared = np.asarray(square_image(data, preparation), np.float32)
+        served = np.asarray(decode_and_resize(tf.constant(data), SIZE_PX, policy))
+        assert np.abs(served - prepared).max() <= 1.0
 
 
 @pytest.mark.parametrize("size", [(120, 60), (61, 120), (20, 30), (64, 64)])
