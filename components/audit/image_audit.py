@@ -51,7 +51,7 @@ def audit_archive(
     Raises:
         UserError: When the archive holds no images or a setting makes no sense.
     """
-    _check_settings(thresholds, sample_images, workers)
+    check_settings(thresholds, sample_images, workers, seed)
     catalog = read_catalog(archive)
     if catalog.empty:
         raise UserError("the archive holds no images to audit; check the source that was ingested")
@@ -119,7 +119,12 @@ def summarize(table: pd.DataFrame, findings: pd.DataFrame) -> dict[str, int | fl
     return metrics
 
 
-def _check_settings(thresholds: Thresholds, sample_images: int, workers: int) -> None:
+def check_settings(thresholds: Thresholds, sample_images: int, workers: int, seed: int) -> None:
+    """Check settings before any work is done.
+
+    Raises:
+        UserError: When a setting is out of range.
+    """
     dark, bright = thresholds.dark_brightness, thresholds.bright_brightness
     rules = {
         f"dark_brightness must be at least 0 and below bright_brightness, {bright:g}; it is {dark:g}": 0
@@ -134,6 +139,7 @@ def _check_settings(thresholds: Thresholds, sample_images: int, workers: int) ->
         f"tiny_side_px must be at least 0; it is {thresholds.tiny_side_px}": thresholds.tiny_side_px >= 0,
         f"sample_images must be from 0 to 200; it is {sample_images}": 0 <= sample_images <= 200,
         f"workers must be at least 0, which means one per processor; it is {workers}": workers >= 0,
+        f"seed must be at least 0; it is {seed}": seed >= 0,
     }
     for complaint, holds in rules.items():
         if not holds:

@@ -65,8 +65,7 @@ def ingest_source(
         UserError: When the source is missing, unsafe, not of class folders, or not as expected.
         TransientError: When Cloud Storage does not answer or a disk is full.
     """
-    if part_size_mib < 1 or workers < 0:
-        raise UserError(f"part_size_mib is {part_size_mib} and workers {workers}; they must be at least 1 and 0")
+    check_settings(part_size_mib, workers)
     workers = workers or min(_WORKERS_PER_PROCESSOR * processors(), _MOST_WORKERS)
     source = find_source(source_uri)
     megabytes = sum(file.size_bytes for file in source.files) / _MEGABYTE
@@ -110,6 +109,18 @@ def ingest_source(
         megabytes=round(image_bytes / _MEGABYTE, 3),
         tar_parts=parts,
     )
+
+
+def check_settings(part_size_mib: int, workers: int) -> None:
+    """Check settings before any work is done.
+
+    Raises:
+        UserError: When a setting is out of range.
+    """
+    if part_size_mib < 1:
+        raise UserError(f"part_size_mib is {part_size_mib}; it must be at least 1")
+    if workers < 0:
+        raise UserError(f"workers is {workers}; it must be at least 0, which means four per processor")
 
 
 @contextlib.contextmanager

@@ -16,7 +16,14 @@ from components.formats.evaluation import read_evaluation
 from components.launch.accelerators import ACCELERATORS, find_accelerator
 from components.launch.compilation import compile_pipeline
 from components.launch.local_run import RunResult, StepFailedError, run_locally
-from components.launch.parameters import Parameter, pipeline_parameters, read_assignments, read_run_file, require_values
+from components.launch.parameters import (
+    Parameter,
+    pipeline_parameters,
+    read_assignments,
+    read_run_file,
+    require_values,
+    with_defaults,
+)
 from components.launch.placement import Placement, Target
 from components.launch.preflight import WEIGHTS_IN_WORDS, check_places, check_values
 from components.launch.submission import Destination, submit_to_kubeflow, submit_to_vertex

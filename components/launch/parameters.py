@@ -4,6 +4,7 @@ Types and defaults come from the compiled pipeline, meanings from the component 
 written twice.
 """
 
+import contextlib
 import dataclasses
 import difflib
 import math
@@ -81,9 +82,8 @@ def read_run_file(path: Path, parameters: Mapping[str, Parameter]) -> dict[str, 
     try:
         text = path.read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError) as error:
-        raise UserError(
-            f"cannot read the run file {path}: {error}; give the path of a YAML file to --config"
-        ) from error
+        why = (error.strerror or str(error)).lower() if isinstance(error, OSError) else "it is not UTF-8 text"
+        raise UserError(f"cannot read the run file {path}: {why}; give the path of a YAML file to --config") from error
     try:
         values = yaml.safe_load(text)
     except yaml.YAMLError as error:
@@ -94,7 +94,9 @@ def read_run_file(path: Path, parameters: Mapping[str, Parameter]) -> dict[str, 
     if values is None:
         return {}
     if not isinstance(values, dict):
-        raise UserError(f"the run file {path} holds {type(values).__name__}; write one 'name: value' per line")
+        raise UserError(
+            f"the run file {path} holds {_IN_WORDS.get(type(values), 'one value')}; write one 'name: value' per line"
+        )
     return {name: _checked(name, value, parameters, f"in {path}") for name, value in values.items()}
 
 
@@ -140,13 +142,12 @@ def _checked(name: Any, value: Any, parameters: Mapping[str, Parameter], where: 
         hint = f"; did you mean '{near[0]}'?" if near else "; python pipeline.py --parameters lists them"
         raise UserError(f"unknown parameter '{name}' {where}{hint}")
     kind = parameters[name].kind
-    if kind is float and type(value) is int:
-        return float(value)  # kfp.local refuses a whole number for a float
-    if kind is float and isinstance(value, str):
-        try:
-            return float(value)  # YAML 1.1 reads 1e-5 as text
-        except ValueError:
-            pass
-    if type(value) is not kind:
-        raise UserError(f"parameter '{name}' {where} is {value!r}; it must be {_IN_WORDS[kind]}")
+    if kind is float and type(value) in (int, str):
+        # kfp.local refuses a whole number for a float, and YAML 1.1 reads 1e-5 as text.
+        with contextlib.suppress(ValueError, OverflowError):
+            value = float(value)
+    # NaN and infinity are no JSON, in which parameters travel.
+    if type(value) is not kind or (isinstance(value, float) and not math.isfinite(value)):
+        given = "empty" if value is None else repr(value)
+        raise UserError(f"parameter '{name}' {where} is {given}; it must be {_IN_WORDS[kind]}")
     return value

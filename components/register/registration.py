@@ -64,8 +64,7 @@ def register_model(
         UserError: When a setting is wrong or the inputs do not belong together.
         TransientError: When the registry does not answer.
     """
-    if not 0.0 <= minimum_accuracy <= 1.0:
-        raise UserError(f"minimum_accuracy is {minimum_accuracy}: give a number from 0 to 1")
+    check_minimum_accuracy(minimum_accuracy)
     registry = ModelRegistry(registry_uri, model_name)
     content = collect_bundle(model, evaluation, splits, model_name=model_name, source=source, pipeline_run=pipeline_run)
     manifest = Manifest(model_name, content.version, describe_files(content.files))
@@ -106,6 +105,12 @@ def register_model(
         },
     )
     return Registration(uri, record.version, record.accuracy, CHAMPION in aliases, len(index.versions))
+
+
+def check_minimum_accuracy(minimum_accuracy: float) -> None:
+    """Raise ``UserError`` when the least accuracy of a champion is not in [0, 1]."""
+    if not 0.0 <= minimum_accuracy <= 1.0:
+        raise UserError(f"minimum_accuracy is {minimum_accuracy}: give a number from 0 to 1")
 
 
 def _write_entry(destination: Path, value: dict[str, Any]) -> None:

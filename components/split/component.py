@@ -43,7 +43,8 @@ def split(
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
 
     from components.failures import step_outcome
-    from components.split.dataset_split import SplitSettings, split_archive
+    from components.split.dataset_split import split_archive
+    from components.split.split_settings import SplitSettings
 
     with step_outcome("split"):
         settings = SplitSettings(

@@ -3,8 +3,7 @@
 import hashlib
 import time
 import warnings
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from collections.abc import Iterator
 from pathlib import Path
 
 import pandas as pd
@@ -12,36 +11,16 @@ import pandas as pd
 from components.failures import UserError
 from components.formats.decisions import read_decisions
 from components.formats.image_archive import ArchiveReader
-from components.formats.splits import ASSIGNMENTS_FILE, RESIZE_POLICIES, SPLIT_NAMES, Shard, Split, Splits, write_splits
+from components.formats.splits import ASSIGNMENTS_FILE, SPLIT_NAMES, Shard, Split, Splits, write_splits
 from components.formats.tfrecords import serialize_example
 from components.ordered_work import in_order, processors
 from components.publishing import published_directory
 from components.split.image_preparation import Preparation, UndecodableImageError, prepare_image
 from components.split.shards import write_shards
-from components.split.split_assignment import assign_splits, certificate, check_fractions
+from components.split.split_assignment import assign_splits, certificate
+from components.split.split_settings import SplitSettings, check_settings
 
 _SECONDS_BETWEEN_LINES = 5
-
-
-@dataclass(frozen=True)
-class SplitSettings:
-    """How to split.
-
-    Attributes:
-        fractions: Part of the images by split name, each in (0, 1), adding up to 1.
-        image_size_px: Height and width of every prepared image, [16, 4096].
-        resize_policy: One of ``RESIZE_POLICIES``.
-        shard_size_mib: A shard is closed once it holds this much.
-        workers: Threads that prepare images, 0 for one per processor; they do not change the result.
-        seed: Of the assignment and of the order within splits.
-    """
-
-    fractions: Mapping[str, float]
-    image_size_px: int
-    resize_policy: str
-    shard_size_mib: int
-    workers: int
-    seed: int
 
 
 def split_archive(archive: Path, decisions: Path, output: Path, settings: SplitSettings) -> dict[str, int]:
@@ -103,23 +82,6 @@ def split_archive(archive: Path, decisions: Path, output: Path, settings: SplitS
         "groups_of_copies": evidence["groups"],
         "groups_across_splits": evidence["groups_across_splits"],
     }
-
-
-def check_settings(settings: SplitSettings) -> None:
-    """Check settings before any work is done.
-
-    Raises:
-        UserError: When a setting is out of range.
-    """
-    check_fractions(settings.fractions)
-    if settings.resize_policy not in RESIZE_POLICIES:
-        raise UserError(f"resize_policy is {settings.resize_policy!r}: use one of {', '.join(RESIZE_POLICIES)}")
-    if not 16 <= settings.image_size_px <= 4096:
-        raise UserError(f"image_size_px is {settings.image_size_px}: set it between 16 and 4096")
-    if settings.shard_size_mib < 1:
-        raise UserError(f"shard_size_mib is {settings.shard_size_mib}: set it to 1 or more")
-    if settings.workers < 0:
-        raise UserError(f"workers is {settings.workers}: set it to 0, for one per processor, or more")
 
 
 def shuffled(images: pd.DataFrame, seed: int) -> pd.DataFrame:

@@ -52,8 +52,11 @@ def test_an_empty_run_file_changes_nothing(tmp_path: Path) -> None:
         ("batch_size: true", "'batch_size' in .* is True; it must be a whole number"),
         ("batch_size: 1.5", "it must be a whole number"),
         ("learning_rate: fast", "it must be a number"),
+        ("learning_rate: .nan", "'learning_rate' in .* is nan; it must be a number"),
+        ("learning_rate: .inf", "it must be a number"),
+        ("batch_size:", "'batch_size' in .* is empty; it must be a whole number"),
         ("export_h5: 1", "it must be true or false"),
-        ("- batch_size", "holds list; write one 'name: value' per line"),
+        ("- batch_size", "holds a list; write one 'name: value' per line"),
         ("batch_size: [1", "is not valid YAML"),
     ],
 )

@@ -19,7 +19,8 @@ from components.formats.image_archive import read_catalog
 from components.formats.splits import ASSIGNMENTS_FILE, SPLIT_NAMES, read_splits
 from components.formats.tfrecords import parse_example
 from components.split.component import split
-from components.split.dataset_split import SplitSettings, split_archive
+from components.split.dataset_split import split_archive
+from components.split.split_settings import SplitSettings
 from tests.split.archives import decide, drawn_files, drawn_photo, write_archive
 
 FRACTIONS = {"train": 0.6, "validation": 0.2, "test": 0.2}

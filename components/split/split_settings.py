@@ -1,0 +1,46 @@
+"""How to split, and what settings make sense. Without TensorFlow, so that a launcher can check them before a run."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from components.failures import UserError
+from components.formats.splits import RESIZE_POLICIES
+from components.split.split_assignment import check_fractions
+
+
+@dataclass(frozen=True)
+class SplitSettings:
+    """How to split.
+
+    Attributes:
+        fractions: Part of the images by split name, each in (0, 1), adding up to 1.
+        image_size_px: Height and width of every prepared image, [16, 4096].
+        resize_policy: One of ``RESIZE_POLICIES``.
+        shard_size_mib: A shard is closed once it holds this much.
+        workers: Threads that prepare images, 0 for one per processor; they do not change the result.
+        seed: Of the assignment and of the order within splits.
+    """
+
+    fractions: Mapping[str, float]
+    image_size_px: int
+    resize_policy: str
+    shard_size_mib: int
+    workers: int
+    seed: int
+
+
+def check_settings(settings: SplitSettings) -> None:
+    """Check settings before any work is done.
+
+    Raises:
+        UserError: When a setting is out of range.
+    """
+    check_fractions(settings.fractions)
+    if settings.resize_policy not in RESIZE_POLICIES:
+        raise UserError(f"resize_policy is {settings.resize_policy!r}: use one of {', '.join(RESIZE_POLICIES)}")
+    if not 16 <= settings.image_size_px <= 4096:
+        raise UserError(f"image_size_px is {settings.image_size_px}: set it between 16 and 4096")
+    if settings.shard_size_mib < 1:
+        raise UserError(f"shard_size_mib is {settings.shard_size_mib}: set it to 1 or more")
+    if settings.workers < 0:
+        raise UserError(f"workers is {settings.workers}: set it to 0, for one per processor, or more")
