@@ -12,6 +12,7 @@ import fcntl
 import functools
 import hashlib
 import os
+import re
 import shutil
 import tempfile
 import threading
@@ -40,6 +41,8 @@ _CONNECTIONS = 64
 _FILES_PER_WORKER = 16
 _WORKERS_FOR_ONE_FILE = 8
 _WRITER_KEY = "written-by"
+# What the library puts before the server's own words.
+_REQUEST = re.compile(r"^[A-Z]+ https?://\S+: ")
 # Beside local files, never listed.
 _PARTIAL = ".storage-partial"
 _LOCK = ".storage-lock"
@@ -612,7 +615,7 @@ def _missing(uri: str) -> str:
         return f"{uri} does not exist; check the path"
     bucket, name = _split(uri)
     if not name:
-        return f"{uri} does not exist; create it with: gcloud storage buckets create {uri}"
+        return f"{uri} does not exist; check its name, or create it with: gcloud storage buckets create {uri}"
     return f"{uri} does not exist; see what does with: gcloud storage ls {_SCHEME}{bucket}"
 
 
@@ -681,15 +684,26 @@ def _explain_remote(error: Exception, uri: str, verb: str) -> UserError | Transi
         TimeoutError,
     )
     if isinstance(error, unreachable):
-        return TransientError(f"cannot reach Cloud Storage to {verb} {uri}, try again later: {error}")
+        return TransientError(f"cannot reach Cloud Storage to {verb} {uri}, try again later ({_root_cause(error)})")
     return None
+
+
+def _root_cause(error: BaseException) -> str:
+    """Return what the operating system said, without the wrappings of the libraries above it."""
+    inner: BaseException | None = error
+    while inner is not None:
+        if isinstance(inner, OSError) and inner.strerror:
+            return inner.strerror.lower()
+        inner = inner.__cause__ or inner.__context__
+    return str(error)
 
 
 def _explain_answer(error: Any, uri: str, verb: str) -> UserError | TransientError:
     bucket, name = _split(uri)
     status = int(error.code or 500)
     # The first line says it; the library repeats the whole response after it.
-    answer = f"{status} {str(error.message).strip().partition(chr(10))[0][:300]}"
+    first_line = str(error.message).strip().partition("\n")[0]
+    answer = f"{status} {_REQUEST.sub('', first_line)[:300]}"
     if status == 404:
         return _explain_not_found(bucket, name, uri)
     if status == 401:

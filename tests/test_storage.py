@@ -289,8 +289,9 @@ def test_refusals_are_explained(
     status: int, message: str, kind: type[Exception], expected: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(storage, "RETRY_SECONDS", 0.1)
-    with scripted_gcs(lambda *_: Answer.refusal(status, message)), pytest.raises(kind, match=expected):
+    with scripted_gcs(lambda *_: Answer.refusal(status, message)), pytest.raises(kind, match=expected) as said:
         storage.list_files("gs://b")
+    assert "http://" not in str(said.value), "the request is of no interest to a person"
 
 
 def test_a_refused_write_names_the_role_that_allows_it() -> None:

@@ -15,6 +15,7 @@ from components.failures import TransientError, UserError
 from components.formats.evaluation import read_evaluation
 from components.launch.accelerators import ACCELERATORS, find_accelerator
 from components.launch.compilation import compile_pipeline
+from components.launch.containment import Terminated, contained_steps
 from components.launch.local_run import RunResult, StepFailedError, run_locally
 from components.launch.parameters import (
     Parameter,
@@ -39,7 +40,8 @@ def main(build: PipelineBuilder, arguments: Sequence[str] | None = None) -> None
         arguments: Words of the command line; ``sys.argv`` when None.
 
     Raises:
-        SystemExit: 0 done, 2 wrong data or settings, 75 try again later, 130 interrupted, 1 a defect.
+        SystemExit: 0 done, 2 wrong data or settings, 75 try again later, 130 or 143 stopped by SIGINT or SIGTERM, 1 a
+            defect.
     """
     parser = _parser()
     options = parser.parse_args(arguments)
@@ -55,9 +57,9 @@ def main(build: PipelineBuilder, arguments: Sequence[str] | None = None) -> None
     except (UserError, TransientError, StepFailedError) as error:
         print(f"\nerror: {error}", file=sys.stderr)
         sys.exit(error.exit_code)
-    except KeyboardInterrupt:
-        print("\ninterrupted; finished steps keep their outputs", file=sys.stderr)
-        sys.exit(130)
+    except KeyboardInterrupt as stopped:
+        print("\nstopped; what steps had finished stays, nothing is half-written", file=sys.stderr)
+        sys.exit(143 if isinstance(stopped, Terminated) else 130)
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -195,7 +197,8 @@ def _run(build: PipelineBuilder, options: argparse.Namespace) -> None:
     if options.run == "local":
         check_places(complete)
     print(f"Running {values['source']}\nEverything of this run goes to {_shown(str(directory))}")
-    result = run_locally(pipeline, values, options.run, directory, options.docker_network)
+    with contained_steps():
+        result = run_locally(pipeline, values, options.run, directory, options.docker_network)
     _print_result(result)
 
 

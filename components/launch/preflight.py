@@ -70,11 +70,11 @@ def check_places(values: Mapping[str, Any]) -> None:
     from components.register.registry import ModelRegistry  # noqa: PLC0415
 
     registry, weights = values["registry_uri"], values["weights"]
-    ModelRegistry(registry, values["model_name"]).read_index()
     if not storage.is_remote(registry):
         existing = next(folder for folder in (Path(registry), *Path(registry).parents) if folder.exists())
         if not (existing.is_dir() and os.access(existing, os.W_OK)):
             raise UserError(f"the registry {registry} cannot be written: {existing} is no folder of yours to write in")
+    ModelRegistry(registry, values["model_name"]).read_index()
     if weights not in WEIGHTS_IN_WORDS and storage.stat_file(weights) is None:
         raise UserError(
             f"weights {weights} is not a file: give the path or gs:// URI of a weights file, imagenet or random"

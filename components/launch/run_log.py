@@ -64,7 +64,8 @@ class RunLog(io.TextIOBase):
             self._inside_executor_input = line.rstrip() != f"{_KFP_INDENT}}}"
         elif _EXECUTOR_INPUT.match(text):
             self._inside_executor_input = True
-        elif text and not _NOISE.match(text):
+        # How a step failed, the launcher says at the end, in the same words.
+        elif text and not _NOISE.match(text) and not text.startswith(f"{step}: error: "):
             self._print(f"      {text.removeprefix(f'{step}: ')}")
 
     def _show_event(self, text: str) -> None:

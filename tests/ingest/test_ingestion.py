@@ -215,7 +215,9 @@ def fails(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> Callable[..., s
 
 def test_a_missing_bucket(gcs: str, fails: Callable[..., str]) -> None:
     said = fails("gs://no-such-bucket/Animals.zip")
-    assert "gs://no-such-bucket does not exist; create it with: gcloud storage buckets create" in said
+    assert (
+        "gs://no-such-bucket does not exist; check its name, or create it with: gcloud storage buckets create" in said
+    )
 
 
 def test_a_missing_object_and_an_empty_prefix(new_bucket: Callable[[], str], fails: Callable[..., str]) -> None:
@@ -303,7 +305,7 @@ def test_a_source_that_changed_since_submission(source: str, fails: Callable[...
     ("settings", "message"),
     [
         ({"part_size_mib": 0}, "part_size_mib is 0"),
-        ({"workers": -1}, "workers -1"),
+        ({"workers": -1}, "workers is -1"),
         ({"max_files": 0}, "max_files is 0"),
     ],
 )

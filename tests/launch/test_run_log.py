@@ -18,6 +18,7 @@ OUTPUT = """12:00:00.000 - INFO - Running pipeline: \x1b[95m'image-classificatio
     }
     train_frozen: epoch 1 of 5
     a line without the step's name
+    train_frozen: error: said once, at the end of the run
 12:00:01.000 - INFO - Task \x1b[96m'train-frozen'\x1b[0m finished with status \x1b[92mSUCCESS\x1b[0m
 12:00:01.000 - INFO - Task \x1b[96m'train-frozen'\x1b[0m outputs:
     model: Model( name='model', uri='/x' )
