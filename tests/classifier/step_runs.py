@@ -3,6 +3,8 @@
 from pathlib import Path
 from typing import Any
 
+import keras
+import numpy as np
 from kfp import dsl
 
 from components.fine_tune.component import fine_tune
@@ -65,3 +67,17 @@ def run_fine_tune(splits: Path, frozen_model: Path, output: Path, **changes: Any
         **{**FINE_TUNE, **changes},
     )
     return dict(metrics.metadata)
+
+
+def trained_model(output: Path) -> keras.Model:
+    """Load the model a run left in ``output``."""
+    return keras.saving.load_model(output / "model" / "model.keras", safe_mode=True)
+
+
+def changed_layers(before: keras.Model, after: keras.Model) -> list[int]:
+    """Return the numbers of layers whose weights differ."""
+    return [
+        number
+        for number, (one, other) in enumerate(zip(before.layers, after.layers, strict=True))
+        if not all(np.array_equal(a, b) for a, b in zip(one.get_weights(), other.get_weights(), strict=True))
+    ]

@@ -1,0 +1,30 @@
+"""Both phases of InceptionV3, untrained but whole: fine-tuning changes the layers the usual recipe means."""
+
+from pathlib import Path
+
+import keras
+
+from tests.classifier.small_splits import drawn_shapes, write_small_splits
+from tests.classifier.step_runs import changed_layers, run_fine_tune, run_train_frozen, trained_model
+
+SIZE_PX = 75  # the smallest InceptionV3 takes
+
+
+def test_inception_learns_in_the_convolutions_of_its_last_30_layers_alone(tmp_path: Path) -> None:
+    splits, frozen, tuned = tmp_path / "splits", tmp_path / "frozen", tmp_path / "tuned"
+    write_small_splits(splits, drawn_shapes({"train": 4, "validation": 2, "test": 1}, seed=1), SIZE_PX)
+    # Batches without a tail, for which TensorFlow would trace the model again.
+    run_train_frozen(splits, frozen, backbone="inception_v3", epochs=1, batch_size=6)
+    metrics = run_fine_tune(splits, frozen / "model", tuned, epochs=1, batch_size=6, augmentation=0.5)
+    assert metrics["fine_tuned_model_kept"] == 1, "nothing to compare: choose another seed for the shapes"
+
+    before, after = (trained_model(output).get_layer("inception_v3") for output in (frozen, tuned))
+
+    changed = changed_layers(before, after)
+    assert len(after.layers) == 311
+    assert changed == [i for i in range(281, 311) if isinstance(after.layers[i], keras.layers.Conv2D)]
+    assert len(changed) == 8
+    assert after.layers[280].name == "conv2d_89"  # just outside, and consumed by what is inside
+    assert after.layers[281].name == "batch_normalization_89"
+    assert after.layers[310].name == "mixed10"
+    assert (tuned / "model" / "saved_model" / "1" / "saved_model.pb").is_file()
