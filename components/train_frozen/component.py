@@ -39,7 +39,7 @@ def train_frozen(
         head_units: Width of the head's hidden layer, 512 for example.
         dropout: Share of the hidden layer switched off in training, 0 to below 1.
         augmentation: Strength of random flips, rotations, zooms, brightness and contrast, 0 (off) to 1.
-        augmented_views: Views of each training image; epoch e sees view e modulo this. More vary more and take longer.
+        augmented_views: Views of each image, in turn by epoch: more vary more. 5 of 100,000 images take 4 GB of memory.
         class_weights: none, or balanced to let small classes count as much as large ones.
         early_stopping_patience: Epochs without a better validation loss after which training stops; 0 never stops.
         plateau_patience: Likewise, after which the learning rate falls to a fifth; 0 never lowers it.
