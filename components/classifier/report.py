@@ -20,7 +20,7 @@ from components.report.page import data_uri, write_page
 _SAMPLE_SIDE_PX = 160
 _SAMPLE_QUALITY = 85
 SAMPLES_SHOWN = 4
-_VIEWS_SHOWN = 5
+_VIEWS_SHOWN_AT_MOST = 5
 # Below this many validation images one image moves accuracy by two points or more.
 _FEW_VALIDATION_IMAGES = 50
 
@@ -66,6 +66,9 @@ def write_training_report(
     """
     settings = record.settings[record.phase]
     strength, seed = float(settings["augmentation"]), int(settings["seed"])
+    epochs_run = len(history[history["phase"] == record.phase])
+    # Without augmented_views each epoch makes a view of its own.
+    views = min(_VIEWS_SHOWN_AT_MOST, epochs_run, int(settings.get("augmented_views", epochs_run)))
     write_page(
         destination,
         Path(__file__).parent,
@@ -74,14 +77,15 @@ def write_training_report(
         duration=_duration(story.seconds),
         record=record,
         epochs=history.to_dict("records"),
-        epochs_run=len(history[history["phase"] == record.phase]),
+        epochs_run=epochs_run,
         curves=curves,
         phases=[phase for phase in PHASES if phase in record.settings],
         settings=_settings_rows(record.settings),
         classes=_class_rows(splits),
         split_images={name: split.images for name, split in splits.splits.items()},
         few_validation_images=splits.splits["validation"].images < _FEW_VALIDATION_IMAGES,
-        views=_view_rows(samples, strength, seed),
+        views=_view_rows(samples, strength, seed, views),
+        views_shown=views,
         augmentation=strength,
     )
 
@@ -106,17 +110,14 @@ def _class_rows(splits: Splits) -> list[dict[str, Any]]:
     ]
 
 
-def _view_rows(samples: Mapping[int, np.ndarray], strength: float, seed: int) -> list[list[str]]:
-    """Return rows of data URIs: a sample as stored, then the views made of it; without views one row of all."""
+def _view_rows(samples: Mapping[int, np.ndarray], strength: float, seed: int, views: int) -> list[list[str]]:
+    """Return rows of data URIs: a sample as stored, then the first views made of it; unaugmented, one row of all."""
     if strength == 0.0:
         return [[_picture(sample) for sample in samples.values()]]
     return [
         [
             _picture(sample),
-            *(
-                _picture(augment(sample, strength, seed, tf.constant(index, tf.int64), view))
-                for view in range(_VIEWS_SHOWN)
-            ),
+            *(_picture(augment(sample, strength, seed, tf.constant(index, tf.int64), view)) for view in range(views)),
         ]
         for index, sample in samples.items()
     ]
