@@ -182,7 +182,8 @@ def fit_epochs(
         print(_epoch_line(row, settings.epochs, best), flush=True)
         callbacks.on_epoch_end(epoch, dict(logs))
         if model.stop_training:
-            print(f"{phase}: no better validation loss for {settings.early_stopping_patience} epochs, stopping early")
+            waited = settings.early_stopping_patience
+            print(f"{phase}: no better validation loss for {waited} epochs, stopping early", flush=True)
             break
     callbacks.on_train_end()
     history = pd.DataFrame(rows, columns=list(HISTORY_COLUMNS))
@@ -244,7 +245,11 @@ def _callbacks(settings: FitSettings, checkpoint: Path) -> list[keras.callbacks.
     if settings.plateau_patience:
         callbacks.append(
             keras.callbacks.ReduceLROnPlateau(
-                monitor=_MONITORED, mode="min", factor=_PLATEAU_FACTOR, patience=settings.plateau_patience
+                monitor=_MONITORED,
+                mode="min",
+                factor=_PLATEAU_FACTOR,
+                patience=settings.plateau_patience,
+                min_delta=0.0,  # better is better, as for early stopping: fine-tuning gains little with each epoch
             )
         )
     return callbacks

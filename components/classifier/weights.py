@@ -31,6 +31,9 @@ _HDF5_MAGIC = b"\x89HDF\r\n\x1a\n"
 _INCEPTION_V3_FILE = "inception_v3_weights_tf_dim_ordering_tf_kernels_notop.h5"
 _INCEPTION_V3_MD5 = "bcbd6486424b2319ff4ef7d526e38f63"
 
+# What HTTP servers answer when another try may succeed.
+_BUSY_SERVER = {429, 500, 502, 503, 504}
+
 
 def load_weights(network: keras.Model, backbone: Backbone, weights: str) -> str:
     """Give a freshly built backbone its weights.
@@ -91,8 +94,11 @@ def _download_inception_v3() -> Path:
         raise TransientError(f"the download of inception_v3's ImageNet weights broke off: {error}") from error
     except Exception as error:
         # Keras wraps what urllib raised in a bare Exception; anything else is not about the network.
-        if not isinstance(error.__context__, urllib.error.URLError):
+        cause = error.__context__
+        if not isinstance(cause, urllib.error.URLError):
             raise
+        if isinstance(cause, urllib.error.HTTPError) and cause.code in _BUSY_SERVER:
+            raise TransientError(f"the server of inception_v3's ImageNet weights is busy: {error}") from error
         raise UserError(
             "inception_v3's ImageNet weights are neither in Keras' cache nor can they be downloaded from here: fetch "
             f"{_INCEPTION_V3_FILE} on a connected machine and set weights to its path or gs:// URI, or put it into "

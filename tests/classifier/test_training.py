@@ -128,6 +128,17 @@ def test_training_stops_early_and_lowers_its_rate_when_asked(tmp_path: Path) -> 
     assert fit.history["learning_rate"].tolist() == pytest.approx([0.1, 0.1, 0.1, 0.02])
 
 
+def test_a_small_gain_counts_as_one(tmp_path: Path) -> None:
+    """Fine-tuning gains little with each epoch; the rate falls when nothing is gained, not when little is."""
+    settings = dataclasses.replace(SETTINGS, learning_rate=1e-7, plateau_patience=1)
+
+    fit = run(settings, small_model(1e-7), tmp_path)
+
+    gains = -fit.history["val_loss"].diff().dropna()
+    assert ((gains > 0) & (gains < 1e-5)).all()
+    assert fit.history["learning_rate"].nunique() == 1
+
+
 def test_a_loss_that_is_no_number_names_the_learning_rate(tmp_path: Path) -> None:
     points = POINTS.copy()
     points[3] = np.nan

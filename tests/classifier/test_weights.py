@@ -3,7 +3,9 @@
 import hashlib
 import shutil
 import socket
+import threading
 from collections.abc import Callable
+from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
 
 import keras
@@ -13,7 +15,7 @@ import pytest
 from components.classifier import weights as weights_module
 from components.classifier.backbones import BACKBONES
 from components.classifier.weights import load_weights
-from components.failures import UserError
+from components.failures import TransientError, UserError
 from components.storage import write_if_absent
 
 IMAGENET_FILE = Path(__file__).parents[2] / "samples" / "efficientnet_lite0" / "imagenet_float16.npz"
@@ -166,3 +168,27 @@ def test_without_a_network_the_message_says_which_file_to_bring(
     monkeypatch.setattr("keras.src.utils.file_utils.config.keras_home", lambda: str(tmp_path))
     with pytest.raises(UserError, match=r"_notop\.h5 on a connected machine and set weights to its path"):
         load_weights(inception, INCEPTION, "imagenet")
+
+
+def test_a_busy_server_is_worth_another_try(
+    inception: keras.Model, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class Busy(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            self.send_error(503)
+
+    with HTTPServer(("127.0.0.1", 0), Busy) as server:
+        thread = threading.Thread(target=server.serve_forever)
+        thread.start()
+        address = f"http://127.0.0.1:{server.server_port}/weights.h5"
+        module = f"{keras.applications.InceptionV3.__module__}.WEIGHTS_PATH_NO_TOP"
+        monkeypatch.setattr(module, address)
+        monkeypatch.setenv("KERAS_HOME", str(tmp_path))
+        monkeypatch.setattr("keras.src.utils.file_utils.config.keras_home", lambda: str(tmp_path))
+        try:
+            with pytest.raises(TransientError, match="busy.*503") as failure:
+                load_weights(inception, INCEPTION, "imagenet")
+            failure.value.__cause__.__context__.close()  # type: ignore[union-attr]
+        finally:
+            server.shutdown()
+            thread.join()
