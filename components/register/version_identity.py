@@ -13,14 +13,15 @@ VERSION_DIGITS = 12
 """Of a SHA-256, hexadecimal: 48 bits, enough for the versions of one model."""
 
 _METADATA_MEMBER = "metadata.json"
+_CONFIGURATION_MEMBER = "config.json"
 _WEIGHTS_MEMBER = "model.weights.h5"
 
 
 def keras_content_sha256(keras_file: Path) -> str:
     """Return a digest of what a ``.keras`` file holds: configuration and weights, not when it was saved.
 
-    The file is a ZIP with times in its headers and a date in ``metadata.json``; saving one model twice gives different
-    files.
+    The file is a ZIP with times in its headers, a date in ``metadata.json`` and addresses of the process's memory in
+    ``config.json``; saving one model twice gives different files.
 
     Raises:
         UserError: When the file is no ``.keras`` file.
@@ -31,9 +32,23 @@ def keras_content_sha256(keras_file: Path) -> str:
         if name == _METADATA_MEMBER:
             metadata = {key: value for key, value in json.loads(data).items() if key != "date_saved"}
             content = json.dumps(metadata, sort_keys=True).encode()
+        elif name == _CONFIGURATION_MEMBER:
+            content = _without_addresses(data)
         digest.update(f"{name}\0{len(content)}\0".encode())
         digest.update(content)
     return digest.hexdigest()
+
+
+def _without_addresses(configuration: bytes) -> bytes:
+    """Number the objects that layers share as they appear; Keras numbers them by where they lay in memory."""
+    numbers: dict[int, int] = {}
+
+    def renumber(item: dict[str, Any]) -> dict[str, Any]:
+        if "shared_object_id" in item:
+            item["shared_object_id"] = numbers.setdefault(item["shared_object_id"], len(numbers))
+        return item
+
+    return json.dumps(json.loads(configuration, object_hook=renumber), sort_keys=True).encode()
 
 
 def weights_sha256(keras_file: Path) -> str:

@@ -25,6 +25,15 @@ def test_the_date_does_not_count(tmp_path: Path) -> None:
     assert keras_content_sha256(one) == keras_content_sha256(other)
 
 
+def test_addresses_in_memory_do_not_count_but_what_is_shared_does(tmp_path: Path) -> None:
+    def digest(*shared: int) -> str:
+        config = json.dumps([{"dtype": {"shared_object_id": number}} for number in shared]).encode()
+        return keras_content_sha256(write_keras(tmp_path / "model.keras", config=config))
+
+    assert digest(140634641582992, 140634641582992, 7) == digest(139916737339856, 139916737339856, 9)
+    assert digest(1, 1, 2) != digest(1, 2, 2)
+
+
 def test_weights_and_configuration_count(tmp_path: Path) -> None:
     digests = {
         keras_content_sha256(write_keras(tmp_path / "a.keras")),
