@@ -21,6 +21,7 @@ from kfp import local
 from kfp.dsl.base_component import BaseComponent
 
 from components.failures import OUTCOMES_DIRECTORY_VARIABLE, UserError
+from components.launch.docker_runner import docker_runner
 from components.launch.run_log import RunLog
 
 Runner = Literal["local", "docker"]
@@ -80,28 +81,32 @@ def run_locally(
     """
     if runner == "local":
         _refuse_rewritten_text({**values, "the output folder": str(directory)})
-    steps = list(pipeline.pipeline_spec.root.dag.tasks)
+    needs = {name: list(task.dependent_tasks) for name, task in pipeline.pipeline_spec.root.dag.tasks.items()}
     outcomes = directory / "outcomes"
     outcomes.mkdir(parents=True)
     began = time.monotonic()
     # kfp deletes the workspace root after a run, whatever it is: give it a folder of its own.
     with tempfile.TemporaryDirectory(prefix="image-classification-") as scratch:
         local.init(
-            runner=_docker_runner(outcomes, values, docker_network) if runner == "docker" else _subprocess_runner(),
+            runner=_docker_runner(outcomes, directory / "steps", values, docker_network)
+            if runner == "docker"
+            else local.SubprocessRunner(use_venv=False),
             pipeline_root=str(directory / "steps"),
             workspace_root=str(Path(scratch) / "workspace"),
         )
         with (directory / "run.log").open("w", encoding="utf-8") as log, _environment(outcomes):
-            view = RunLog(log, sys.stdout, len(steps))
+            view = RunLog(log, sys.stdout, len(needs))
             try:
                 with contextlib.redirect_stdout(view), warnings.catch_warnings():
                     warnings.filterwarnings("ignore", message="You may be attemping to run a task")
                     # Display names and resources are for clusters.
                     warnings.filterwarnings("ignore", message="Task '.*': settings .* have no effect")
                     task = pipeline(**values)
-            except RuntimeError as error:
-                raise _failure(outcomes, directory) from error
-    _require_success(steps, outcomes, directory)
+            except (RuntimeError, ValueError) as error:
+                # kfp's RuntimeError is for a step that failed, its ValueError for one whose failure it overlooked.
+                raise (_failure(needs, outcomes, directory) or error) from error
+    if failure := _failure(needs, outcomes, directory):
+        raise failure
     return RunResult(
         directory=directory,
         test_accuracy=float(task.outputs["test_accuracy"]),
@@ -111,32 +116,20 @@ def run_locally(
     )
 
 
-def _subprocess_runner() -> local.SubprocessRunner:
-    return local.SubprocessRunner(use_venv=False)
-
-
-def _docker_runner(outcomes: Path, values: Mapping[str, Any], network: str) -> local.DockerRunner:
-    import docker  # noqa: PLC0415 - only for this runner
-
-    try:
-        client = docker.from_env()
-        client.close()
-    except (docker.errors.DockerException, OSError) as error:
-        raise UserError(f"the docker daemon does not answer ({error}); start docker, or use --run local") from error
-    environment = {OUTCOMES_DIRECTORY_VARIABLE: str(outcomes), "HOME": "/tmp"}  # noqa: S108 - in the container
+def _docker_runner(outcomes: Path, steps: Path, values: Mapping[str, Any], network: str) -> local.DockerRunner:
+    environment = {OUTCOMES_DIRECTORY_VARIABLE: str(outcomes)}
     if "STORAGE_EMULATOR_HOST" in os.environ:
         environment["STORAGE_EMULATOR_HOST"] = os.environ["STORAGE_EMULATOR_HOST"]
-    mounts = [docker.types.Mount(str(outcomes), str(outcomes), type="bind")]
-    for name, read_only in (("source", True), ("weights", True), ("registry_uri", False)):
-        value = str(values.get(name, ""))
-        if value and "://" not in value and (not read_only or Path(value).exists()):
-            path = Path(value).resolve()
-            if not read_only:
-                path.mkdir(parents=True, exist_ok=True)
-            mounts.append(docker.types.Mount(str(path), str(path), type="bind", read_only=read_only))
-    return local.DockerRunner(
-        environment=environment, mounts=mounts, network_mode=network, user=f"{os.getuid()}:{os.getgid()}"
-    )
+    local_paths = {
+        name: Path(value).resolve()
+        for name in ("source", "weights", "registry_uri")
+        if (value := str(values.get(name, ""))) and "://" not in value
+    }
+    registry = local_paths.pop("registry_uri", None)
+    writable = [outcomes, registry] if registry else [outcomes]
+    # A weights value may be a word instead; a source that is missing is for ingest to tell.
+    readable = {path for path in local_paths.values() if path.exists()}
+    return docker_runner(steps, writable, sorted(readable), network, environment)
 
 
 @contextlib.contextmanager
@@ -167,23 +160,36 @@ def _read_outcomes(outcomes: Path) -> list[dict[str, Any]]:
     return [json.loads(path.read_text(encoding="utf-8")) for path in paths]
 
 
-def _failure(outcomes: Path, directory: Path) -> StepFailedError:
-    failed = [outcome for outcome in _read_outcomes(outcomes) if outcome["exit_code"] != 0]
-    if not failed:
-        return StepFailedError(f"a step ended without saying why; its output is in {directory / 'run.log'}", 1)
-    outcome = failed[0]
-    where = "" if outcome["exit_code"] in (2, 75) else f" (its output is in {directory / 'run.log'})"
-    return StepFailedError(f"{outcome['step']}: {outcome['message']}{where}", outcome["exit_code"])
+def _failure(needs: Mapping[str, list[str]], outcomes: Path, directory: Path) -> StepFailedError | None:
+    """Return what made a run fail, None when every step recorded success.
+
+    Args:
+        needs: For each of kfp's tasks, those it builds on.
+        outcomes: Folder of the steps' records.
+        directory: Of the run.
+    """
+    log = directory / "run.log"
+    recorded = {outcome["step"]: outcome for outcome in _read_outcomes(outcomes)}
+    succeeded = {step for step, outcome in recorded.items() if outcome["exit_code"] == 0}
+    failed = next((outcome for step, outcome in recorded.items() if step not in succeeded), None)
+    silent = [
+        _step(task)
+        for task, before in needs.items()
+        if _step(task) not in recorded and set(map(_step, before)) <= succeeded
+    ]
+    # A step that died without a word is the cause of what fails for want of its outputs.
+    caused = {_step(task) for task, before in needs.items() if set(map(_step, before)) & set(silent)}
+    if failed and failed["step"] not in caused:
+        where = "" if failed["exit_code"] in (2, 75) else f" (its output is in {log})"
+        return StepFailedError(f"{failed['step']}: {failed['message']}{where}", failed["exit_code"])
+    if silent:
+        return StepFailedError(f"{silent[0]} left no record of success; its output is in {log}", 1)
+    return None
 
 
-def _require_success(steps: list[str], outcomes: Path, directory: Path) -> None:
-    recorded = {outcome["step"]: outcome["exit_code"] for outcome in _read_outcomes(outcomes)}
-    for step in steps:
-        exit_code = recorded.get(step.replace("-", "_"))
-        if exit_code is None:
-            raise StepFailedError(f"{step} left no record of success; its output is in {directory / 'run.log'}", 1)
-        if exit_code != 0:
-            raise _failure(outcomes, directory)
+def _step(task: str) -> str:
+    """Return a step's name for the name kfp gives its task."""
+    return task.replace("-", "_")
 
 
 def _collect_reports(directory: Path) -> list[Path]:

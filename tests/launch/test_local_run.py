@@ -60,6 +60,15 @@ def test_a_step_that_dies_without_a_word_points_to_the_log(tmp_path: Path) -> No
     assert (tmp_path / "run" / "run.log").read_text(encoding="utf-8")
 
 
+def test_a_step_that_died_unnoticed_is_named_not_the_one_that_missed_its_outputs(tmp_path: Path) -> None:
+    @dsl.pipeline(name="two-steps")
+    def pipeline(word: str) -> float:
+        return refusing(word=word).after(silent(word=word)).output
+
+    with pytest.raises(StepFailedError, match="^silent left no record of success"):
+        run_locally(pipeline, {"word": "no"}, "local", tmp_path / "run", "none")
+
+
 @pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
 def test_docker_without_a_daemon_is_refused_with_the_fix(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
@@ -69,4 +78,6 @@ def test_docker_without_a_daemon_is_refused_with_the_fix(
         main(image_classification, ["--run", "docker", "--source", "x.zip", "--output", str(tmp_path / "run")])
     assert stopped.value.code == 2
     assert "the docker daemon does not answer" in capsys.readouterr().err
-    gc.collect()  # the docker library leaves its socket to the garbage collector, which complains
+    # The docker library leaves its socket to the garbage collector, which complains: let it do so here.
+    del stopped
+    gc.collect()
