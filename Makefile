@@ -4,13 +4,22 @@ VENV := .venv
 BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
 
-.PHONY: demo test check install lock manifests images clean
+.PHONY: demo test test-docker check install lock manifests images clean
 
 demo: install  ## Run the whole pipeline on the sample photos; WEIGHTS=file.h5 does it with InceptionV3
 	$(BIN)/python -m samples.demo $(if $(WEIGHTS),--inception-v3-weights $(WEIGHTS))
 
 test: install check  ## Everything CI checks
 	$(BIN)/python -m pytest -n 2 --dist loadscope
+
+# Values given on the command line win: make test-docker BASE_IMAGE=python:3.12-slim-bookworm
+test-docker: BASE_IMAGE = debian-python:bookworm
+test-docker: VARIANT = cpu
+test-docker: install  ## Build the images and run every component in them; as root it installs docker where it is missing
+	images/with_docker.sh $(BASE_IMAGE) $(MAKE) BASE_IMAGE=$(BASE_IMAGE) VARIANT=$(VARIANT) images container-tests
+
+container-tests: install
+	CONTAINER_TESTS=required $(BIN)/python -m pytest tests/containers
 
 check: install  ## Style and types
 	$(BIN)/ruff format --check .
@@ -46,10 +55,16 @@ VARIANT ?= gpu
 BASE_IMAGE ?= python:3.12-slim-bookworm
 VERSION = $(shell sed -n 's/^__version__ = "\(.*\)"/\1/p' components/__init__.py)
 
-images:  ## Build both images; VARIANT=cpu for a training image without CUDA
-	docker build --build-arg BASE_IMAGE=$(BASE_IMAGE) --file images/data/Dockerfile --tag image-classification-data:$(VERSION) .
-	docker build --build-arg BASE_IMAGE=$(BASE_IMAGE) --build-arg VARIANT=$(VARIANT) --file images/training/Dockerfile \
-		--tag image-classification-training:$(VERSION) .
+REVISION = $(shell git describe --always --dirty --abbrev=40 --exclude='*' 2>/dev/null || echo unknown)
+SOURCE ?= unknown
+IMAGES := data training
+
+images: $(IMAGES:%=image-%)  ## Build both images; VARIANT=cpu for a training image without CUDA
+
+image-%:
+	docker build --file images/$*/Dockerfile --tag image-classification-$*:$(VERSION) \
+		--build-arg BASE_IMAGE=$(BASE_IMAGE) $(if $(filter training,$*),--build-arg VARIANT=$(VARIANT)) \
+		--build-arg VERSION=$(VERSION) --build-arg REVISION=$(REVISION) --build-arg SOURCE=$(SOURCE) .
 
 clean:  ## Remove what the commands above made; runs of your own stay, for the models registered in them
 	rm -rf $(VENV) build runs/demo-*

@@ -1,0 +1,150 @@
+"""Each component in its own container, the whole pipeline in containers, and a container that fails."""
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+import pandas as pd
+import pytest
+from kfp import dsl, local
+
+from components import images
+from components.launch.command_line import main
+from components.launch.docker_runner import docker_runner
+from components.launch.gcs_emulator import HOST_VARIABLE
+from components.launch.local_run import Runner, StepFailedError, run_locally
+from pipeline import image_classification
+from samples.demo import upload_sample
+from tests.end_to_end.test_pipeline import CONFIG, ROOT, STEPS, Run, arguments_of, compiled_component
+
+SAMPLE = ROOT / "samples" / "animals.zip"
+# One epoch is enough to see a component work.
+SHORT = {"epochs": 1, "augmented_views": 1}
+
+
+def run_pipeline(runner: Runner, directory: Path) -> Run:
+    arguments = ["--run", runner, "--source", str(SAMPLE), "--config", str(CONFIG), "--output", str(directory)]
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(ROOT)
+        main(image_classification, [*arguments, "--docker-network", "none"])
+    (root,) = (directory / "steps").iterdir()
+    return Run(str(SAMPLE), directory, {step: root / step for step in STEPS}, [])
+
+
+@pytest.fixture(scope="module")
+def in_processes(tmp_path_factory: pytest.TempPathFactory) -> Run:
+    return run_pipeline("local", tmp_path_factory.mktemp("in-processes") / "run")
+
+
+@pytest.fixture(scope="module")
+def in_containers(tmp_path_factory: pytest.TempPathFactory) -> Run:
+    return run_pipeline("docker", tmp_path_factory.mktemp("in-containers") / "run")
+
+
+@pytest.mark.parametrize("step", STEPS)
+def test_each_component_runs_in_its_container(
+    in_processes: Run, gcs: str, new_bucket: Callable[[], str], step: str, tmp_path: Path
+) -> None:
+    component = compiled_component(step, tmp_path)
+    parameters, artifacts = arguments_of(step, in_processes)
+    parameters |= {name: value for name, value in SHORT.items() if name in parameters}
+    if "weights" in parameters:
+        parameters["weights"] = str(ROOT / parameters["weights"])
+    network = "none"
+    if step in ("ingest", "register"):  # these two talk to a bucket, and to nothing else
+        network = "host"
+        bucket = new_bucket()
+        parameters |= {"source": upload_sample(f"{bucket.removeprefix('gs://')}-photos")}
+        if step == "register":
+            parameters["registry_uri"] = f"{bucket}/models"
+    kinds = {name: value.type for name, value in component.component_spec.inputs.items()}
+    parameters = {
+        name: int(value) if kinds[name] == "Integer" else float(value) if kinds[name] == "Float" else value
+        for name, value in parameters.items()
+    }
+
+    @dsl.pipeline(name=f"only-{step}")
+    def alone() -> None:
+        imported = {
+            name: dsl.importer(artifact_uri=str(path), artifact_class=kind, reimport=False).output
+            for name, (kind, path) in artifacts.items()
+        }
+        component(**parameters, **imported)
+
+    readable = [in_processes.directory / "steps", ROOT / "samples"]
+    runner = docker_runner(tmp_path / "root", [], readable, network, {HOST_VARIABLE: gcs})
+    local.init(runner, pipeline_root=str(tmp_path / "root"), workspace_root=str(tmp_path / "workspace"))
+    alone()
+    (outputs,) = (tmp_path / "root").glob(f"only-{step}-*/{step}")
+    assert {path.name for path in outputs.iterdir()} == {path.name for path in in_processes.steps[step].iterdir()}
+    assert not [path for path in outputs.rglob("*") if path.stat().st_uid == 0], "a step ran as root"
+
+
+def test_the_pipeline_decides_the_same_in_containers(in_processes: Run, in_containers: Run) -> None:
+    for output in ("clean/decisions/catalog.parquet", "split/splits/assignments.parquet"):
+        step, path = output.split("/", 1)
+        pd.testing.assert_frame_equal(
+            pd.read_parquet(in_containers.steps[step] / path), pd.read_parquet(in_processes.steps[step] / path)
+        )
+
+
+def test_the_pipeline_learns_the_same_in_containers(in_processes: Run, in_containers: Run) -> None:
+    here, there = (
+        pd.read_parquet(run.steps["evaluate"] / "evaluation" / "predictions.parquet")
+        for run in (in_processes, in_containers)
+    )
+    pd.testing.assert_frame_equal(here, there)
+    scores = [
+        json.loads((run.steps["evaluate"] / "evaluation" / "metrics.json").read_text(encoding="utf-8"))
+        for run in (in_processes, in_containers)
+    ]
+    for score in scores:
+        del score["model_sha256"]  # of a file that says when it was written
+    assert scores[0] == scores[1]
+
+
+def test_the_pipeline_registers_the_same_version_from_containers(in_processes: Run, in_containers: Run) -> None:
+    versions = [
+        next((run.directory / "registry" / "animals" / "versions").iterdir()).name
+        for run in (in_processes, in_containers)
+    ]
+    assert versions[0] == versions[1]
+
+
+@dsl.component(base_image=images.DATA, install_kfp_package=False)
+def shouting(word: str) -> str:
+    """Write more than a log reader takes in at once, then die without a record."""
+    import os
+
+    os.write(1, b"".join(b"line %d\n" % number for number in range(20_000)))
+    os._exit(3)
+
+
+@dsl.component(base_image=images.DATA, install_kfp_package=False)
+def disappointed(word: str) -> float:
+    """Fail for want of what the step before should have made."""
+    from components.failures import UserError, step_outcome
+
+    with step_outcome("disappointed"):
+        raise UserError("there is nothing to work with")
+
+
+def test_a_container_that_fails_fails_the_run_whatever_its_runner_says(tmp_path: Path) -> None:
+    """kfp's DockerRunner can lose the exit code of a container with a long log, and call that success."""
+
+    @dsl.pipeline(name="shout")
+    def pipeline(word: str) -> str:
+        return shouting(word=word).output
+
+    with pytest.raises(StepFailedError, match="shouting left no record of success"):
+        run_locally(pipeline, {"word": "loud"}, "docker", tmp_path / "run", "none")
+    assert "line 19999" in (tmp_path / "run" / "run.log").read_text(encoding="utf-8")
+
+
+def test_the_step_that_failed_first_is_named(tmp_path: Path) -> None:
+    @dsl.pipeline(name="shout-then-fail")
+    def pipeline(word: str) -> float:
+        return disappointed(word=word).after(shouting(word=word)).output
+
+    with pytest.raises(StepFailedError, match="^shouting "):
+        run_locally(pipeline, {"word": "loud"}, "docker", tmp_path / "run", "none")
