@@ -33,7 +33,7 @@ def training_features(
         float32 ``[images, features]`` for each view, in stored order.
     """
     megabytes = views * source.images * extractor.output_shape[1] * _BYTES_OF_FLOAT32 / 1e6
-    print(f"features of {source.images} images in {views} views: {megabytes:,.1f} MB of memory", flush=True)
+    print(f"features of {source.images} images, {megabytes:,.1f} MB of memory in all", flush=True)
     return [
         _extract(
             extractor,
