@@ -107,7 +107,7 @@ def preprocessing_contract(training: TrainingRecord) -> dict[str, Any]:
         "image_size_px": size,
         "channels": "RGB",
         "resize_policy": training.resize_policy,
-        "orientation": "upright: the EXIF orientation is applied before the model sees the image",
+        "orientation": "upright: training images were turned by their EXIF orientation, callers must turn theirs",
         "inside_the_model": training.preprocessing,
         "model_keras": {
             "input": f"uint8 or float32 [batch, {size}, {size}, 3] in [0, 255]",
