@@ -15,6 +15,8 @@ import numpy.typing as npt
 import simplejpeg
 from PIL import Image, UnidentifiedImageError
 
+from components.formats.stored_pixels import to_rgb, upright_turn
+
 Pixels = npt.NDArray[np.uint8]
 
 PIXEL_LIMIT = 89_478_485
@@ -105,11 +107,16 @@ def decode(data: bytes, minimum_side_px: int) -> DecodedImage:
 
 
 def decode_what_is_there(data: bytes, minimum_side_px: int) -> Pixels | None:
-    """Return the pixels of an image that may be damaged, for people to look at; ``None`` when there are none."""
+    """Return the upright pixels of an image that may be damaged, for people to see; ``None`` when there are none."""
+    pixels: Pixels | None
     try:
-        return decode(data, minimum_side_px).pixels
+        pixels = decode(data, minimum_side_px).pixels
     except UnreadableImageError:
-        pass
+        pixels = _decode_damaged_jpeg(data, minimum_side_px)
+    return None if pixels is None else _upright(pixels, data)
+
+
+def _decode_damaged_jpeg(data: bytes, minimum_side_px: int) -> Pixels | None:
     try:
         height, width, *_ = simplejpeg.decode_jpeg_header(data, strict=False)
         if not 0 < height * width <= PIXEL_LIMIT:
@@ -117,6 +124,16 @@ def decode_what_is_there(data: bytes, minimum_side_px: int) -> Pixels | None:
         return _turbo(data, height, width, minimum_side_px, strict=False)
     except ValueError:
         return None
+
+
+def _upright(pixels: Pixels, data: bytes) -> Pixels:
+    try:
+        with Image.open(io.BytesIO(data), formats=["JPEG", "PNG", "WEBP"]) as image:  # TIFF is upright once decoded
+            turn = upright_turn(image)
+    except Exception:
+        # Pillow's plugins raise whatever a damaged header leads them to; the pixels are there all the same.
+        return pixels
+    return pixels if turn is None else np.asarray(Image.fromarray(pixels).transpose(turn))
 
 
 def _what_it_is(data: bytes) -> str:
@@ -200,10 +217,7 @@ def _decode_with_pillow(data: bytes, image_format: str, minimum_side_px: int, wa
 
 
 def _reduced_rgb(image: Image.Image, minimum_side_px: int) -> Pixels:
-    if image.mode.startswith("I;16"):  # 16 bits a pixel, which Pillow would clip rather than scale
-        scaled = np.asarray(image).astype(np.uint16) // 257
-        image = Image.fromarray(scaled.astype(np.uint8))
-    rgb = image.convert("RGB")
+    rgb = to_rgb(image)
     factor = max(rgb.size) // minimum_side_px
     if factor > 1:
         rgb = rgb.reduce(factor)

@@ -9,8 +9,9 @@ import io
 import math
 from dataclasses import dataclass
 
-import numpy as np
-from PIL import ExifTags, Image
+from PIL import Image
+
+from components.formats.stored_pixels import SIDEWAYS, to_rgb, upright_turn
 
 FORMATS = ("JPEG", "PNG", "GIF", "BMP", "WEBP", "TIFF")
 
@@ -18,19 +19,6 @@ JPEG_QUALITY = 95
 
 # An image reduced while it is decoded stays at least this many times as large as it is shown.
 _DRAFT_FACTOR = 2
-
-_UPRIGHT = {
-    2: Image.Transpose.FLIP_LEFT_RIGHT,
-    3: Image.Transpose.ROTATE_180,
-    4: Image.Transpose.FLIP_TOP_BOTTOM,
-    5: Image.Transpose.TRANSPOSE,
-    6: Image.Transpose.ROTATE_270,
-    7: Image.Transpose.TRANSVERSE,
-    8: Image.Transpose.ROTATE_90,
-}
-"""What undoes each EXIF orientation but 1."""
-
-_SIDEWAYS = tuple(_UPRIGHT[orientation] for orientation in (5, 6, 7, 8))
 
 
 class UndecodableImageError(Exception):
@@ -80,47 +68,17 @@ def square_image(data: bytes, preparation: Preparation) -> Image.Image:
             _, shown_size = _geometry(stored_size, preparation)
             image.draft(None, (shown_size[0] * _DRAFT_FACTOR, shown_size[1] * _DRAFT_FACTOR))
             image.load()
-            # Read after loading: Pillow turns TIFF itself while it loads, and then forgets the orientation.
-            turn = _UPRIGHT.get(_orientation(image))
-            rgb = _to_rgb(image)
+            turn = upright_turn(image)
+            rgb = to_rgb(image)
     except Exception as error:
         # Pillow's format plugins raise whatever a damaged file leads them to: OSError, SyntaxError, struct.error...
         raise UndecodableImageError(str(error) or type(error).__name__) from error
     reduction = round(max(stored_size) / max(rgb.size))
     if turn is not None:
         rgb = rgb.transpose(turn)
-        if turn in _SIDEWAYS:
+        if turn in SIDEWAYS:
             stored_size = stored_size[::-1]
     return _squared(rgb, stored_size, reduction, preparation)
-
-
-def _orientation(image: Image.Image) -> int:
-    try:
-        return int(image.getexif().get(ExifTags.Base.Orientation, 1))
-    except Exception:
-        # Damaged metadata, which raises about anything, says nothing about pixels: the image is taken as it lies.
-        return 1
-
-
-def _to_rgb(image: Image.Image) -> Image.Image:
-    if image.mode in ("I", "F") or image.mode.startswith("I;16"):
-        return _eight_bits(image).convert("RGB")
-    if not image.has_transparency_data:
-        return image if image.mode == "RGB" else image.convert("RGB")
-    # What is under transparent pixels is arbitrary, often black: on white the image is what a viewer shows.
-    white = Image.new("RGBA", image.size, "white")
-    white.alpha_composite(image.convert("RGBA"))
-    return white.convert("RGB")
-
-
-def _eight_bits(image: Image.Image) -> Image.Image:
-    """Scale gray values to [0, 255], where Pillow would clip them: integers from 16 bits, floats from [0, 1]."""
-    values = np.asarray(image).astype(np.float64)
-    if image.mode != "F":
-        values = values / 257
-    elif values.max() <= 1:
-        values = values * 255
-    return Image.fromarray(np.clip(np.rint(np.nan_to_num(values)), 0, 255).astype(np.uint8))
 
 
 def _squared(image: Image.Image, size: tuple[int, int], reduction: int, preparation: Preparation) -> Image.Image:

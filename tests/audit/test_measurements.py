@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from components.audit.decoding import decode_what_is_there
 from components.audit.measurements import analyze
 from tests.audit.images import declared_png, encoded, flat, photo
 
@@ -97,6 +98,35 @@ def test_sixteen_bits_are_scaled_not_clipped() -> None:
     row = analyze(encoded(Image.fromarray(ramp), "PNG"))
     assert (row.mode, row.grayscale) == ("I;16", True)
     assert row.brightness == pytest.approx(127, abs=2)
+
+
+def test_a_transparent_background_is_white_as_training_sees_it() -> None:
+    """Cut-out pictures are often stored on transparent black, which is not dark."""
+    cut_out = Image.new("RGBA", (96, 72), (0, 0, 0, 0))
+    cut_out.paste((60, 120, 180, 255), (40, 30, 56, 42))
+    row = analyze(encoded(cut_out, "PNG"))
+    assert row.luma_p95 == 255.0
+
+
+def test_floats_from_zero_to_one_are_scaled_as_training_sees_them() -> None:
+    ramp = np.linspace(0, 1, 200 * 100, dtype=np.float32).reshape(100, 200)
+    assert analyze(encoded(Image.fromarray(ramp), "TIFF")).brightness == pytest.approx(127, abs=2)
+
+
+@pytest.mark.parametrize("image_format", ["JPEG", "PNG", "TIFF", "WEBP"])
+def test_pictures_for_people_are_upright(image_format: str) -> None:
+    upright = Image.new("RGB", (64, 96), "white")
+    upright.paste((0, 0, 0), (0, 0, 64, 48))
+    exif = Image.Exif()
+    exif[274] = 6  # to be turned clockwise by whoever shows it
+    buffer = io.BytesIO()
+    upright.transpose(Image.Transpose.ROTATE_90).save(buffer, image_format, exif=exif)
+    shown = decode_what_is_there(buffer.getvalue(), 32)
+    assert shown is not None
+    height, width = shown.shape[:2]
+    assert height > width
+    assert shown[height // 4, width // 2].max() < 20
+    assert shown[3 * height // 4, width // 2].min() > 235
 
 
 @pytest.mark.parametrize("level", [0, 17, 128, 255])
