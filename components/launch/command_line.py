@@ -27,7 +27,7 @@ from components.launch.parameters import (
 )
 from components.launch.placement import Placement, Target
 from components.launch.preflight import WEIGHTS_IN_WORDS, check_places, check_values
-from components.launch.submission import Destination, submit_to_kubeflow, submit_to_vertex
+from components.launch.submission import Destination, require_options, submit_to_kubeflow, submit_to_vertex
 
 PipelineBuilder = Callable[[Placement], Any]
 
@@ -174,7 +174,15 @@ def _compile(build: PipelineBuilder, options: argparse.Namespace) -> None:
     output = options.output or Path("build") / f"image-classification-{options.target}.yaml"
     if output.suffix not in (".yaml", ".yml"):
         raise UserError(f"--output {output} must end in .yaml")
-    compile_pipeline(build(_placement(options, options.target)), output)
+    if options.source or options.registry or options.config or options.set:
+        raise UserError(
+            "--source, --registry, --config and --set are values of a run: leave them out of --compile, and give them "
+            "when the run starts"
+        )
+    try:
+        compile_pipeline(build(_placement(options, options.target)), output)
+    except OSError as error:
+        raise UserError(f"cannot write {output}: {error.strerror}; give --output another path") from error
     print(f"compiled for {options.target}: {output}")
 
 
@@ -247,8 +255,7 @@ def _submit(build: PipelineBuilder, options: argparse.Namespace) -> None:
             f"a model registered in {values['registry_uri']} would be lost with its pod; give --registry gs://bucket/models"
         )
     check_values(with_defaults(values, parameters))
-    # The cache of Kubeflow and Vertex AI knows parameters, not what a bucket holds: pin what it holds now.
-    values.setdefault("source_fingerprint", fingerprint_source(values["source"]))
+    _require_reachable_weights(values.get("weights", WEIGHTS_IN_WORDS[0]))
     now = datetime.datetime.now(tz=datetime.UTC)
     run_name = options.run_name or f"{pipeline.name}-{now.strftime('%Y%m%d-%H%M%S')}"
     destination = Destination(
@@ -261,11 +268,22 @@ def _submit(build: PipelineBuilder, options: argparse.Namespace) -> None:
         experiment=options.experiment,
         caching=options.caching,
     )
+    require_options(options.submit, destination)
+    if "source_fingerprint" not in values:
+        # The cache of Kubeflow and Vertex AI knows parameters, not what a bucket holds: pin what it holds now.
+        values["source_fingerprint"] = fingerprint_source(values["source"])
     with tempfile.TemporaryDirectory() as scratch:
         package = Path(scratch) / "pipeline.yaml"
         compile_pipeline(pipeline, package)
         submit = submit_to_vertex if options.submit == "vertex" else submit_to_kubeflow
         print(f"submitted: {submit(package, run_name, values, destination)}")
+
+
+def _require_reachable_weights(weights: str) -> None:
+    # An absolute path may be one inside an image of one's own.
+    if weights in WEIGHTS_IN_WORDS or "://" in weights or (Path(weights).is_absolute() and not Path(weights).exists()):
+        return
+    raise UserError(f"a cluster cannot read {weights}; upload it and give --set weights=gs://bucket/weights")
 
 
 def _print_parameters(build: PipelineBuilder) -> None:

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from components.failures import TransientError, UserError
+from components.launch.placement import Target
 
 # What gateways and proxies before the API answer while it starts or has too much to do.
 _BUSY = (429, 502, 503, 504)
@@ -36,6 +37,22 @@ class Destination:
     caching: bool
 
 
+def require_options(target: Target, destination: Destination) -> None:
+    """Raise ``UserError`` when an option is missing without which the target cannot be reached."""
+    if target == "kubeflow":
+        if not destination.host:
+            raise UserError("no Kubeflow Pipelines host; give --host, for example --host http://localhost:8080")
+        return
+    needed = {
+        "--project": destination.project,
+        "--region": destination.region,
+        "--pipeline-root": destination.pipeline_root,
+    }
+    missing = [option for option, value in needed.items() if not value]
+    if missing:
+        raise UserError(f"Vertex AI needs {', '.join(missing)}")
+
+
 def submit_to_kubeflow(package: Path, run_name: str, values: Mapping[str, Any], destination: Destination) -> str:
     """Start a run and return where to watch it.
 
@@ -47,10 +64,10 @@ def submit_to_kubeflow(package: Path, run_name: str, values: Mapping[str, Any], 
     import kfp_server_api  # noqa: PLC0415
     import urllib3  # noqa: PLC0415
 
-    if not destination.host:
-        raise UserError("no Kubeflow Pipelines host; give --host, for example --host http://localhost:8080")
+    require_options("kubeflow", destination)
+    host = destination.host or ""
     try:
-        client = kfp.Client(host=destination.host, namespace=destination.namespace)
+        client = kfp.Client(host=host, namespace=destination.namespace)
         run = client.create_run_from_pipeline_package(
             str(package),
             arguments=dict(values),
@@ -68,7 +85,7 @@ def submit_to_kubeflow(package: Path, run_name: str, values: Mapping[str, Any], 
         if error.status in _BUSY:
             raise TransientError(f"{destination.host} cannot take the run now, try again later: {answer}") from error
         raise UserError(f"{destination.host} refused the run: {answer}") from error
-    return f"{destination.host.rstrip('/')}/#/runs/details/{run.run_id}"
+    return f"{host.rstrip('/')}/#/runs/details/{run.run_id}"
 
 
 def submit_to_vertex(package: Path, run_name: str, values: Mapping[str, Any], destination: Destination) -> str:
@@ -82,14 +99,7 @@ def submit_to_vertex(package: Path, run_name: str, values: Mapping[str, Any], de
     from google.auth.exceptions import DefaultCredentialsError  # noqa: PLC0415
     from google.cloud import aiplatform  # noqa: PLC0415
 
-    needed = {
-        "--project": destination.project,
-        "--region": destination.region,
-        "--pipeline-root": destination.pipeline_root,
-    }
-    missing = [option for option, value in needed.items() if not value]
-    if missing:
-        raise UserError(f"Vertex AI needs {', '.join(missing)}")
+    require_options("vertex", destination)
     try:
         job = aiplatform.PipelineJob(
             display_name=run_name,

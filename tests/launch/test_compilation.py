@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -49,6 +50,30 @@ def kubernetes_settings(path: Path) -> dict[str, Any]:
 def test_published_pipelines_are_what_compiles_now(tmp_path: Path, name: str) -> None:
     again = compiled(tmp_path, *ARGUMENTS[name])
     assert again.read_bytes() == (PUBLISHED / name).read_bytes(), "run `make manifests` and look at the difference"
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--set", "frozen_epochs=3"], "values of a run: leave them out of --compile"),
+        (["--output", "file/a.yaml"], "cannot write file/a.yaml: .*; give --output another path"),
+        (["--output", "a.json"], "must end in .yaml"),
+    ],
+)
+def test_compiling_what_cannot_be_is_refused(
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    arguments: list[str],
+    message: str,
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "file").write_text("not a folder")
+    with pytest.raises(SystemExit) as ended:
+        main(image_classification, ["--compile", *arguments])
+    assert ended.value.code == 2
+    assert re.search(message, capsys.readouterr().err)
+    assert [path.name for path in tmp_path.iterdir()] == ["file"]
 
 
 def test_compiling_in_other_processes_gives_the_same_bytes(tmp_path: Path) -> None:

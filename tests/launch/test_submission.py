@@ -170,6 +170,15 @@ def test_missing_options_are_named(
     code, error = refused(capsys, ["--submit", *arguments, "--source", source, "--registry", "gs://models/r"])
     assert code == 2
     assert message in error
+    code, error = refused(capsys, ["--submit", *arguments, "--source", "gs://no-such-bucket/a", "--registry", "gs://m"])
+    assert message in error, "what is missing is said before anything is looked up"
+
+
+def test_weights_on_this_machine_are_refused(source: str, capsys: pytest.CaptureFixture[str]) -> None:
+    arguments = ["--submit", "kubeflow", "--host", "http://127.0.0.1:9", "--source", source, "--registry", "gs://m/r"]
+    code, message = refused(capsys, [*arguments, "--set", "weights=imagenet.npz"])
+    assert code == 2
+    assert "a cluster cannot read imagenet.npz; upload it" in message
 
 
 def test_a_local_source_is_refused_because_a_cluster_cannot_read_it(capsys: pytest.CaptureFixture[str]) -> None:
