@@ -33,7 +33,7 @@ def audit(
         tiny_side_px: An image is tiny when its shorter side has fewer pixels.
         sample_images: How many random images the report shows, at most 200.
         workers: Threads that decode; 0 for one per processor.
-        seed: Of the random images in the report.
+        seed: Of whatever is random, 0 to 2147483647; here, which images the report shows.
         findings: One row per finding, and one row of measurements per image, as Parquet.
         report: A self-contained page for people.
         metrics: Images, classes, usable images, and findings per severity and check.

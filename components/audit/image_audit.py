@@ -139,7 +139,7 @@ def check_settings(thresholds: Thresholds, sample_images: int, workers: int, see
         f"tiny_side_px must be at least 0; it is {thresholds.tiny_side_px}": thresholds.tiny_side_px >= 0,
         f"sample_images must be from 0 to 200; it is {sample_images}": 0 <= sample_images <= 200,
         f"workers must be at least 0, which means one per processor; it is {workers}": workers >= 0,
-        f"seed must be at least 0; it is {seed}": seed >= 0,
+        f"seed must be from 0 to {2**31 - 1}; it is {seed}": 0 <= seed < 2**31,
     }
     for complaint, holds in rules.items():
         if not holds:

@@ -133,8 +133,8 @@ def _require_classes(source: str, folders: ClassFolders) -> None:
     loose = sum(reason == OUTSIDE_CLASS_FOLDERS for _, reason in folders.skipped)
     how = "put the images of each class into a folder named after the class"
     if not classes and not loose:
-        held = f"only {len(folders.skipped):,} other files" if folders.skipped else "no files"
-        raise UserError(f"{source} holds no images, {held}; {how}")
+        held = f"no images, only {len(folders.skipped):,} other files" if folders.skipped else "no files"
+        raise UserError(f"{source} holds {held}; {how}")
     if loose > len(folders.images):
         raise UserError(
             f"{source} has {loose:,} of its {loose + len(folders.images):,} files at the top level, outside any class "

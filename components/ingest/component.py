@@ -32,7 +32,7 @@ def ingest(
         max_file_mib: A larger file fails the step.
         max_total_gib: A larger source fails the step.
         max_compression_ratio: A file in a ZIP that unpacks to more than this many times its size fails the step.
-        workers: Threads that download and unpack; 0 for four per processor, at most 32.
+        workers: Threads that work at a time; 0 for as many as suit the step, here four per processor, at most 32.
         archive: Original image bytes in tar parts, the catalog of them, and what was skipped and why.
         metrics: Images, classes, skipped files, megabytes and tar parts.
     """

@@ -94,7 +94,7 @@ def test_a_labels_file_of_any_extension_is_no_image() -> None:
 @pytest.mark.parametrize(
     ("names", "message"),
     [
-        ([], "holds no images, no files; put the images of each class into a folder"),
+        ([], "holds no files; put the images of each class into a folder"),
         (["README.md", ".DS_Store"], "holds no images, only 2 other files"),
         (["owl.jpg", "cod.jpg"], "has 2 of its 2 files at the top level, outside any class folder; put the images"),
         (["bird/owl.jpg", "fish/cod.jpg", "1.jpg", "2.jpg", "3.jpg"], "has 3 of its 5 files at the top level"),

@@ -34,7 +34,7 @@ def test_the_defaults_pass(defaults: dict[str, Any]) -> None:
         ("part_size_mib", 0, "part_size_mib is 0; it must be at least 1"),
         ("workers", -1, "workers is -1"),
         ("dark_brightness", 250.0, "dark_brightness must be"),
-        ("seed", -1, "seed must be at least 0; it is -1"),
+        ("seed", -1, "seed must be from 0 to 2147483647; it is -1"),
         ("cleaning_policy", {"darkk": "drop"}, "did you mean 'dark'"),
         ("train_fraction", 0.9, "add up to 1.1, not 1"),
         ("resize_policy", "squash", "use one of stretch, crop, pad"),
