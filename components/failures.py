@@ -1,10 +1,10 @@
 """How a step fails: one clear sentence, an exit code that says who must act, and a record of the outcome.
 
 Exit codes: 0 done; 2 the user's data or settings are wrong, never worth a retry; 75 (``EX_TEMPFAIL``) something
-outside failed for now, worth a retry; anything else is a defect of ours and shows its traceback.
+outside failed for now, and went on failing when the step tried again; anything else is a defect of ours and shows its
+traceback.
 """
 
-import contextlib
 import errno
 import json
 import os
@@ -13,9 +13,21 @@ import time
 import traceback
 from collections.abc import Iterator
 from pathlib import Path
+from types import TracebackType
 
 OUTCOMES_DIRECTORY_VARIABLE = "STEP_OUTCOMES_DIRECTORY"
 """Environment variable naming a folder where each step leaves ``<step>.json``; unset on a cluster."""
+
+RETRY_WAITS_VARIABLE = "STEP_RETRY_WAITS_SECONDS"
+"""Environment variable with the pauses before another attempt, seconds; unset: ``30 120``; empty: one attempt only."""
+
+_DEFAULT_RETRY_WAITS = "30 120"
+
+TERMINATION_MESSAGE = Path("/dev/termination-log")
+"""What a container of Kubernetes writes here is the pod's own account of why it ended: in ``kubectl describe pod``,
+and in the message that Argo's retry expressions can read. Kubernetes makes the file; elsewhere there is none."""
+
+_LONGEST_TERMINATION_MESSAGE = 2000  # bytes; Kubernetes keeps 4096 of a container
 
 
 class UserError(Exception):
@@ -30,45 +42,87 @@ class TransientError(Exception):
     exit_code = 75
 
 
-@contextlib.contextmanager
-def step_outcome(step: str) -> Iterator[None]:
-    """Run a step's body, turn its failure into a sentence and an exit code, and record how it ended.
+class Attempt:
+    """One try at a step's body: turns a failure into a sentence and an exit code, and records how it ended."""
 
-    The record exists because local runners can report success for a step that failed; whoever started the run
-    trusts only a record that says ``"exit_code": 0``.
+    def __init__(self, step: str, started: float, wait_seconds: float | None) -> None:
+        self._step = step
+        self._started = started
+        self._wait_seconds = wait_seconds
+        self.succeeded = False
+
+    def __enter__(self) -> None:
+        pass
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> bool:
+        if error is None:
+            self.succeeded = True
+            self._record(0, "")
+        elif isinstance(error, TransientError) and self._wait_seconds is not None:
+            print(f"{self._step}: {error}; trying again in {self._wait_seconds:g} s", file=sys.stderr, flush=True)
+            try:
+                time.sleep(self._wait_seconds)
+            except KeyboardInterrupt as stopped:
+                self._fail(stopped)
+        else:
+            self._fail(error)
+        return error is not None
+
+    def _fail(self, error: BaseException) -> None:
+        if isinstance(error, UserError | TransientError):
+            exit_code, message = error.exit_code, str(error)
+        elif isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
+            # Not tried again here, where the disk stays full; another pod may find more room.
+            exit_code = TransientError.exit_code
+            message = f"the disk is full ({error.filename or error.strerror}); give the step more ephemeral storage"
+        else:
+            exit_code, message = 1, f"{type(error).__name__}: {error}"
+            if not isinstance(error, KeyboardInterrupt):
+                traceback.print_exception(error)
+        if exit_code != 1:
+            print(f"{self._step}: error: {message}", file=sys.stderr, flush=True)
+        self._record(exit_code, message)
+        sys.exit(exit_code)
+
+    def _record(self, exit_code: int, message: str) -> None:
+        if exit_code and TERMINATION_MESSAGE.exists():
+            account = f"exit code {exit_code}: {message}".encode()[:_LONGEST_TERMINATION_MESSAGE]
+            TERMINATION_MESSAGE.write_bytes(account)
+        directory = os.environ.get(OUTCOMES_DIRECTORY_VARIABLE)
+        if not directory:
+            return
+        seconds = round(time.monotonic() - self._started, 2)
+        outcome = {"step": self._step, "exit_code": exit_code, "message": message, "seconds": seconds}
+        aside = Path(directory) / f".{self._step}.json.partial"
+        aside.write_text(json.dumps(outcome), encoding="utf-8")
+        aside.replace(Path(directory) / f"{self._step}.json")
+
+
+def attempts(step: str) -> Iterator[Attempt]:
+    """Yield contexts to run a step's body in, until one succeeds: trouble outside is tried again, wrong data never is.
+
+    Retries of the platform know no difference between the two, so they are made here, in the container::
+
+        for attempt in attempts("clean"):
+            with attempt:
+                clean_archive(...)
+
+    The record of the outcome exists because local runners can report success for a step that failed; whoever started
+    the run trusts only a record that says ``"exit_code": 0``.
 
     Args:
         step: Name of the step, ``train_frozen`` for example.
 
     Raises:
-        SystemExit: With 2, 75 or 1 when the body raised.
+        SystemExit: With 2 when the body raised ``UserError``, 75 when the last attempt raised ``TransientError`` or
+            the disk is full, 1 for anything else.
     """
     started = time.monotonic()
-    try:
-        yield
-    except (UserError, TransientError) as error:
-        print(f"{step}: error: {error}", file=sys.stderr, flush=True)
-        _record(step, error.exit_code, str(error), started)
-        sys.exit(error.exit_code)
-    except BaseException as error:
-        if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
-            message = f"the disk is full ({error.filename or error.strerror}); give the step more ephemeral storage"
-            print(f"{step}: error: {message}", file=sys.stderr, flush=True)
-            _record(step, TransientError.exit_code, message, started)
-            sys.exit(TransientError.exit_code)
-        if not isinstance(error, KeyboardInterrupt):
-            traceback.print_exc()
-        _record(step, 1, f"{type(error).__name__}: {error}", started)
-        sys.exit(1)
-    _record(step, 0, "", started)
-
-
-def _record(step: str, exit_code: int, message: str, started: float) -> None:
-    directory = os.environ.get(OUTCOMES_DIRECTORY_VARIABLE)
-    if not directory:
-        return
-    seconds = round(time.monotonic() - started, 2)
-    outcome = {"step": step, "exit_code": exit_code, "message": message, "seconds": seconds}
-    aside = Path(directory) / f".{step}.json.partial"
-    aside.write_text(json.dumps(outcome), encoding="utf-8")
-    aside.replace(Path(directory) / f"{step}.json")
+    waits = [float(wait) for wait in os.environ.get(RETRY_WAITS_VARIABLE, _DEFAULT_RETRY_WAITS).split()]
+    for wait_seconds in (*waits, None):
+        attempt = Attempt(step, started, wait_seconds)
+        yield attempt
+        if attempt.succeeded:
+            return

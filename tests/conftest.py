@@ -6,9 +6,18 @@ from pathlib import Path
 
 import pytest
 
+from components.failures import RETRY_WAITS_VARIABLE
 from components.launch.gcs_emulator import HOST_VARIABLE, gcs_emulator
 
 SAMPLE_PHOTOS = Path(__file__).parents[1] / "samples" / "photos"
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _one_attempt() -> Iterator[None]:
+    """No step tries again after trouble outside, which would take minutes, unless a test asks for it."""
+    with pytest.MonkeyPatch.context() as environment:
+        environment.setenv(RETRY_WAITS_VARIABLE, "")
+        yield
 
 
 @pytest.fixture(scope="session")

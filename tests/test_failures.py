@@ -1,14 +1,23 @@
 """A step fails with one sentence and an exit code that says who must act, and leaves a record of how it ended."""
 
 import errno
+import itertools
 import json
 import os
+import time
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from components.failures import OUTCOMES_DIRECTORY_VARIABLE, TransientError, UserError, step_outcome
+from components import failures
+from components.failures import (
+    OUTCOMES_DIRECTORY_VARIABLE,
+    RETRY_WAITS_VARIABLE,
+    TransientError,
+    UserError,
+    attempts,
+)
 
 
 @pytest.fixture
@@ -16,6 +25,18 @@ def outcomes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """The folder for outcomes."""
     monkeypatch.setenv(OUTCOMES_DIRECTORY_VARIABLE, str(tmp_path))
     return tmp_path
+
+
+def run(*errors: BaseException | None) -> int:
+    """Run a step whose first attempt ends with the first error, the next with the next; return the attempts made."""
+    endings = itertools.chain(errors, itertools.repeat(None))
+    made = 0
+    for attempt in attempts("clean"):
+        with attempt:
+            made += 1
+            if error := next(endings):
+                raise error
+    return made
 
 
 def outcome(directory: Path) -> dict[str, Any]:
@@ -44,8 +65,8 @@ def full_disk() -> OSError:
 def test_an_expected_failure_is_one_sentence(
     outcomes: Path, capsys: pytest.CaptureFixture[str], error: Exception, exit_code: int, shown: str
 ) -> None:
-    with pytest.raises(SystemExit) as ended, step_outcome("clean"):
-        raise error
+    with pytest.raises(SystemExit) as ended:
+        run(error)
     assert ended.value.code == exit_code
     assert capsys.readouterr().err == shown
     assert outcome(outcomes)["exit_code"] == exit_code
@@ -61,8 +82,8 @@ def test_an_expected_failure_is_one_sentence(
     ],
 )
 def test_a_defect_shows_its_traceback(outcomes: Path, capsys: pytest.CaptureFixture[str], error: Exception) -> None:
-    with pytest.raises(SystemExit) as ended, step_outcome("clean"):
-        raise error
+    with pytest.raises(SystemExit) as ended:
+        run(error)
     assert ended.value.code == 1
     shown = capsys.readouterr().err
     assert "Traceback" in shown
@@ -72,8 +93,9 @@ def test_a_defect_shows_its_traceback(outcomes: Path, capsys: pytest.CaptureFixt
 
 
 def test_success_is_recorded(outcomes: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    with step_outcome("clean"):
-        assert list(outcomes.iterdir()) == []
+    for attempt in attempts("clean"):
+        with attempt:
+            assert list(outcomes.iterdir()) == []
     record = outcome(outcomes)
     assert (record["step"], record["exit_code"], record["message"]) == ("clean", 0, "")
     assert record["seconds"] >= 0
@@ -82,17 +104,16 @@ def test_success_is_recorded(outcomes: Path, capsys: pytest.CaptureFixture[str])
 
 def test_a_second_attempt_overwrites_the_record_of_the_first(outcomes: Path) -> None:
     (outcomes / ".clean.json.partial").write_text("half a rec")
-    with pytest.raises(SystemExit), step_outcome("clean"):
-        raise UserError("try again")
+    with pytest.raises(SystemExit):
+        run(UserError("try again"))
     assert outcome(outcomes)["exit_code"] == 2
-    with step_outcome("clean"):
-        pass
+    assert run() == 1
     assert outcome(outcomes)["exit_code"] == 0
 
 
 def test_an_interruption_ends_the_step_without_a_traceback(outcomes: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    with pytest.raises(SystemExit) as ended, step_outcome("clean"):
-        raise KeyboardInterrupt
+    with pytest.raises(SystemExit) as ended:
+        run(KeyboardInterrupt())
     assert ended.value.code == 1
     assert "Traceback" not in capsys.readouterr().err
     assert outcome(outcomes)["exit_code"] == 1
@@ -101,6 +122,75 @@ def test_an_interruption_ends_the_step_without_a_traceback(outcomes: Path, capsy
 def test_on_a_cluster_nothing_is_recorded(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv(OUTCOMES_DIRECTORY_VARIABLE, raising=False)
     monkeypatch.chdir(tmp_path)
-    with step_outcome("clean"):
-        pass
+    assert run() == 1
     assert list(tmp_path.iterdir()) == []
+
+
+def test_trouble_outside_is_tried_again_after_a_pause(
+    outcomes: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv(RETRY_WAITS_VARIABLE, "0 0.001")
+    assert run(TransientError("no network"), TransientError("still none")) == 3
+    assert capsys.readouterr().err == (
+        "clean: no network; trying again in 0 s\nclean: still none; trying again in 0.001 s\n"
+    )
+    assert outcome(outcomes)["exit_code"] == 0
+
+
+def test_trouble_that_stays_ends_the_step(outcomes: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv(RETRY_WAITS_VARIABLE, "0 0")
+    with pytest.raises(SystemExit) as ended:
+        run(*[TransientError(f"trouble {number}") for number in range(9)])
+    assert ended.value.code == 75
+    assert outcome(outcomes)["message"] == "trouble 2"
+
+
+@pytest.mark.parametrize("error", [UserError("no"), ValueError("odd"), full_disk()], ids=["user", "defect", "disk"])
+def test_nothing_else_is_tried_again(outcomes: Path, monkeypatch: pytest.MonkeyPatch, error: Exception) -> None:
+    monkeypatch.setenv(RETRY_WAITS_VARIABLE, "0 0")
+    with pytest.raises(SystemExit) as ended:
+        run(TransientError("no network"), error)
+    assert ended.value.code in (1, 2, 75)
+    assert outcome(outcomes)["exit_code"] == ended.value.code
+
+
+def test_an_interruption_ends_the_pause(outcomes: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv(RETRY_WAITS_VARIABLE, "600")
+    monkeypatch.setattr(time, "sleep", lambda _: (_ for _ in ()).throw(KeyboardInterrupt))
+    with pytest.raises(SystemExit) as ended:
+        run(TransientError("no network"))
+    assert ended.value.code == 1
+    assert outcome(outcomes)["message"].startswith("KeyboardInterrupt")
+
+
+def test_unless_told_otherwise_a_step_is_patient(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv(RETRY_WAITS_VARIABLE)
+    waits: list[float] = []
+    monkeypatch.setattr(time, "sleep", waits.append)
+    with pytest.raises(SystemExit):
+        run(*[TransientError("no network")] * 9)
+    assert waits == [30, 120]
+
+
+@pytest.mark.parametrize(
+    ("error", "account"),
+    [
+        pytest.param(UserError("rename the folder"), "exit code 2: rename the folder", id="user"),
+        pytest.param(TransientError("no network"), "exit code 75: no network", id="transient"),
+        pytest.param(ValueError("odd"), "exit code 1: ValueError: odd", id="defect"),
+        pytest.param(UserError("x" * 9999), f"exit code 2: {'x' * 1987}", id="too long for Kubernetes"),
+        pytest.param(None, "", id="success"),
+    ],
+)
+def test_a_pod_says_why_it_ended(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, error: Exception | None, account: str
+) -> None:
+    message = tmp_path / "termination-log"
+    message.touch()
+    monkeypatch.setattr(failures, "TERMINATION_MESSAGE", message)
+    if error is None:
+        run()
+    else:
+        with pytest.raises(SystemExit):
+            run(error)
+    assert message.read_text() == account

@@ -42,25 +42,26 @@ def audit(
 
     from components.audit.checks import Thresholds
     from components.audit.image_audit import audit_archive
-    from components.failures import step_outcome
+    from components.failures import attempts
 
-    with step_outcome("audit"):
-        thresholds = Thresholds(
-            dark_brightness=dark_brightness,
-            bright_brightness=bright_brightness,
-            low_contrast=low_contrast,
-            size_outlier_iqr=size_outlier_iqr,
-            aspect_outlier=aspect_outlier,
-            tiny_side_px=tiny_side_px,
-        )
-        counted = audit_archive(
-            Path(archive.path),
-            Path(findings.path),
-            Path(report.path),
-            thresholds,
-            sample_images=sample_images,
-            workers=workers,
-            seed=seed,
-        )
-        for name, value in counted.items():
-            metrics.log_metric(name, value)
+    for attempt in attempts("audit"):
+        with attempt:
+            thresholds = Thresholds(
+                dark_brightness=dark_brightness,
+                bright_brightness=bright_brightness,
+                low_contrast=low_contrast,
+                size_outlier_iqr=size_outlier_iqr,
+                aspect_outlier=aspect_outlier,
+                tiny_side_px=tiny_side_px,
+            )
+            counted = audit_archive(
+                Path(archive.path),
+                Path(findings.path),
+                Path(report.path),
+                thresholds,
+                sample_images=sample_images,
+                workers=workers,
+                seed=seed,
+            )
+            for name, value in counted.items():
+                metrics.log_metric(name, value)

@@ -33,15 +33,16 @@ def clean(
 
     from components.clean.archive_cleaning import clean_archive
     from components.clean.cleaning_policy import cleaning_policy
-    from components.failures import step_outcome
+    from components.failures import attempts
 
-    with step_outcome("clean"):
-        counts = clean_archive(
-            archive=Path(archive.path),
-            findings=Path(findings.path),
-            policy=cleaning_policy(policy, allow_list, deny_list),
-            decisions=Path(decisions.path),
-            summary=Path(summary.path),
-        )
-        for name, count in counts.items():
-            metrics.log_metric(name, count)
+    for attempt in attempts("clean"):
+        with attempt:
+            counts = clean_archive(
+                archive=Path(archive.path),
+                findings=Path(findings.path),
+                policy=cleaning_policy(policy, allow_list, deny_list),
+                decisions=Path(decisions.path),
+                summary=Path(summary.path),
+            )
+            for name, count in counts.items():
+                metrics.log_metric(name, count)

@@ -33,16 +33,17 @@ def evaluate(
 
     from components.evaluate.evaluation import evaluate_model
     from components.evaluate.pipeline_metrics import matrix_fits, roc_points, scalar_metrics
-    from components.failures import step_outcome
+    from components.failures import attempts
 
-    with step_outcome("evaluate"):
-        outcome = evaluate_model(
-            Path(splits.path), Path(model.path), batch_size, Path(evaluation.path), Path(report.path)
-        )
-        for name, value in scalar_metrics(outcome.evaluation).items():
-            metrics.log_metric(name, value)
-        if matrix_fits(outcome.evaluation):
-            classification.log_confusion_matrix(outcome.evaluation.class_names, outcome.evaluation.confusion_matrix)
-        if outcome.roc is not None:
-            classification.log_roc_curve(*roc_points(outcome.roc))
-        return outcome.evaluation.accuracy
+    for attempt in attempts("evaluate"):
+        with attempt:
+            outcome = evaluate_model(
+                Path(splits.path), Path(model.path), batch_size, Path(evaluation.path), Path(report.path)
+            )
+            for name, value in scalar_metrics(outcome.evaluation).items():
+                metrics.log_metric(name, value)
+            if matrix_fits(outcome.evaluation):
+                classification.log_confusion_matrix(outcome.evaluation.class_names, outcome.evaluation.confusion_matrix)
+            if outcome.roc is not None:
+                classification.log_roc_curve(*roc_points(outcome.roc))
+    return outcome.evaluation.accuracy

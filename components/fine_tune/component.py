@@ -47,16 +47,17 @@ def fine_tune(
     from pathlib import Path
 
     from components.classifier.training import FitSettings
-    from components.failures import step_outcome
+    from components.failures import attempts
     from components.fine_tune.fine_tune_phase import FineTuneSettings, fine_tune_phase
 
-    with step_outcome("fine_tune"):
-        fit = FitSettings(
-            epochs, batch_size, learning_rate, class_weights, early_stopping_patience, plateau_patience, seed
-        )
-        settings = FineTuneSettings(unfrozen_layers, augmentation, export_h5, gpu_count, fit)
-        measured = fine_tune_phase(
-            Path(splits.path), Path(frozen_model.path), settings, Path(model.path), Path(report.path)
-        )
-        for name, value in measured.items():
-            metrics.log_metric(name, value)
+    for attempt in attempts("fine_tune"):
+        with attempt:
+            fit = FitSettings(
+                epochs, batch_size, learning_rate, class_weights, early_stopping_patience, plateau_patience, seed
+            )
+            settings = FineTuneSettings(unfrozen_layers, augmentation, export_h5, gpu_count, fit)
+            measured = fine_tune_phase(
+                Path(splits.path), Path(frozen_model.path), settings, Path(model.path), Path(report.path)
+            )
+            for name, value in measured.items():
+                metrics.log_metric(name, value)

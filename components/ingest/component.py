@@ -39,14 +39,15 @@ def ingest(
     from dataclasses import asdict
     from pathlib import Path
 
-    from components.failures import step_outcome
+    from components.failures import attempts
     from components.ingest.ingestion import ingest_source
     from components.ingest.limits import Limits
 
-    with step_outcome("ingest"):
-        limits = Limits(max_files, max_file_mib, max_total_gib, max_compression_ratio)
-        ingested = ingest_source(
-            source, source_fingerprint, labels_file, part_size_mib, limits, workers, Path(archive.path)
-        )
-        for name, value in asdict(ingested).items():
-            metrics.log_metric(name, value)
+    for attempt in attempts("ingest"):
+        with attempt:
+            limits = Limits(max_files, max_file_mib, max_total_gib, max_compression_ratio)
+            ingested = ingest_source(
+                source, source_fingerprint, labels_file, part_size_mib, limits, workers, Path(archive.path)
+            )
+            for name, value in asdict(ingested).items():
+                metrics.log_metric(name, value)

@@ -20,7 +20,7 @@ from typing import Any, Literal
 from kfp import local
 from kfp.dsl.base_component import BaseComponent
 
-from components.failures import OUTCOMES_DIRECTORY_VARIABLE, UserError
+from components.failures import OUTCOMES_DIRECTORY_VARIABLE, RETRY_WAITS_VARIABLE, UserError
 from components.launch.docker_runner import docker_runner
 from components.launch.run_log import RunLog
 
@@ -118,8 +118,8 @@ def run_locally(
 
 def _docker_runner(outcomes: Path, steps: Path, values: Mapping[str, Any], network: str) -> local.DockerRunner:
     environment = {OUTCOMES_DIRECTORY_VARIABLE: str(outcomes)}
-    if "STORAGE_EMULATOR_HOST" in os.environ:
-        environment["STORAGE_EMULATOR_HOST"] = os.environ["STORAGE_EMULATOR_HOST"]
+    passed_on = ("STORAGE_EMULATOR_HOST", RETRY_WAITS_VARIABLE)
+    environment |= {name: os.environ[name] for name in passed_on if name in os.environ}
     local_paths = {
         name: Path(value).resolve()
         for name in ("source", "weights", "registry_uri")

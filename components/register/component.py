@@ -38,28 +38,29 @@ def register(
     from datetime import UTC, datetime
     from pathlib import Path
 
-    from components.failures import step_outcome
+    from components.failures import attempts
     from components.register.registration import register_model
 
-    with step_outcome("register"):
-        registration = register_model(
-            Path(model.path),
-            Path(evaluation.path),
-            Path(splits.path),
-            registry_uri=registry_uri,
-            model_name=model_name,
-            minimum_accuracy=minimum_accuracy,
-            source=source,
-            pipeline_run=pipeline_run,
-            created=datetime.now(UTC).isoformat(timespec="seconds"),
-            entry=Path(entry.path),
-        )
-        entry.metadata["name"] = model_name
-        entry.metadata["version"] = registration.version
-        entry.metadata["uri"] = registration.uri
-        entry.metadata["accuracy"] = registration.accuracy
-        metrics.log_metric("accuracy", registration.accuracy)
-        metrics.log_metric("minimum_accuracy", minimum_accuracy)
-        metrics.log_metric("champion", int(registration.champion))
-        metrics.log_metric("versions", registration.versions)
-        return registration.uri
+    for attempt in attempts("register"):
+        with attempt:
+            registration = register_model(
+                Path(model.path),
+                Path(evaluation.path),
+                Path(splits.path),
+                registry_uri=registry_uri,
+                model_name=model_name,
+                minimum_accuracy=minimum_accuracy,
+                source=source,
+                pipeline_run=pipeline_run,
+                created=datetime.now(UTC).isoformat(timespec="seconds"),
+                entry=Path(entry.path),
+            )
+            entry.metadata["name"] = model_name
+            entry.metadata["version"] = registration.version
+            entry.metadata["uri"] = registration.uri
+            entry.metadata["accuracy"] = registration.accuracy
+            metrics.log_metric("accuracy", registration.accuracy)
+            metrics.log_metric("minimum_accuracy", minimum_accuracy)
+            metrics.log_metric("champion", int(registration.champion))
+            metrics.log_metric("versions", registration.versions)
+    return registration.uri

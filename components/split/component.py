@@ -42,19 +42,20 @@ def split(
     # Read when TensorFlow is first imported, below: its remarks about the processor are of no use here.
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
 
-    from components.failures import step_outcome
+    from components.failures import attempts
     from components.split.dataset_split import split_archive
     from components.split.split_settings import SplitSettings
 
-    with step_outcome("split"):
-        settings = SplitSettings(
-            fractions={"train": train_fraction, "validation": validation_fraction, "test": test_fraction},
-            image_size_px=image_size_px,
-            resize_policy=resize_policy,
-            shard_size_mib=shard_size_mib,
-            workers=workers,
-            seed=seed,
-        )
-        counts = split_archive(Path(archive.path), Path(decisions.path), Path(splits.path), settings)
-        for name, count in counts.items():
-            metrics.log_metric(name, count)
+    for attempt in attempts("split"):
+        with attempt:
+            settings = SplitSettings(
+                fractions={"train": train_fraction, "validation": validation_fraction, "test": test_fraction},
+                image_size_px=image_size_px,
+                resize_policy=resize_policy,
+                shard_size_mib=shard_size_mib,
+                workers=workers,
+                seed=seed,
+            )
+            counts = split_archive(Path(archive.path), Path(decisions.path), Path(splits.path), settings)
+            for name, count in counts.items():
+                metrics.log_metric(name, count)

@@ -52,14 +52,17 @@ def train_frozen(
     from pathlib import Path
 
     from components.classifier.training import FitSettings
-    from components.failures import step_outcome
+    from components.failures import attempts
     from components.train_frozen.frozen_phase import FrozenSettings, train_frozen_phase
 
-    with step_outcome("train_frozen"):
-        fit = FitSettings(
-            epochs, batch_size, learning_rate, class_weights, early_stopping_patience, plateau_patience, seed
-        )
-        settings = FrozenSettings(backbone, weights, head_units, dropout, augmentation, augmented_views, gpu_count, fit)
-        measured = train_frozen_phase(Path(splits.path), settings, Path(model.path), Path(report.path))
-        for name, value in measured.items():
-            metrics.log_metric(name, value)
+    for attempt in attempts("train_frozen"):
+        with attempt:
+            fit = FitSettings(
+                epochs, batch_size, learning_rate, class_weights, early_stopping_patience, plateau_patience, seed
+            )
+            settings = FrozenSettings(
+                backbone, weights, head_units, dropout, augmentation, augmented_views, gpu_count, fit
+            )
+            measured = train_frozen_phase(Path(splits.path), settings, Path(model.path), Path(report.path))
+            for name, value in measured.items():
+                metrics.log_metric(name, value)

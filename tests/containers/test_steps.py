@@ -123,10 +123,12 @@ def shouting(word: str) -> str:
 @dsl.component(base_image=images.DATA, install_kfp_package=False)
 def disappointed(word: str) -> float:
     """Fail for want of what the step before should have made."""
-    from components.failures import UserError, step_outcome
+    from components.failures import UserError, attempts
 
-    with step_outcome("disappointed"):
-        raise UserError("there is nothing to work with")
+    for attempt in attempts("disappointed"):
+        with attempt:
+            raise UserError("there is nothing to work with")
+    return 0.0
 
 
 def test_a_container_that_fails_fails_the_run_whatever_its_runner_says(tmp_path: Path) -> None:

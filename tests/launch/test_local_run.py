@@ -20,10 +20,12 @@ def silent(word: str) -> float:
 @dsl.component(base_image="python:3.12", install_kfp_package=False)
 def refusing(word: str) -> float:
     """Fail as our steps do on wrong data."""
-    from components.failures import UserError, step_outcome
+    from components.failures import UserError, attempts
 
-    with step_outcome("refusing"):
-        raise UserError(f"'{word}' is wrong; say something else")
+    for attempt in attempts("refusing"):
+        with attempt:
+            raise UserError(f"'{word}' is wrong; say something else")
+    return 0.0
 
 
 @dsl.component(base_image="python:3.12", install_kfp_package=False)
