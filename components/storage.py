@@ -7,6 +7,7 @@ needed, because work on local files need not wait for it. ``STORAGE_EMULATOR_HOS
 
 import base64
 import contextlib
+import contextvars
 import errno
 import fcntl
 import functools
@@ -27,6 +28,8 @@ from components.failures import TransientError, UserError
 
 RETRY_SECONDS = 120.0
 """A request, or a download during which nothing arrives, is given up after this long."""
+
+_patience_seconds: contextvars.ContextVar[float | None] = contextvars.ContextVar("patience_seconds", default=None)
 
 _SCHEME = "gs://"
 _LONGEST_PAUSE_SECONDS = 16.0
@@ -83,6 +86,20 @@ def join(uri: str, *parts: str) -> str:
     return str(Path(uri, *parts))
 
 
+@contextlib.contextmanager
+def patience(seconds: float) -> Iterator[None]:
+    """Give up requests that this thread makes in the block after so long, for callers that a person waits for.
+
+    A single answer is waited for so long too; together that is twice ``seconds`` at most. It does not hold for
+    ``download`` of many files, which uses threads of its own.
+    """
+    before = _patience_seconds.set(seconds)
+    try:
+        yield
+    finally:
+        _patience_seconds.reset(before)
+
+
 def list_files(uri: str) -> list[StoredFile]:
     """Return every file under a prefix or a local folder, however deep, sorted by URI.
 
@@ -102,7 +119,7 @@ def list_files(uri: str) -> list[StoredFile]:
     prefix = f"{name.rstrip('/')}/" if name else ""
     fields = "items(name,size,generation,crc32c,contentEncoding),nextPageToken"
     with _explained(uri, "read"):
-        blobs = _client().list_blobs(bucket, prefix=prefix, fields=fields, retry=_retry())
+        blobs = _client().list_blobs(bucket, prefix=prefix, fields=fields, **_limits())
         files = [_stored(bucket, blob) for blob in blobs if not blob.name.endswith("/")]
     return sorted(files, key=lambda file: file.uri)
 
@@ -122,7 +139,7 @@ def stat_file(uri: str) -> StoredFile | None:
     if not name:
         return None
     with _explained(uri, "read"):
-        blob = _client().bucket(bucket).get_blob(name, retry=_retry())
+        blob = _client().bucket(bucket).get_blob(name, **_limits())
         if blob is None:
             _require_bucket(bucket)
         return None if blob is None else _stored(bucket, blob)
@@ -277,6 +294,35 @@ def write_if_unchanged(uri: str, data: bytes, version: int) -> bool:
             return True
 
 
+def delete_file(uri: str) -> bool:
+    """Delete one object or local file. Where a bucket keeps old versions, this one becomes such.
+
+    Returns:
+        False when there was none by that name.
+
+    Raises:
+        UserError: When the bucket does not exist, or the file may not be deleted.
+        TransientError: When Cloud Storage does not answer.
+    """
+    with _explained(uri, "delete"):
+        if not is_remote(uri):
+            try:
+                _local_path(uri).unlink()
+            except FileNotFoundError:
+                return False
+            return True
+        from google.api_core import exceptions  # noqa: PLC0415
+
+        bucket, name = _split(uri)
+        _require_name(uri, name)
+        try:
+            _client().bucket(bucket).blob(name).delete(**_limits())
+        except exceptions.NotFound:
+            _require_bucket(bucket)
+            return False
+        return True
+
+
 # Cloud Storage ------------------------------------------------------------------------------------------------------
 
 
@@ -301,10 +347,17 @@ def _client_of(emulator: str) -> Any:  # noqa: ARG001  the client reads the vari
     return client
 
 
-def _retry() -> Any:
+def _limits() -> dict[str, Any]:
+    """Return how long a call may take: for an answer to arrive, and with all retries."""
+    from google.cloud.storage.constants import _DEFAULT_TIMEOUT  # noqa: PLC0415
     from google.cloud.storage.retry import DEFAULT_RETRY  # noqa: PLC0415
 
-    return DEFAULT_RETRY.with_timeout(RETRY_SECONDS).with_delay(maximum=_LONGEST_PAUSE_SECONDS)
+    patience_seconds = _patience_seconds.get()
+    retry = DEFAULT_RETRY.with_timeout(patience_seconds or RETRY_SECONDS)
+    return {
+        "retry": retry.with_delay(maximum=_LONGEST_PAUSE_SECONDS),
+        "timeout": patience_seconds or _DEFAULT_TIMEOUT,
+    }
 
 
 def _split(uri: str) -> tuple[str, str]:
@@ -336,7 +389,7 @@ def _require_bucket(bucket: str) -> None:
     # Listing needs only the right to read objects. Whoever may not list learns of the missing object at least.
     with contextlib.suppress(exceptions.Forbidden):
         try:
-            next(iter(_client().list_blobs(bucket, max_results=1, fields="items(name)", retry=_retry())), None)
+            next(iter(_client().list_blobs(bucket, max_results=1, fields="items(name)", **_limits())), None)
         except exceptions.NotFound:
             raise UserError(_missing(_SCHEME + bucket)) from None
 
@@ -346,7 +399,7 @@ def _read_generation(bucket: str, name: str, file: StoredFile) -> bytes | None:
 
     blob = _client().bucket(bucket).blob(name, generation=file.generation)
     try:
-        data: bytes = blob.download_as_bytes(retry=_retry())
+        data: bytes = blob.download_as_bytes(**_limits())
     except exceptions.NotFound:
         return None
     if not file.encoding:
@@ -488,14 +541,14 @@ def _upload(uri: str, data: bytes | Path, generation: int) -> bool:
     # When the answer to a successful write is lost, the library's retry meets its own object: the mark tells.
     mark = uuid.uuid4().hex
     blob.metadata = {_WRITER_KEY: mark}
-    arguments = {"if_generation_match": generation, "retry": _retry(), "checksum": "crc32c"}
+    arguments = {"if_generation_match": generation, **_limits(), "checksum": "crc32c"}
     try:
         if isinstance(data, Path):
             blob.upload_from_filename(str(data), **arguments)
         else:
             blob.upload_from_string(data, content_type="application/octet-stream", **arguments)
     except exceptions.PreconditionFailed:
-        found = _client().bucket(bucket).get_blob(name, retry=_retry())
+        found = _client().bucket(bucket).get_blob(name, **_limits())
         return found is not None and (found.metadata or {}).get(_WRITER_KEY) == mark
     except exceptions.NotFound:
         # Also the answer for a generation of an object that somebody deleted.
@@ -625,7 +678,7 @@ def _explained(uri: str, verb: str) -> Iterator[None]:
 
     Args:
         uri: What the block works on.
-        verb: ``read`` or ``write``.
+        verb: ``read``, ``write`` or ``delete``.
     """
     try:
         yield

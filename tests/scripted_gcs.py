@@ -49,7 +49,7 @@ def scripted_gcs(answer: Callable[[str, str, Mapping[str, str]], Answer]) -> Ite
             # A promise of more bytes than were sent can only be broken by hanging up.
             self.close_connection = said.headers.get("Content-Length", "") not in ("", str(len(said.body)))
 
-        do_GET = do_POST = do_PUT = do_PATCH = _respond  # noqa: N815
+        do_GET = do_POST = do_PUT = do_PATCH = do_DELETE = _respond  # noqa: N815
 
         def log_message(self, *_: object) -> None:
             pass

@@ -76,6 +76,23 @@ def test_what_is_written_is_listed_looked_up_and_read(root: str) -> None:
         assert all(file.generation == 0 for file in listed)
 
 
+def test_a_file_is_deleted_alone(root: str) -> None:
+    for name in ("a/x.txt", "a/x.txt.more", "a/x"):
+        assert storage.write_if_absent(storage.join(root, name), name.encode())
+    assert storage.delete_file(storage.join(root, "a/x.txt"))
+    assert not storage.delete_file(storage.join(root, "a/x.txt"))
+    assert [file.uri for file in storage.list_files(root)] == [
+        storage.join(root, name) for name in ("a/x", "a/x.txt.more")
+    ]
+
+
+def test_nothing_is_deleted_without_a_bucket_or_a_name(new_bucket: Callable[[], str]) -> None:
+    with pytest.raises(UserError, match="does not exist"):
+        storage.delete_file("gs://no-such-bucket/x")
+    with pytest.raises(UserError, match="names no object"):
+        storage.delete_file(f"{new_bucket()}/folder/")
+
+
 def test_folder_markers_are_no_files(new_bucket: Callable[[], str]) -> None:
     from google.cloud import storage as google_storage
 
@@ -305,6 +322,32 @@ def test_an_outage_that_ends_is_sat_out() -> None:
     with scripted_gcs(lambda *_: answers.pop(0)):
         assert storage.list_files("gs://b") == []
     assert answers == []
+
+
+def test_a_refused_delete_names_the_role_that_allows_it() -> None:
+    refusal = Answer.refusal(403, "sa@p does not have storage.objects.delete access")
+    expected = r"no permission to delete gs://b/x; grant roles/storage\.objectUser on gs://b "
+    with scripted_gcs(lambda *_: refusal), pytest.raises(UserError, match=expected):
+        storage.delete_file("gs://b/x")
+
+
+def test_patience_ends_retries() -> None:
+    refusal = Answer.refusal(503, "Backend error")
+    with scripted_gcs(lambda *_: refusal), storage.patience(0.1), pytest.raises(TransientError, match="503 Backend"):
+        storage.list_files("gs://b")
+
+
+def test_patience_ends_the_wait_for_an_answer() -> None:
+    answered = threading.Event()
+
+    def answer(method: str, path: str, headers: Mapping[str, str]) -> Answer:
+        answered.wait(30)
+        return Answer.of({"items": []})
+
+    with scripted_gcs(answer):
+        with storage.patience(0.1), pytest.raises(TransientError, match="cannot reach Cloud Storage"):
+            storage.list_files("gs://b")
+        answered.set()
 
 
 def test_nobody_listening_is_transient(monkeypatch: pytest.MonkeyPatch) -> None:
