@@ -1,7 +1,10 @@
 """What the images are, seen from outside and from inside a container as strict as a cluster's."""
 
+import hashlib
 import json
+import subprocess
 import tomllib
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -10,10 +13,13 @@ from kfp import dsl, local
 
 from components import __version__, images
 from components.launch.docker_runner import docker_runner
+from tests.container_registry import container_registry
 from tests.containers.conftest import docker
 
 BOTH = pytest.mark.parametrize("image", [images.DATA, images.TRAINING])
-PROJECT = tomllib.loads((Path(__file__).parents[2] / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+ROOT = Path(__file__).parents[2]
+WEIGHTS = "samples/efficientnet_lite0/imagenet_float16.npz"  # make test-docker puts them into the training image
+PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
 
 
 def configuration(image: str) -> dict[str, Any]:
@@ -40,8 +46,11 @@ def test_its_user_is_a_number_and_not_root(image: str) -> None:
 
 @BOTH
 def test_its_labels_say_what_it_is(image: str) -> None:
+    prefix = "org.opencontainers.image."
     labels = {
-        name.removeprefix("org.opencontainers.image."): value for name, value in configuration(image)["Labels"].items()
+        name.removeprefix(prefix): value
+        for name, value in configuration(image)["Labels"].items()
+        if name.startswith(prefix)
     }
     assert labels["title"] == image.partition(":")[0]
     assert labels["version"] == __version__
@@ -115,3 +124,84 @@ def test_a_steps_container_can_do_nothing_but_its_step(tmp_path: Path) -> None:
     assert seen["writable"] == ["/tmp", "/tmp"]
     assert seen["network"] == ["lo"]
     assert not seen["reachable"]
+
+
+# Weights, digests and pushing: what make images and make push do with what they are given.
+
+
+def test_weights_in_the_image_are_what_was_asked_for() -> None:
+    labels = configuration(images.TRAINING)["Labels"]
+    path = f"/opt/keras/models/{labels['image-classification.weights']}"
+    digest, _ = run_in(images.TRAINING, "sha256sum", path).split()
+    assert digest == labels["image-classification.weights.sha256"]
+    assert digest == hashlib.sha256((ROOT / WEIGHTS).read_bytes()).hexdigest()
+
+
+def make(*arguments: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(["make", *arguments], cwd=ROOT, capture_output=True, text=True, check=False)
+
+
+def make_training_image(*arguments: str) -> subprocess.CompletedProcess[str]:
+    # Not the tag of the image under test. Built layers are reused, so that only what differs takes time.
+    base = "BASE_IMAGE=debian-python:bookworm"
+    return make("image-training", base, "VARIANT=cpu", "VERSION=test", "REVISION=test", *arguments)
+
+
+def test_other_weights_than_asked_for_fail_the_build() -> None:
+    built = make_training_image(f"WEIGHTS={WEIGHTS}", f"WEIGHTS_SHA256={'0' * 64}")
+    assert built.returncode != 0
+    assert f"{Path(WEIGHTS).name}: FAILED" in built.stdout
+
+
+def test_weights_without_a_digest_are_refused_with_the_digest() -> None:
+    built = make_training_image(f"WEIGHTS={WEIGHTS}")
+    assert built.returncode != 0
+    assert "add WEIGHTS_SHA256=" in built.stderr
+    assert hashlib.sha256((ROOT / WEIGHTS).read_bytes()).hexdigest() in built.stderr
+
+
+@pytest.fixture(scope="module")
+def registry(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """Host and path of a registry on this machine, which docker needs no certificate for."""
+    with container_registry(tmp_path_factory.mktemp("registry")) as host:
+        yield f"{host}/team/images"
+
+
+def test_pushed_images_can_be_pinned_to_their_bytes(registry: str) -> None:
+    pushed = make("push", f"REGISTRY={registry}", "IMAGES=data")
+    assert pushed.returncode == 0, pushed.stderr
+    options = pushed.stdout.strip().splitlines()[-1].removeprefix("Pin these images: ").split()
+    assert options[:3] == ["--image-registry", registry, "--image-digest"]
+    name, _, digest = options[3].partition("=")
+    assert name == "data"
+    reference = f"{registry}/image-classification-data@{digest}"
+    assert docker("pull", reference).returncode == 0
+    assert run_in(reference, "python3", "-m", "components", "--version") == __version__
+
+
+def test_a_base_image_can_be_given_by_digest(registry: str) -> None:
+    base = f"{registry}/base:1"
+    for command in (("tag", "debian-python:bookworm", base), ("push", "--quiet", base)):
+        assert docker(*command).returncode == 0
+    digests = docker("image", "inspect", "--format", '{{join .RepoDigests "\\n"}}', base).stdout.split()
+    (by_digest,) = [digest for digest in digests if digest.startswith(f"{registry}/base@sha256:")]
+    built = make("image-data", f"BASE_IMAGE={by_digest}", "VERSION=test", "REVISION=test")
+    assert built.returncode == 0, built.stderr
+    assert run_in("image-classification-data:test", "python3", "-m", "components", "--version") == __version__
+
+
+def test_a_failed_step_leaves_its_sentence_where_kubernetes_looks_for_it(tmp_path: Path) -> None:
+    message = tmp_path / "termination-log"
+    message.touch()
+    message.chmod(0o666)  # as the kubelet makes it
+    program = (
+        "from components.failures import UserError, attempts\n"
+        "for attempt in attempts('ingest'):\n"
+        "    with attempt:\n"
+        "        raise UserError('rename the folder')\n"
+    )
+    strict = ("--rm", "--network", "none", "--read-only", "--cap-drop", "ALL")
+    mount = f"type=bind,source={message},target=/dev/termination-log"
+    ended = docker("run", *strict, "--mount", mount, images.DATA, "python3", "-c", program)
+    assert ended.returncode == 2
+    assert message.read_text() == "exit code 2: rename the folder"
