@@ -16,6 +16,8 @@ from components.formats.evaluation import read_evaluation
 from components.launch.accelerators import ACCELERATORS, find_accelerator
 from components.launch.compilation import compile_pipeline
 from components.launch.containment import Terminated, contained_steps
+from components.launch.kubeflow_submission import submit_to_kubeflow
+from components.launch.labels import read_labels
 from components.launch.local_run import RunResult, StepFailedError, run_locally
 from components.launch.parameters import (
     Parameter,
@@ -27,7 +29,8 @@ from components.launch.parameters import (
 )
 from components.launch.placement import Placement, Target
 from components.launch.preflight import WEIGHTS_IN_WORDS, check_places, check_values
-from components.launch.submission import Destination, require_options, submit_to_kubeflow, submit_to_vertex
+from components.launch.submission import Destination, require_options
+from components.launch.vertex_submission import submit_to_vertex
 
 PipelineBuilder = Callable[[Placement], Any]
 
@@ -106,6 +109,10 @@ def _parser() -> argparse.ArgumentParser:
         help="where the images are pulled from, for example europe-docker.pkg.dev/my-project/images",
     )  # fmt: skip
     placement.add_argument("--image-tag", default="", metavar="TAG", help="tag of the images; default: the version")
+    placement.add_argument(
+        "--label", action="append", default=[], metavar="NAME=VALUE",
+        help="label of the run on Vertex AI, of its pods on Kubernetes, for example team=vision; repeatable",
+    )  # fmt: skip
     placement.add_argument("--output", type=Path, help="compile: YAML file; run: folder of the run")
 
     submission = parser.add_argument_group("submit")
@@ -113,6 +120,10 @@ def _parser() -> argparse.ArgumentParser:
     submission.add_argument("--namespace", default="kubeflow", help="kubeflow: namespace of the run; default: kubeflow")
     submission.add_argument("--project", help="vertex: Google Cloud project")
     submission.add_argument("--region", help="vertex: region, for example europe-west4")
+    submission.add_argument(
+        "--api-endpoint", metavar="HOST[:PORT]",
+        help="vertex: API endpoint instead of REGION-aiplatform.googleapis.com, for private endpoints",
+    )  # fmt: skip
     submission.add_argument("--pipeline-root", metavar="GS_URI", help="where artifacts go; required for vertex")
     submission.add_argument("--service-account", help="identity the steps run as")
     submission.add_argument("--experiment", help="experiment the run is filed under")
@@ -120,6 +131,10 @@ def _parser() -> argparse.ArgumentParser:
     submission.add_argument(
         "--caching", action=argparse.BooleanOptionalAction, default=True,
         help="reuse outputs of steps whose inputs have not changed; default: on",
+    )  # fmt: skip
+    submission.add_argument(
+        "--retries", type=int, default=3, metavar="N",
+        help="how often to submit again when the service is busy or does not answer; default: 3",
     )  # fmt: skip
     parser.add_argument_group("run docker").add_argument(
         "--docker-network", choices=["none", "bridge", "host"], default="bridge", help="default: bridge"
@@ -144,6 +159,7 @@ def _placement(options: argparse.Namespace, target: Target) -> Placement:
         node_selector=selector,
         image_registry=options.image_registry,
         image_tag=options.image_tag,
+        pod_labels=read_labels(options.label, target) if target == "kubeflow" else {},
     )
 
 
@@ -179,6 +195,8 @@ def _compile(build: PipelineBuilder, options: argparse.Namespace) -> None:
             "--source, --registry, --config and --set are values of a run: leave them out of --compile, and give them "
             "when the run starts"
         )
+    if options.label and options.target == "vertex":
+        raise UserError("Vertex AI labels runs, not pipelines: leave --label out of --compile, and give it to --submit")
     try:
         compile_pipeline(build(_placement(options, options.target)), output)
     except OSError as error:
@@ -263,10 +281,13 @@ def _submit(build: PipelineBuilder, options: argparse.Namespace) -> None:
         namespace=options.namespace,
         project=options.project,
         region=options.region,
+        api_endpoint=options.api_endpoint,
         pipeline_root=options.pipeline_root,
         service_account=options.service_account,
         experiment=options.experiment,
+        labels=read_labels(options.label, options.submit),
         caching=options.caching,
+        retries=options.retries,
     )
     require_options(options.submit, destination)
     if "source_fingerprint" not in values:

@@ -5,6 +5,7 @@ client refuses; Vertex AI picks a machine type from the limits, Kubernetes from 
 """
 
 import dataclasses
+from collections.abc import Mapping
 from typing import Literal
 
 from kfp import dsl, kubernetes
@@ -19,6 +20,10 @@ Target = Literal["kubeflow", "vertex"]
 _GKE_ACCELERATOR_LABEL = "cloud.google.com/gke-accelerator"
 _GKE_SPOT_LABEL = "cloud.google.com/gke-spot"
 _GPU_RESOURCE = "nvidia.com/gpu"
+_PART_OF_LABEL, _VERSION_LABEL = "app.kubernetes.io/part-of", "app.kubernetes.io/version"
+_WORKLOAD_LABEL = "image-classification/workload"
+PROJECT_POD_LABELS = frozenset({_PART_OF_LABEL, _VERSION_LABEL, _WORKLOAD_LABEL})
+"""Labels that every pod of a run carries, and that no user may set."""
 _VERTEX_MAXIMUM_VCPUS, _VERTEX_MAXIMUM_GB = 96, 624
 # A node keeps some of its CPUs and memory for itself: a pod that asks for all of them is never scheduled.
 _SHARE_OF_NODE = 0.8
@@ -37,6 +42,7 @@ class Placement:
         node_selector: Node label and value for GPU steps instead of GKE's accelerator label, for other clusters.
         image_registry: Host and path the images are pulled from, empty for images that are already on the nodes.
         image_tag: Tag of the images, empty for the version of this package.
+        pod_labels: More labels of every pod, value by name (Kubernetes only).
     """
 
     target: Target
@@ -47,6 +53,7 @@ class Placement:
     node_selector: tuple[str, str] | None
     image_registry: str
     image_tag: str
+    pod_labels: Mapping[str, str] = dataclasses.field(default_factory=dict)
 
     def __post_init__(self) -> None:
         if self.target == "vertex" and self.spot:
@@ -110,6 +117,8 @@ class Placement:
         task.set_container_image(published_reference(task.container_spec.image, self.image_registry, self.image_tag))
 
     def _label(self, task: dsl.PipelineTask, workload: str) -> None:
-        kubernetes.add_pod_label(task, "app.kubernetes.io/part-of", "image-classification")
-        kubernetes.add_pod_label(task, "app.kubernetes.io/version", __version__)
-        kubernetes.add_pod_label(task, "image-classification/workload", workload)
+        kubernetes.add_pod_label(task, _PART_OF_LABEL, "image-classification")
+        kubernetes.add_pod_label(task, _VERSION_LABEL, __version__)
+        kubernetes.add_pod_label(task, _WORKLOAD_LABEL, workload)
+        for name, value in self.pod_labels.items():
+            kubernetes.add_pod_label(task, name, value)

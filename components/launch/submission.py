@@ -1,15 +1,16 @@
-"""Submit the compiled pipeline to a Kubeflow Pipelines host or to Vertex AI Pipelines."""
+"""Where a submitted run goes, and how often to try while that place is busy."""
 
 import dataclasses
-from collections.abc import Mapping
-from pathlib import Path
-from typing import Any
+import re
+import time
+from collections.abc import Callable, Mapping
+from typing import TypeVar
 
 from components.failures import TransientError, UserError
 from components.launch.placement import Target
 
-# What gateways and proxies before the API answer while it starts or has too much to do.
-_BUSY = (429, 502, 503, 504)
+_FIRST_WAIT_SECONDS, _LONGEST_WAIT_SECONDS = 1.0, 30.0
+_Answer = TypeVar("_Answer")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -21,24 +22,36 @@ class Destination:
         namespace: Kubernetes namespace of the run.
         project: Google Cloud project.
         region: Google Cloud region.
+        api_endpoint: ``host`` or ``host:port`` of the Vertex AI API, None for the region's public one.
         pipeline_root: Where artifacts go, ``gs://bucket/path``.
         service_account: Identity of the steps.
         experiment: Groups runs in the UI.
+        labels: Labels of the run, value by name (Vertex AI; on Kubernetes the pods carry them).
         caching: Reuse outputs of steps whose inputs have not changed.
+        retries: How often to try again when the service is busy or does not answer, with 1, 2, 4, ... s between.
     """
 
     host: str | None
     namespace: str
     project: str | None
     region: str | None
+    api_endpoint: str | None
     pipeline_root: str | None
     service_account: str | None
     experiment: str | None
+    labels: Mapping[str, str]
     caching: bool
+    retries: int
+
+
+class NotAcceptedError(TransientError):
+    """The service is busy or away and has certainly not taken the request: it may be sent again at once."""
 
 
 def require_options(target: Target, destination: Destination) -> None:
-    """Raise ``UserError`` when an option is missing without which the target cannot be reached."""
+    """Raise ``UserError`` when an option is missing or malformed without which the target cannot be reached."""
+    if destination.retries < 0:
+        raise UserError(f"--retries {destination.retries} must be 0 or more")
     if target == "kubeflow":
         if not destination.host:
             raise UserError("no Kubeflow Pipelines host; give --host, for example --host http://localhost:8080")
@@ -51,70 +64,34 @@ def require_options(target: Target, destination: Destination) -> None:
     missing = [option for option, value in needed.items() if not value]
     if missing:
         raise UserError(f"Vertex AI needs {', '.join(missing)}")
+    if not re.fullmatch(r"[a-z]+-[a-z]+[0-9]+", destination.region or ""):
+        raise UserError(f"--region {destination.region} is no Google Cloud region; for example europe-west4")
+    if not re.fullmatch(r"gs://[^/]+(/.*)?", destination.pipeline_root or ""):
+        raise UserError(f"--pipeline-root {destination.pipeline_root} must be a gs:// location")
+    if destination.experiment and not re.fullmatch(r"[a-z0-9][a-z0-9-]{0,127}", destination.experiment):
+        raise UserError(
+            f"--experiment {destination.experiment}: on Vertex AI its name holds lowercase letters, digits and -, at "
+            "most 128 of them"
+        )
 
 
-def submit_to_kubeflow(package: Path, run_name: str, values: Mapping[str, Any], destination: Destination) -> str:
-    """Start a run and return where to watch it.
+def retried(attempt: Callable[[], _Answer], retries: int) -> _Answer:
+    """Return what an attempt returns, trying again with growing waits as long as it was not accepted.
+
+    Args:
+        attempt: Does the work once.
+        retries: How often to try again, 0 or more.
 
     Raises:
-        UserError: When the host is missing or refuses the run.
-        TransientError: When the host does not answer or is busy.
+        NotAcceptedError: From the last attempt.
     """
-    import kfp  # noqa: PLC0415 - a client library that takes a second to import
-    import kfp_server_api  # noqa: PLC0415
-    import urllib3  # noqa: PLC0415
-
-    require_options("kubeflow", destination)
-    host = destination.host or ""
-    try:
-        client = kfp.Client(host=host, namespace=destination.namespace)
-        run = client.create_run_from_pipeline_package(
-            str(package),
-            arguments=dict(values),
-            run_name=run_name,
-            experiment_name=destination.experiment,
-            namespace=destination.namespace,
-            pipeline_root=destination.pipeline_root,
-            enable_caching=destination.caching,
-            service_account=destination.service_account,
-        )
-    except (urllib3.exceptions.HTTPError, OSError) as error:
-        raise TransientError(f"the Kubeflow Pipelines host {destination.host} does not answer: {error}") from error
-    except kfp_server_api.ApiException as error:
-        answer = f"{error.status} {error.reason}: {error.body}"
-        if error.status in _BUSY:
-            raise TransientError(f"{destination.host} cannot take the run now, try again later: {answer}") from error
-        raise UserError(f"{destination.host} refused the run: {answer}") from error
-    return f"{host.rstrip('/')}/#/runs/details/{run.run_id}"
-
-
-def submit_to_vertex(package: Path, run_name: str, values: Mapping[str, Any], destination: Destination) -> str:
-    """Start a run and return where to watch it.
-
-    Raises:
-        UserError: When an option that Vertex AI needs is missing, credentials are, or it refuses the run.
-        TransientError: When Vertex AI does not answer.
-    """
-    from google.api_core import exceptions  # noqa: PLC0415 - client libraries that take seconds to import
-    from google.auth.exceptions import DefaultCredentialsError  # noqa: PLC0415
-    from google.cloud import aiplatform  # noqa: PLC0415
-
-    require_options("vertex", destination)
-    try:
-        job = aiplatform.PipelineJob(
-            display_name=run_name,
-            template_path=str(package),
-            pipeline_root=destination.pipeline_root,
-            parameter_values=dict(values),
-            enable_caching=destination.caching,
-            project=destination.project,
-            location=destination.region,
-        )
-        job.submit(service_account=destination.service_account, experiment=destination.experiment)
-    except DefaultCredentialsError as error:
-        raise UserError("no Google Cloud credentials; run: gcloud auth application-default login") from error
-    except (exceptions.ServerError, exceptions.TooManyRequests, exceptions.RetryError) as error:
-        raise TransientError(f"Vertex AI does not answer: {error}") from error
-    except exceptions.GoogleAPICallError as error:
-        raise UserError(f"Vertex AI refused the run: {error}") from error
-    return job._dashboard_uri()
+    wait_seconds = _FIRST_WAIT_SECONDS
+    for remaining in range(retries, 0, -1):
+        try:
+            return attempt()
+        except NotAcceptedError as error:
+            times = "1 time" if remaining == 1 else f"{remaining} times"
+            print(f"{error}\n  trying again in {wait_seconds:.0f} s, {times} more at most", flush=True)
+        time.sleep(wait_seconds)
+        wait_seconds = min(wait_seconds * 2, _LONGEST_WAIT_SECONDS)
+    return attempt()
