@@ -34,6 +34,14 @@ class Answer:
 @contextlib.contextmanager
 def scripted_gcs(answer: Callable[[str, str, Mapping[str, str]], Answer]) -> Iterator[None]:
     """Let Cloud Storage clients of this process talk to ``answer(method, path with query, request headers)``."""
+    with scripted_server(answer) as url, pytest.MonkeyPatch.context() as environment:
+        environment.setenv(HOST_VARIABLE, url)
+        yield
+
+
+@contextlib.contextmanager
+def scripted_server(answer: Callable[[str, str, Mapping[str, str]], Answer]) -> Iterator[str]:
+    """Yield the URL of a server on 127.0.0.1 that says what ``answer`` returns."""
 
     class Handler(BaseHTTPRequestHandler):
         protocol_version = "HTTP/1.1"
@@ -45,11 +53,12 @@ def scripted_gcs(answer: Callable[[str, str, Mapping[str, str]], Answer]) -> Ite
             for name, value in {"Content-Length": str(len(said.body)), **said.headers}.items():
                 self.send_header(name, value)
             self.end_headers()
-            self.wfile.write(said.body)
+            if self.command != "HEAD":
+                self.wfile.write(said.body)
             # A promise of more bytes than were sent can only be broken by hanging up.
             self.close_connection = said.headers.get("Content-Length", "") not in ("", str(len(said.body)))
 
-        do_GET = do_POST = do_PUT = do_PATCH = do_DELETE = _respond  # noqa: N815
+        do_GET = do_HEAD = do_POST = do_PUT = do_PATCH = do_DELETE = _respond  # noqa: N815
 
         def log_message(self, *_: object) -> None:
             pass
@@ -59,9 +68,7 @@ def scripted_gcs(answer: Callable[[str, str, Mapping[str, str]], Answer]) -> Ite
     thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.05}, daemon=True)
     thread.start()
     try:
-        with pytest.MonkeyPatch.context() as environment:
-            environment.setenv(HOST_VARIABLE, f"http://127.0.0.1:{server.server_port}")
-            yield
+        yield f"http://127.0.0.1:{server.server_port}"
     finally:
         server.shutdown()
         server.server_close()
