@@ -14,7 +14,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from components.failures import TransientError, UserError
-from components.launch.web_answers import BUSY, Answer, NoAnswerError, ask, base_url, google_credentials
+from components.launch.web_answers import BUSY, Answer, NoAnswerError, ask, base_url, google_token
 
 _IMAGES = ("application/vnd.oci.image.manifest.v1+json", "application/vnd.docker.distribution.manifest.v2+json")
 _INDEXES = ("application/vnd.oci.image.index.v1+json", "application/vnd.docker.distribution.manifest.list.v2+json")
@@ -184,9 +184,7 @@ class _Conversation:
         scheme, _, rest = challenge.partition(" ")
         credentials = {}
         if is_google(host):
-            known_as = base64.b64encode(
-                f"oauth2accesstoken:{google_credentials(self._timeout_seconds).token}".encode()
-            ).decode()
+            known_as = base64.b64encode(f"oauth2accesstoken:{google_token(self._timeout_seconds)}".encode()).decode()
             credentials = {"Authorization": f"Basic {known_as}"}
         if scheme.lower() == "basic" and credentials:
             return credentials

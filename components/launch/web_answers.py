@@ -12,6 +12,7 @@ from components.failures import TransientError, UserError
 BUSY = (408, 429, 500, 502, 503, 504)
 """What servers and the proxies before them answer when another try may succeed."""
 
+LOG_IN = "run: gcloud auth application-default login"
 _GOOGLE_SCOPE = "https://www.googleapis.com/auth/cloud-platform"
 _LOOPBACK = ("localhost", "127.0.0.1", "::1")
 
@@ -93,30 +94,51 @@ def base_url(host: str) -> str:
     return f"{'http' if name in _LOOPBACK else 'https'}://{host}"
 
 
-def google_credentials(timeout_seconds: float) -> Any:
-    """Return Google's default credentials, as ``gcloud auth application-default login`` sets them up, with a token.
+def is_unknown_name(host: str) -> bool:
+    """Return whether no machine is known by this name, ``host`` or ``host:port``; False where nobody can say."""
+    try:
+        socket.getaddrinfo(urllib.parse.urlsplit(f"//{host}").hostname, None)
+    except socket.gaierror as error:
+        return error.errno != socket.EAI_AGAIN
+    return False
+
+
+def google_credentials() -> Any:
+    """Return Google's default credentials, as ``gcloud auth application-default login`` sets them up.
+
+    Raises:
+        UserError: When there are none.
+    """
+    import google.auth  # noqa: PLC0415
+    from google.auth import exceptions  # noqa: PLC0415
+
+    try:
+        credentials, _ = google.auth.default(scopes=[_GOOGLE_SCOPE])
+    except exceptions.DefaultCredentialsError as error:
+        raise UserError(f"no Google Cloud credentials; {LOG_IN}") from error
+    return credentials
+
+
+def google_token(timeout_seconds: float) -> str:
+    """Return an access token for Google's default credentials.
 
     Raises:
         UserError: When there are no credentials or they no longer work.
         TransientError: When Google does not answer.
     """
-    import google.auth  # noqa: PLC0415
     from google.auth import exceptions  # noqa: PLC0415
     from google.auth.transport.requests import Request  # noqa: PLC0415
 
-    login = "run: gcloud auth application-default login"
+    credentials = google_credentials()
     try:
-        credentials, _ = google.auth.default(scopes=[_GOOGLE_SCOPE])
         credentials.refresh(functools.partial(Request(), timeout=timeout_seconds))
-    except exceptions.DefaultCredentialsError as error:
-        raise UserError(f"no Google Cloud credentials; {login}") from error
     except exceptions.RefreshError as error:
         if not error.retryable:
-            raise UserError(f"Google Cloud credentials no longer work; {login}") from error
+            raise UserError(f"Google Cloud credentials no longer work; {LOG_IN}") from error
         raise TransientError("Google gives no access token for now; try again later") from error
     except exceptions.TransportError as error:
         raise TransientError("cannot reach Google for an access token; try again later") from error
-    return credentials
+    return str(credentials.token)
 
 
 def _with_headers(headers: Mapping[str, str], request: Any) -> Any:

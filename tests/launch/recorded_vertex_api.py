@@ -40,6 +40,7 @@ class RecordedVertexApi:
         metadata_answer: Its answer to who looks for an experiment, None to tell.
         filing_answer: Its answer to who files a run under an experiment, None to do it.
         job_reads: How often a run was looked at.
+        list_answer: Its answer to who lists the runs, None to do it.
     """
 
     endpoint: str = ""
@@ -54,6 +55,7 @@ class RecordedVertexApi:
     metadata_answer: tuple[StatusCode, str] | None = None
     filing_answer: tuple[StatusCode, str] | None = None
     job_reads: int = 0
+    list_answer: tuple[StatusCode, str] | None = None
 
     def create_pipeline_job(self, request: Any, context: grpc.ServicerContext) -> Any:
         self.requests.append(request)
@@ -78,6 +80,11 @@ class RecordedVertexApi:
             parent = request.name.partition("/pipelineJobs/")[0]
             job.job_detail.pipeline_run_context.name = f"{parent}/metadataStores/default/contexts/run"
         return job
+
+    def list_pipeline_jobs(self, request: Any, context: grpc.ServicerContext) -> Any:
+        if self.list_answer:
+            context.abort(*self.list_answer)
+        return aiplatform_v1.ListPipelineJobsResponse(pipeline_jobs=list(self.jobs.values()))
 
     def get_context(self, request: Any, context: grpc.ServicerContext) -> Any:
         if self.metadata_answer:
@@ -137,6 +144,11 @@ def recorded_vertex_api(certificate: Path, key: Path) -> Iterator[RecordedVertex
                     recorded.get_pipeline_job,
                     v1.GetPipelineJobRequest.deserialize,
                     v1.PipelineJob.serialize,
+                ),
+                ListPipelineJobs=(
+                    recorded.list_pipeline_jobs,
+                    v1.ListPipelineJobsRequest.deserialize,
+                    v1.ListPipelineJobsResponse.serialize,
                 ),
             ),
             _service(

@@ -5,7 +5,6 @@ import json
 import threading
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
-from types import SimpleNamespace
 
 import pytest
 
@@ -201,7 +200,7 @@ def test_passwords_of_netrc_are_not_sent(tmp_path: Path, monkeypatch: pytest.Mon
 
 def google(monkeypatch: pytest.MonkeyPatch) -> None:
     """Take the registry on loopback for Google's, and let the credentials be a known token."""
-    monkeypatch.setattr(image_registry, "google_credentials", lambda _: SimpleNamespace(token="ya29"))
+    monkeypatch.setattr(image_registry, "google_token", lambda _: "ya29")
     monkeypatch.setattr(image_registry, "is_google", lambda _: True)
 
 
