@@ -1,6 +1,9 @@
 """Submit the compiled pipeline to a Kubeflow Pipelines host."""
 
 import contextlib
+import json
+import os
+import warnings
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -15,7 +18,12 @@ from components.launch.submission import Destination, NotAcceptedError, require_
 _NOT_ACCEPTED = (429, 503)
 _ANSWER_LOST = (502, 504)
 _LOOKUP_TIMEOUT_SECONDS, _START_TIMEOUT_SECONDS = 15, 60
-_UNTRUSTED = "the certificate of {host} is not trusted here; add its authority to the file SSL_CERT_FILE names: {error}"
+_LONGEST_QUOTE = 400
+_UNTRUSTED = "the certificate of {host} is not trusted; set SSL_CERT_FILE to a file with its authority's: {error}"
+_NO_API = (
+    "{host} answers, but not as the Kubeflow Pipelines API does; a login may be before it: try the API itself, by "
+    "kubectl port-forward -n kubeflow svc/ml-pipeline-ui 8080:80 and --host http://localhost:8080"
+)
 
 
 def submit_to_kubeflow(package: Path, run_name: str, values: Mapping[str, Any], destination: Destination) -> str:
@@ -38,24 +46,24 @@ def submit_to_kubeflow(package: Path, run_name: str, values: Mapping[str, Any], 
     client = retried(lambda: _connected(host, destination.namespace), destination.retries)
     experiment_id = retried(lambda: _experiment_id(client, host, destination), destination.retries)
     body = _run(package, run_name, values, destination, experiment_id)
-    run = retried(lambda: _started(client, host, body), destination.retries)
-    return f"{host}/#/runs/details/{run.run_id}"
+    run_id = retried(lambda: _started_run_id(client, host, body), destination.retries)
+    return f"{host}/#/runs/details/{run_id}"
 
 
 def _connected(host: str, namespace: str) -> Any:
     import kfp  # noqa: PLC0415 - client libraries that take a second to import
     import urllib3  # noqa: PLC0415
 
-    with _failures_in_words(host, starts_run=False):
+    authorities = os.environ.get("SSL_CERT_FILE")
+    with _failures_in_words(host, starts_run=False), warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "This client only works with Kubeflow Pipeline", FutureWarning)
         # kfp's client asks for the host's health by itself, but waits for ever.
         with urllib3.PoolManager(retries=False) as pool, contextlib.suppress(urllib3.exceptions.SSLError):
             pool.request("GET", f"{host}/apis/v2beta1/healthz", timeout=_LOOKUP_TIMEOUT_SECONDS, redirect=False)
-        return kfp.Client(host=host, namespace=namespace)
+        return kfp.Client(host=host, namespace=namespace, ssl_ca_cert=authorities)
 
 
 def _experiment_id(client: Any, host: str, destination: Destination) -> str:
-    import json  # noqa: PLC0415
-
     import kfp_server_api  # noqa: PLC0415
 
     name, namespace = destination.experiment or "Default", destination.namespace
@@ -72,7 +80,14 @@ def _experiment_id(client: Any, host: str, destination: Destination) -> str:
                 _request_timeout=_LOOKUP_TIMEOUT_SECONDS,
             )
         )
-    return experiment.experiment_id
+    return _identifier(experiment.experiment_id, host)
+
+
+def _identifier(given: str | None, host: str) -> str:
+    # The generated client takes any page, a login's too, for an answer without content.
+    if not given:
+        raise UserError(_NO_API.format(host=host))
+    return given
 
 
 def _run(package: Path, run_name: str, values: Mapping[str, Any], destination: Destination, experiment_id: str) -> Any:
@@ -106,9 +121,10 @@ def _specification(package: Path, *, caching: bool) -> dict[str, Any]:
     }
 
 
-def _started(client: Any, host: str, run: Any) -> Any:
+def _started_run_id(client: Any, host: str, run: Any) -> str:
     with _failures_in_words(host, starts_run=True):
-        return client.runs.run_service_create_run(run, _request_timeout=_START_TIMEOUT_SECONDS)
+        started = client.runs.run_service_create_run(run, _request_timeout=_START_TIMEOUT_SECONDS)
+    return _identifier(started.run_id, host)
 
 
 @contextlib.contextmanager
@@ -123,8 +139,6 @@ def _failures_in_words(host: str, *, starts_run: bool) -> Iterator[None]:
         reason = getattr(error, "reason", None) or error
         if isinstance(reason, urllib3.exceptions.SSLError):
             raise UserError(_UNTRUSTED.format(host=host, error=reason)) from error
-        if isinstance(reason, urllib3.exceptions.LocationParseError):
-            raise UserError(f"--host {host} is no URL; for example http://localhost:8080") from error
         never_sent = isinstance(reason, (urllib3.exceptions.NewConnectionError, urllib3.exceptions.ConnectTimeoutError))
         if never_sent:
             raise NotAcceptedError(f"the Kubeflow Pipelines host {host} does not answer: {reason}") from error
@@ -132,7 +146,8 @@ def _failures_in_words(host: str, *, starts_run: bool) -> Iterator[None]:
     except kfp_server_api.ApiException as error:
         if not error.status:  # how this client says that TLS failed
             raise UserError(_UNTRUSTED.format(host=host, error=error.reason)) from error
-        answer = f"{error.status} {error.reason}: {error.body}"
+        body = str(error.body)
+        answer = f"{error.status} {error.reason}: {body[:_LONGEST_QUOTE]}{'...' if len(body) > _LONGEST_QUOTE else ''}"
         if error.status in _NOT_ACCEPTED or (error.status in _ANSWER_LOST and not starts_run):
             raise NotAcceptedError(f"{host} cannot take the run now, try again later: {answer}") from error
         if error.status in _ANSWER_LOST:

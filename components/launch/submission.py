@@ -55,6 +55,8 @@ def require_options(target: Target, destination: Destination) -> None:
     if target == "kubeflow":
         if not destination.host:
             raise UserError("no Kubeflow Pipelines host; give --host, for example --host http://localhost:8080")
+        if not re.fullmatch(r"https?://[^/\s]+(/\S*)?", destination.host):
+            raise UserError(f"--host {destination.host} is no URL; for example http://localhost:8080")
         return
     needed = {
         "--project": destination.project,

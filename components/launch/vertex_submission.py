@@ -23,6 +23,7 @@ _SCOPE = "https://www.googleapis.com/auth/cloud-platform"
 _TIMEOUT_SECONDS = 30.0
 _CONTEXT_WAIT_SECONDS, _CONTEXT_POLL_SECONDS = 60.0, 1.0
 _LOG_IN = "run: gcloud auth application-default login"
+_TRUST = "set GRPC_DEFAULT_SSL_ROOTS_FILE_PATH to a file with its authority's"
 _ROLES = "you need roles/aiplatform.user, and roles/iam.serviceAccountUser on the service account of the run"
 
 
@@ -54,6 +55,10 @@ def submit_to_vertex(package: Path, run_name: str, values: Mapping[str, Any], de
     now = datetime.datetime.now(tz=datetime.UTC).strftime("%Y%m%d%H%M%S")
     job_id = f"{specification['pipelineInfo']['name']}-{now}-{secrets.token_hex(3)}"
     connection = {"credentials": _credentials(), "client_options": {"api_endpoint": endpoint}}
+    url = (
+        f"https://console.cloud.google.com/vertex-ai/locations/{destination.region}/pipelines/runs/{job_id}"
+        f"?project={destination.project}"
+    )
     experiment = None
     with PipelineServiceClient(**connection) as pipelines, MetadataServiceClient(**connection) as metadata:
         if destination.experiment:
@@ -61,13 +66,12 @@ def submit_to_vertex(package: Path, run_name: str, values: Mapping[str, Any], de
             experiment = retried(
                 lambda: _experiment(metadata, store, destination.experiment, endpoint), destination.retries
             )
-        retried(lambda: _start(pipelines, parent, job, job_id, endpoint), destination.retries)
+        retried(lambda: _start(pipelines, parent, job, job_id, endpoint, url), destination.retries)
         if experiment:
-            _file_under(experiment, metadata, pipelines, f"{parent}/pipelineJobs/{job_id}", endpoint)
-    return (
-        f"https://console.cloud.google.com/vertex-ai/locations/{destination.region}/pipelines/runs/{job_id}"
-        f"?project={destination.project}"
-    )
+            print(f"started {job_id}, filing it under experiment {destination.experiment}", flush=True)
+            job_name = f"{parent}/pipelineJobs/{job_id}"
+            _file_under(experiment, metadata, pipelines, job_name, endpoint, destination.retries)
+    return url
 
 
 def _credentials() -> Any:
@@ -104,11 +108,11 @@ def _job(specification: Mapping[str, Any], run_name: str, values: Mapping[str, A
     return job
 
 
-def _start(pipelines: Any, parent: str, job: Any, job_id: str, endpoint: str) -> None:
+def _start(pipelines: Any, parent: str, job: Any, job_id: str, endpoint: str, url: str) -> None:
     from google.api_core.exceptions import AlreadyExists  # noqa: PLC0415
 
     # Only an earlier attempt of ours can have used this identifier: its answer was lost.
-    with _failures_in_words(endpoint), contextlib.suppress(AlreadyExists):
+    with _failures_in_words(endpoint, started_at=url), contextlib.suppress(AlreadyExists):
         pipelines.create_pipeline_job(parent=parent, pipeline_job=job, pipeline_job_id=job_id, timeout=_TIMEOUT_SECONDS)
 
 
@@ -146,13 +150,17 @@ def _experiment(metadata: Any, store: str, name: str | None, endpoint: str) -> s
     return resource
 
 
-def _file_under(experiment: str, metadata: Any, pipelines: Any, job_name: str, endpoint: str) -> None:
+def _file_under(experiment: str, metadata: Any, pipelines: Any, job_name: str, endpoint: str, retries: int) -> None:
     """Add a started run to an experiment; the run is not worth less when that fails, so this only says so."""
     name = experiment.rpartition("/")[2]
-    try:
+
+    def file() -> None:
         with _failures_in_words(endpoint):
             context = _run_context(pipelines, job_name)
             metadata.add_context_children(context=experiment, child_contexts=[context], timeout=_TIMEOUT_SECONDS)
+
+    try:
+        retried(file, retries)
     except (UserError, TransientError) as error:
         print(f"warning: the run has started, but is not filed under experiment {name}: {error}", file=sys.stderr)
 
@@ -169,7 +177,7 @@ def _run_context(pipelines: Any, job_name: str) -> str:
 
 
 @contextlib.contextmanager
-def _failures_in_words(endpoint: str) -> Iterator[None]:
+def _failures_in_words(endpoint: str, started_at: str = "") -> Iterator[None]:
     from google.api_core import exceptions  # noqa: PLC0415
 
     try:
@@ -179,7 +187,12 @@ def _failures_in_words(endpoint: str) -> Iterator[None]:
     except (exceptions.ServerError, exceptions.TooManyRequests) as error:
         if "Getting metadata from plugin failed" in error.message:  # how gRPC says that credentials do not refresh
             raise UserError(f"the Google Cloud credentials do not work; {_LOG_IN} ({error.message})") from error
-        raise NotAcceptedError(f"Vertex AI at {endpoint} does not answer or is busy: {error}") from error
+        if "CERTIFICATE_VERIFY_FAILED" in error.message:
+            raise UserError(f"the certificate of {endpoint} is not trusted; {_TRUST}") from error
+        unsure = ""
+        if started_at and isinstance(error, (exceptions.GatewayTimeout, exceptions.InternalServerError)):
+            unsure = f"; the run may have started: look at {started_at} before you submit again"
+        raise NotAcceptedError(f"Vertex AI at {endpoint} does not answer or is busy: {error}{unsure}") from error
     except exceptions.Unauthenticated as error:
         raise UserError(
             f"Vertex AI does not accept the Google Cloud credentials; {_LOG_IN} ({error.message})"

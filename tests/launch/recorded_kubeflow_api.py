@@ -3,9 +3,11 @@
 import contextlib
 import http.server
 import json
+import ssl
 import threading
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 
@@ -19,6 +21,7 @@ class RecordedKubeflowApi:
         experiments: Experiments it was asked for.
         run_answers: Status of its next answers to new runs, 200 when used up; None hangs up without an answer.
         lookup_answers: The same for reading experiments.
+        shows_login: Answer everything with the page of a login, as a gateway does.
     """
 
     url: str = ""
@@ -26,11 +29,17 @@ class RecordedKubeflowApi:
     experiments: list[dict[str, Any]] = field(default_factory=list)
     run_answers: list[int | None] = field(default_factory=list)
     lookup_answers: list[int | None] = field(default_factory=list)
+    shows_login: bool = False
 
 
 @contextlib.contextmanager
-def recorded_kubeflow_api() -> Iterator[RecordedKubeflowApi]:
-    """Serve the API until the block ends."""
+def recorded_kubeflow_api(certificate: Path | None = None, key: Path | None = None) -> Iterator[RecordedKubeflowApi]:
+    """Serve the API until the block ends.
+
+    Args:
+        certificate: PEM file with a certificate for ``localhost``, None for plain HTTP.
+        key: PEM file with its private key.
+    """
     recorded = RecordedKubeflowApi()
 
     class Handler(http.server.BaseHTTPRequestHandler):
@@ -60,9 +69,10 @@ def recorded_kubeflow_api() -> Iterator[RecordedKubeflowApi]:
             if status is None:
                 self.close_connection = True
                 return
-            data = json.dumps(body).encode()
+            login = recorded.shows_login
+            data = b"<html>Who are you?</html>" if login else json.dumps(body).encode()
             self.send_response(status)
-            self.send_header("Content-Type", "application/json")
+            self.send_header("Content-Type", "text/html" if login else "application/json")
             self.send_header("Content-Length", str(len(data)))
             self.end_headers()
             self.wfile.write(data)
@@ -72,6 +82,11 @@ def recorded_kubeflow_api() -> Iterator[RecordedKubeflowApi]:
 
     server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler)
     recorded.url = f"http://127.0.0.1:{server.server_port}"
+    if certificate:
+        context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+        context.load_cert_chain(certificate, key)
+        server.socket = context.wrap_socket(server.socket, server_side=True)
+        recorded.url = f"https://localhost:{server.server_port}"
     thread = threading.Thread(target=server.serve_forever, args=(0.02,))
     thread.start()
     yield recorded

@@ -1,6 +1,5 @@
 """Submission to a Kubeflow Pipelines API on loopback that records what it is sent."""
 
-import socket
 from pathlib import Path
 
 import kfp
@@ -12,10 +11,8 @@ from components import __version__
 from components.ingest.source import fingerprint_source
 from components.launch.command_line import main
 from pipeline import image_classification
-from tests.launch.recorded_kubeflow_api import RecordedKubeflowApi
+from tests.launch.recorded_kubeflow_api import RecordedKubeflowApi, recorded_kubeflow_api
 from tests.launch.submit import refused, submit
-
-pytestmark = pytest.mark.filterwarnings("ignore:This client only works with Kubeflow Pipeline:FutureWarning")
 
 
 def test_a_run_is_submitted_with_everything_that_was_asked_for(
@@ -41,6 +38,7 @@ def test_a_run_is_submitted_with_everything_that_was_asked_for(
     assert f"{kubeflow.url}/#/runs/details/run-1" in capsys.readouterr().out
 
 
+@pytest.mark.filterwarnings("ignore:This client only works with Kubeflow Pipeline:FutureWarning")
 def test_kfps_own_client_would_send_the_same(kubeflow: RecordedKubeflowApi, source: str, tmp_path: Path) -> None:
     options = ["--pipeline-root", "gs://artifacts/root", "--service-account", "trainer", "--no-caching"]
     submit("kubeflow", source, "--host", kubeflow.url, *options, "--run-name", "first")
@@ -182,31 +180,26 @@ def test_a_host_that_does_not_answer_is_tried_again_and_then_worth_a_try_later(
     assert "http://127.0.0.1:9 does not answer" in shown.err
 
 
-def test_a_host_whose_certificate_is_not_trusted_is_the_users_to_settle(
-    localhost_certificate: tuple[Path, Path], source: str, capsys: pytest.CaptureFixture[str]
+def test_a_host_with_a_certificate_of_ones_own_is_trusted_when_the_environment_says_so(
+    localhost_certificate: tuple[Path, Path],
+    source: str,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    import ssl
-    import threading
+    with recorded_kubeflow_api(*localhost_certificate) as kubeflow:
+        code, message = refused(capsys, "kubeflow", source, "--host", kubeflow.url)
+        assert code == 2
+        assert f"the certificate of {kubeflow.url} is not trusted; set SSL_CERT_FILE" in message
+        monkeypatch.setenv("SSL_CERT_FILE", str(localhost_certificate[0]))
+        submit("kubeflow", source, "--host", kubeflow.url)
+        assert len(kubeflow.runs) == 1
 
-    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-    context.load_cert_chain(*localhost_certificate)
-    with socket.create_server(("127.0.0.1", 0)) as server:
-        host = f"https://localhost:{server.getsockname()[1]}"
 
-        def greet() -> None:
-            while True:
-                try:
-                    connection, _ = server.accept()
-                    context.wrap_socket(connection, server_side=True).close()
-                except ssl.SSLError:
-                    continue
-                except OSError:
-                    return
-
-        thread = threading.Thread(target=greet, daemon=True)
-        thread.start()
-        code, message = refused(capsys, "kubeflow", source, "--host", host, "--retries", "0")
-        server.shutdown(socket.SHUT_RDWR)
-        thread.join()
+def test_a_login_page_is_not_taken_for_a_started_run(
+    kubeflow: RecordedKubeflowApi, source: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    kubeflow.shows_login = True
+    code, message = refused(capsys, "kubeflow", source, "--host", kubeflow.url)
     assert code == 2
-    assert f"the certificate of {host} is not trusted here" in message
+    assert f"{kubeflow.url} answers, but not as the Kubeflow Pipelines API does; a login may be before it" in message
+    assert not kubeflow.runs

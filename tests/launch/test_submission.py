@@ -13,6 +13,7 @@ NOWHERE = ("--host", "http://127.0.0.1:9")
     ("target", "options", "message"),
     [
         ("kubeflow", (), "no Kubeflow Pipelines host; give --host"),
+        ("kubeflow", ("--host", "localhost:8080"), "--host localhost:8080 is no URL; for example http://"),
         ("vertex", (), "Vertex AI needs --project, --region, --pipeline-root"),
         ("vertex", VERTEX[:4], "Vertex AI needs --pipeline-root"),
         ("vertex", (*VERTEX, "--region", "europe-west4-a"), "--region europe-west4-a is no Google Cloud region"),

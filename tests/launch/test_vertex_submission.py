@@ -16,7 +16,7 @@ from components import __version__
 from components.ingest.source import fingerprint_source
 from components.launch.command_line import main
 from pipeline import image_classification
-from tests.launch.recorded_vertex_api import RecordedVertexApi
+from tests.launch.recorded_vertex_api import RecordedVertexApi, recorded_vertex_api, write_localhost_certificate
 from tests.launch.submit import refused, submit
 
 PUBLISHED = Path(__file__).resolve().parents[2] / "manifests" / "pipelines"
@@ -166,6 +166,8 @@ def test_a_busy_service_is_worth_another_try_later(
     code, message = refused(capsys, "vertex", source, "--api-endpoint", vertex.endpoint, *PLACE, "--retries", "0")
     assert code == 75
     assert said in message
+    unsure = "the run may have started: look at https://console.cloud.google.com/vertex-ai/" in message
+    assert unsure == (status in (StatusCode.INTERNAL, StatusCode.DEADLINE_EXCEEDED))
 
 
 def test_a_run_that_was_not_accepted_is_submitted_again(
@@ -184,7 +186,7 @@ def test_a_run_that_was_not_accepted_is_submitted_again(
 def test_a_run_whose_answer_was_lost_is_not_started_twice(
     vertex: RecordedVertexApi, source: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    vertex.create_answers = [(StatusCode.UNAVAILABLE, "connection reset")]
+    vertex.create_answers = [(StatusCode.DEADLINE_EXCEEDED, "too late")]
     vertex.accepts_and_fails = True
     submit("vertex", source, "--api-endpoint", vertex.endpoint, *PLACE)
     assert len(vertex.requests) == 2
@@ -198,6 +200,17 @@ def test_no_answer_is_worth_another_try_later(
     code, message = refused(capsys, "vertex", source, "--api-endpoint", "localhost:9", *PLACE, "--retries", "0")
     assert code == 75
     assert "Vertex AI at localhost:9 does not answer or is busy: 503" in message
+
+
+def test_an_endpoint_whose_certificate_is_not_trusted_is_the_users_to_settle(
+    vertex: RecordedVertexApi, source: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    certificate, key = tmp_path / "certificate.pem", tmp_path / "key.pem"
+    write_localhost_certificate(certificate, key)
+    with recorded_vertex_api(certificate, key) as stranger:
+        code, message = refused(capsys, "vertex", source, "--api-endpoint", stranger.endpoint, *PLACE)
+    assert code == 2
+    assert f"the certificate of {stranger.endpoint} is not trusted; set GRPC_DEFAULT_SSL_ROOTS_FILE_PATH" in message
 
 
 def test_missing_credentials_are_the_users_to_get(
@@ -279,7 +292,7 @@ def test_a_started_run_that_cannot_be_filed_is_a_success_with_a_warning(
 ) -> None:
     vertex.contexts[f"{STORE}/contexts/animals"] = aiplatform_v1.Context(schema_title="system.Experiment")
     vertex.filing_answer = (StatusCode.UNAVAILABLE, "metadata is away")
-    submit("vertex", source, "--api-endpoint", vertex.endpoint, *PLACE, "--experiment", "animals")
+    submit("vertex", source, "--api-endpoint", vertex.endpoint, *PLACE, "--experiment", "animals", "--retries", "0")
     shown = capsys.readouterr()
     assert "submitted: " in shown.out
     assert "warning: the run has started, but is not filed under experiment animals" in shown.err
