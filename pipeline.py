@@ -116,6 +116,7 @@ def image_classification(placement: Placement) -> Any:
         fine_tune_learning_rate: float = 1e-5,
         unfrozen_layers: int = 30,
         export_h5: bool = False,
+        checkpoint_uri: str = "",
         # Register
         minimum_accuracy: float = 0.8,
     ) -> Results:
@@ -175,6 +176,7 @@ def image_classification(placement: Placement) -> Any:
             class_weights=class_weights,
             early_stopping_patience=early_stopping_patience,
             plateau_patience=plateau_patience,
+            checkpoint_uri=checkpoint_uri,
             gpu_count=placement.training_gpus,
             seed=seed,
         ).set_display_name("5 Train the head on the frozen backbone")
@@ -190,6 +192,7 @@ def image_classification(placement: Placement) -> Any:
             early_stopping_patience=early_stopping_patience,
             plateau_patience=plateau_patience,
             export_h5=export_h5,
+            checkpoint_uri=checkpoint_uri,
             gpu_count=placement.training_gpus,
             seed=seed,
         ).set_display_name("6 Fine-tune the last layers")

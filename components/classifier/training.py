@@ -4,7 +4,6 @@ import dataclasses
 import math
 import time
 from collections.abc import Callable, Sequence
-from pathlib import Path
 from typing import Any
 
 import keras
@@ -12,6 +11,8 @@ import numpy as np
 import pandas as pd
 import tensorflow as tf
 
+from components.classifier.checkpoints import Checkpoints
+from components.classifier.training_state import TrainingState
 from components.failures import UserError
 from components.formats.trained_model import HISTORY_COLUMNS
 
@@ -142,12 +143,12 @@ def fit_epochs(
     training_batches: Callable[[int], tf.data.Dataset],
     validation: Validation,
     class_weight: dict[int, float] | None,
-    checkpoint: Path,
+    checkpoints: Checkpoints | None,
 ) -> Fit:
     """Fit a compiled model and leave it with the weights of the epoch with the lowest validation loss.
 
     Each epoch has batches of its own, so what an epoch sees depends on seed and epoch and on nothing that happened
-    before; Keras' callbacks are driven around it.
+    before; Keras' callbacks are driven around it. With checkpoints, what an earlier attempt has done is not done again.
 
     Args:
         model: Compiled.
@@ -156,19 +157,24 @@ def fit_epochs(
         training_batches: Gives the batches of an epoch, counted from 0.
         validation: What decides which epoch is best.
         class_weight: Weight of each label, or None.
-        checkpoint: ``*.weights.h5``, where the best weights so far are kept while training runs.
+        checkpoints: Where the complete state is kept after each epoch, or None.
 
     Raises:
-        UserError: When the loss is no longer a number.
+        UserError: When the loss is no longer a number, or checkpoints may not be read or written.
+        TransientError: When Cloud Storage does not answer.
     """
-    rows: list[dict[str, Any]] = []
-    callbacks = keras.callbacks.CallbackList(_callbacks(settings, checkpoint), model=model)
+    stopping, *others = _callbacks(settings)
+    callbacks = keras.callbacks.CallbackList([stopping, *others], model=model)
     callbacks.on_train_begin()
-    for epoch in range(settings.epochs):
+    state = TrainingState(model, stopping, [stopping, *others])
+    rows = _resume(state, phase, settings.epochs, checkpoints) if checkpoints else []
+    while len(rows) < settings.epochs and not model.stop_training:
+        epoch = len(rows)
+        batches = training_batches(epoch)
         callbacks.on_epoch_begin(epoch)
         started = time.monotonic()
         rate = float(keras.ops.convert_to_numpy(model.optimizer.learning_rate))
-        logs = _fit_one_epoch(model, epoch, training_batches(epoch), validation, class_weight)
+        logs = _fit_one_epoch(model, epoch, batches, validation, class_weight)
         row = {
             "phase": phase,
             "epoch": epoch + 1,
@@ -181,10 +187,11 @@ def fit_epochs(
         rows.append(row)
         print(_epoch_line(row, settings.epochs, best), flush=True)
         callbacks.on_epoch_end(epoch, dict(logs))
-        if model.stop_training:
-            waited = settings.early_stopping_patience
-            print(f"{phase}: no better validation loss for {waited} epochs, stopping early", flush=True)
-            break
+        if checkpoints:
+            checkpoints.write(state.capture(rows))
+    if model.stop_training:
+        waited = settings.early_stopping_patience
+        print(f"{phase}: no better validation loss for {waited} epochs, stopping early", flush=True)
     callbacks.on_train_end()
     history = pd.DataFrame(rows, columns=list(HISTORY_COLUMNS))
     chosen = rows[int(history[_MONITORED].argmin())]
@@ -230,11 +237,19 @@ class ProgressLines(keras.callbacks.Callback):
             print(f"{self._doing}: {done} of {self._images} images", flush=True)
 
 
-def _callbacks(settings: FitSettings, checkpoint: Path) -> list[keras.callbacks.Callback]:
+def _resume(state: TrainingState, phase: str, epochs: int, checkpoints: Checkpoints) -> list[dict[str, Any]]:
+    """Bring back what earlier attempts came to; return their history, empty when there was none."""
+    checkpoint = checkpoints.read_newest()
+    if checkpoint is None:
+        return []
+    rows = state.restore(checkpoint)
+    print(f"{phase}: resuming after epoch {checkpoint.epoch} of {epochs} from {checkpoints.folder}", flush=True)
+    return rows
+
+
+def _callbacks(settings: FitSettings) -> list[keras.callbacks.Callback]:
+    """Return EarlyStopping, which holds the best weights, and what else is asked for."""
     callbacks: list[keras.callbacks.Callback] = [
-        keras.callbacks.ModelCheckpoint(
-            str(checkpoint), monitor=_MONITORED, mode="min", save_best_only=True, save_weights_only=True
-        ),
         keras.callbacks.EarlyStopping(
             monitor=_MONITORED,
             mode="min",

@@ -18,6 +18,7 @@ def fine_tune(
     early_stopping_patience: int,
     plateau_patience: int,
     export_h5: bool,
+    checkpoint_uri: str,
     gpu_count: int,
     seed: int,
     model: dsl.Output[dsl.Model],
@@ -38,6 +39,7 @@ def fine_tune(
         early_stopping_patience: Epochs without a better validation loss after which training stops; 0 never stops.
         plateau_patience: Likewise, after which the learning rate falls to a fifth; 0 never lowers it.
         export_h5: Write the model in the older HDF5 format too.
+        checkpoint_uri: gs:// or local folder that keeps each epoch's state, for a rerun to go on from; empty: none.
         gpu_count: GPUs to train on, 0 for the CPU.
         seed: Of everything random.
         model: The model kept: model.keras, a SavedModel that takes image bytes, training.json, history.csv, curves.png.
@@ -57,7 +59,12 @@ def fine_tune(
             )
             settings = FineTuneSettings(unfrozen_layers, augmentation, export_h5, gpu_count, fit)
             measured = fine_tune_phase(
-                Path(splits.path), Path(frozen_model.path), settings, Path(model.path), Path(report.path)
+                Path(splits.path),
+                Path(frozen_model.path),
+                settings,
+                checkpoint_uri,
+                Path(model.path),
+                Path(report.path),
             )
             for name, value in measured.items():
                 metrics.log_metric(name, value)

@@ -1,7 +1,6 @@
 """The fine-tuning phase: the last layers of the backbone learn too, and the better of both phases' models is kept."""
 
 import dataclasses
-import tempfile
 import time
 from collections.abc import Sequence
 from pathlib import Path
@@ -12,6 +11,7 @@ import pandas as pd
 import tensorflow as tf
 
 from components.classifier.backbones import Backbone, find_backbone
+from components.classifier.checkpoints import Checkpoints
 from components.classifier.devices import prepare_training
 from components.classifier.export import export_h5, export_saved_model
 from components.classifier.head import head_layers, whole_model
@@ -39,6 +39,7 @@ from components.classifier.training import (
     fit_epochs,
     measure,
 )
+from components.classifier.training_state import training_identity
 from components.failures import UserError
 from components.fine_tune.unfreezing import unfreeze_last_layers
 from components.formats.splits import Splits
@@ -104,14 +105,21 @@ class _Choice:
 
 
 def fine_tune_phase(
-    splits_directory: Path, frozen_directory: Path, settings: FineTuneSettings, model_directory: Path, report: Path
+    splits_directory: Path,
+    frozen_directory: Path,
+    settings: FineTuneSettings,
+    checkpoint_uri: str,
+    model_directory: Path,
+    report: Path,
 ) -> dict[str, float]:
     """Fine-tune, keep the better of both phases' models, and publish it with its exports and a report.
 
     Args:
         splits_directory: The splits the frozen model was trained on.
         frozen_directory: Output of train_frozen.
-        settings: All parameters.
+        settings: All parameters that decide what comes out.
+        checkpoint_uri: ``gs://`` prefix or local folder to keep the state in after each epoch, and to resume from;
+            empty for neither.
         model_directory: Folder to publish, see ``components.formats.trained_model``.
         report: HTML file to publish.
 
@@ -119,7 +127,9 @@ def fine_tune_phase(
         Metrics by name.
 
     Raises:
-        UserError: When a parameter, the splits, the frozen model or the machine is not fit for training.
+        UserError: When a parameter, the splits, the frozen model or the machine is not fit for training, or checkpoints
+            cannot be kept where they should.
+        TransientError: When Cloud Storage does not answer.
     """
     started = time.monotonic()
     _check(settings)
@@ -137,7 +147,10 @@ def fine_tune_phase(
     print(f"fine_tune: {len(learning)} backbone layers learn, {learning[0]} to {learning[-1]}", flush=True)
     batching = devices.batching(settings.fit.batch_size)
     batches = _Batches(training, validation, batching, settings)
-    fit, choice = _fit_and_choose(model, frozen, batches, frozen_record, settings)
+    all_settings = {**frozen_record.settings, PHASE: settings.as_record()}
+    identity = training_identity(splits, frozen, devices.precision, all_settings)
+    checkpoints = Checkpoints.opened(checkpoint_uri, PHASE, identity)
+    fit, choice = _fit_and_choose(model, frozen, batches, frozen_record, settings, checkpoints)
     record = dataclasses.replace(
         frozen_record,
         phase=PHASE,
@@ -146,7 +159,7 @@ def fine_tune_phase(
         best_val_loss=choice.val_loss,
         best_val_accuracy=choice.val_accuracy,
         devices=devices.names,
-        settings={**frozen_record.settings, PHASE: settings.as_record()},
+        settings=all_settings,
     )
     history = pd.concat([frozen_history, fit.history], ignore_index=True)
     kept = _finished(model, backbone, frozen_record)
@@ -223,22 +236,15 @@ def _fit_and_choose(
     batches: _Batches,
     record: TrainingRecord,
     settings: FineTuneSettings,
+    checkpoints: Checkpoints | None,
 ) -> tuple[Fit, _Choice]:
     """Measure the frozen phase's model, fit, and leave the model with the weights that are better on validation."""
     fit = settings.fit
     held_back = batches.held_back()
     baseline_loss, baseline_accuracy = measure(model, held_back)
     print(f"fine_tune before  val_loss {baseline_loss:.4f}  val_accuracy {baseline_accuracy:.4f}", flush=True)
-    with tempfile.TemporaryDirectory(prefix="checkpoint-") as scratch:
-        outcome = fit_epochs(
-            model,
-            PHASE,
-            fit,
-            batches.of_epoch,
-            held_back,
-            balanced_class_weights(batches.training.images_per_class, fit.class_weights),
-            Path(scratch) / "best.weights.h5",
-        )
+    class_weight = balanced_class_weights(batches.training.images_per_class, fit.class_weights)
+    outcome = fit_epochs(model, PHASE, fit, batches.of_epoch, held_back, class_weight, checkpoints)
     if outcome.best_val_loss < baseline_loss:
         phase, epoch, loss, accuracy = PHASE, outcome.best_epoch, outcome.best_val_loss, outcome.best_val_accuracy
     else:

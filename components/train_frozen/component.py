@@ -20,6 +20,7 @@ def train_frozen(
     class_weights: str,
     early_stopping_patience: int,
     plateau_patience: int,
+    checkpoint_uri: str,
     gpu_count: int,
     seed: int,
     model: dsl.Output[dsl.Model],
@@ -43,6 +44,7 @@ def train_frozen(
         class_weights: none, or balanced to let small classes count as much as large ones.
         early_stopping_patience: Epochs without a better validation loss after which training stops; 0 never stops.
         plateau_patience: Likewise, after which the learning rate falls to a fifth; 0 never lowers it.
+        checkpoint_uri: gs:// or local folder that keeps each epoch's state, for a rerun to go on from; empty: none.
         gpu_count: GPUs to train on, 0 for the CPU.
         seed: Of everything random.
         model: The trained model: model.keras, training.json, history.csv, curves.png.
@@ -63,6 +65,8 @@ def train_frozen(
             settings = FrozenSettings(
                 backbone, weights, head_units, dropout, augmentation, augmented_views, gpu_count, fit
             )
-            measured = train_frozen_phase(Path(splits.path), settings, Path(model.path), Path(report.path))
+            measured = train_frozen_phase(
+                Path(splits.path), settings, checkpoint_uri, Path(model.path), Path(report.path)
+            )
             for name, value in measured.items():
                 metrics.log_metric(name, value)

@@ -4,8 +4,6 @@ Training the head on them gives the very weights that training the whole model w
 wait in memory: 8 KB for each view of an image with InceptionV3, 4 GB for 100,000 images in five views.
 """
 
-from collections.abc import Sequence
-
 import keras
 import numpy as np
 import tensorflow as tf
@@ -16,34 +14,36 @@ from components.classifier.training import ProgressLines
 _BYTES_OF_FLOAT32 = 4
 
 
+def print_memory(extractor: keras.Model, source: SplitImages, views: int) -> None:
+    """Print how much memory the features of all views take."""
+    megabytes = views * source.images * extractor.output_shape[1] * _BYTES_OF_FLOAT32 / 1e6
+    print(f"features of {source.images} images, {megabytes:,.1f} MB of memory in all", flush=True)
+
+
 def training_features(
-    extractor: keras.Model, source: SplitImages, batching: Batching, strength: float, views: int, seed: int
-) -> list[np.ndarray]:
-    """Return the features of each augmented view of the training images.
+    extractor: keras.Model, source: SplitImages, batching: Batching, strength: float, view: int, views: int, seed: int
+) -> np.ndarray:
+    """Return the features of one augmented view of the training images.
 
     Args:
         extractor: Pixels to pooled features.
         source: The training images.
         batching: Of the images.
         strength: Of augmentation, [0, 1].
-        views: Views of each image, at least 1. More show the head more variety, take longer to compute and more memory.
+        view: Which one, from 0.
+        views: Of how many. More show the head more variety, take longer to compute and more memory.
         seed: Of the run.
 
     Returns:
-        float32 ``[images, features]`` for each view, in stored order.
+        float32 ``[images, features]`` in stored order.
     """
-    megabytes = views * source.images * extractor.output_shape[1] * _BYTES_OF_FLOAT32 / 1e6
-    print(f"features of {source.images} images, {megabytes:,.1f} MB of memory in all", flush=True)
-    return [
-        _extract(
-            extractor,
-            view_batches(source, batching, strength, seed, view),
-            f"features of view {view + 1} of {views}",
-            source.images,
-            batching,
-        )
-        for view in range(views)
-    ]
+    return _extract(
+        extractor,
+        view_batches(source, batching, strength, seed, view),
+        f"features of view {view + 1} of {views}",
+        source.images,
+        batching,
+    )
 
 
 def validation_features(extractor: keras.Model, source: SplitImages, batching: Batching) -> np.ndarray:
@@ -52,11 +52,11 @@ def validation_features(extractor: keras.Model, source: SplitImages, batching: B
 
 
 def epoch_of_features(
-    views: Sequence[np.ndarray], labels: np.ndarray, batching: Batching, seed: int, epoch: int
+    features: np.ndarray, labels: np.ndarray, batching: Batching, seed: int, epoch: int
 ) -> tf.data.Dataset:
-    """Return one epoch: every image once in an order of its own, in the view whose turn it is."""
+    """Return one epoch: every image once in an order of its own."""
     order = np.random.default_rng([seed, epoch]).permutation(len(labels))
-    return batches_of_features(views[epoch % len(views)], labels, order, batching)
+    return batches_of_features(features, labels, order, batching)
 
 
 def batches_of_features(

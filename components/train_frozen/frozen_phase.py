@@ -1,7 +1,7 @@
 """The frozen phase: features of the frozen backbone once, then the head on them, then the whole model."""
 
 import dataclasses
-import tempfile
+import functools
 import time
 from collections.abc import Sequence
 from pathlib import Path
@@ -11,6 +11,7 @@ import keras
 import numpy as np
 
 from components.classifier.backbones import Backbone, find_backbone
+from components.classifier.checkpoints import Checkpoints
 from components.classifier.devices import Devices, prepare_training
 from components.classifier.head import feature_extractor, head_layers, head_model, whole_model
 from components.classifier.input_pipeline import (
@@ -34,12 +35,14 @@ from components.classifier.training import (
     compile_classifier,
     fit_epochs,
 )
+from components.classifier.training_state import training_identity
 from components.classifier.weights import load_weights
 from components.formats.trained_model import TrainingRecord
 from components.publishing import published_directory
 from components.train_frozen.feature_cache import (
     batches_of_features,
     epoch_of_features,
+    print_memory,
     training_features,
     validation_features,
 )
@@ -78,13 +81,15 @@ class FrozenSettings:
 
 
 def train_frozen_phase(
-    splits_directory: Path, settings: FrozenSettings, model_directory: Path, report: Path
+    splits_directory: Path, settings: FrozenSettings, checkpoint_uri: str, model_directory: Path, report: Path
 ) -> dict[str, float]:
     """Train the head and publish the whole model and a report.
 
     Args:
         splits_directory: Output of the split step.
-        settings: All parameters.
+        settings: All parameters that decide what comes out.
+        checkpoint_uri: ``gs://`` prefix or local folder to keep the state in after each epoch, and to resume from;
+            empty for neither.
         model_directory: Folder to publish, see ``components.formats.trained_model``.
         report: HTML file to publish.
 
@@ -92,7 +97,8 @@ def train_frozen_phase(
         Metrics by name.
 
     Raises:
-        UserError: When a parameter, the splits, the weights or the machine is not fit for training.
+        UserError: When a parameter, the splits, the weights or the machine is not fit for training, or checkpoints
+            cannot be kept where they should.
         TransientError: When Cloud Storage or a download fails for now.
     """
     started = time.monotonic()
@@ -106,8 +112,11 @@ def train_frozen_phase(
         weights_sha256 = load_weights(network, backbone, settings.weights)
         network.trainable = False
         extractor = feature_extractor(backbone, network)
+    identity = training_identity(splits, network, devices.precision, settings.as_record())
+    checkpoints = Checkpoints.opened(checkpoint_uri, PHASE, identity)
     head = head_layers(len(splits.class_names), settings.head_units, settings.dropout)
-    fit = _fit_head(head, extractor, training, validation, settings, devices.batching(settings.fit.batch_size))
+    batching = devices.batching(settings.fit.batch_size)
+    fit = _fit_head(head, extractor, training, validation, settings, batching, checkpoints)
     model = whole_model(backbone, _portable(network, backbone, devices), head)
     record = TrainingRecord(
         backbone=backbone.name,
@@ -167,13 +176,21 @@ def _fit_head(
     validation: SplitImages,
     settings: FrozenSettings,
     batching: Batching,
+    checkpoints: Checkpoints | None,
 ) -> Fit:
     fit = settings.fit
     # Without augmentation all views are the same image, and a view that no epoch reaches is wasted.
     views = min(settings.augmented_views, fit.epochs) if settings.augmentation > 0.0 else 1
+    print_memory(extractor, training, views)
     labels, validation_labels = read_labels(training), read_labels(validation)
-    features = training_features(extractor, training, batching, settings.augmentation, views, fit.seed)
     of_validation = validation_features(extractor, validation, batching)
+
+    @functools.cache
+    def of_view(view: int) -> np.ndarray:
+        # When an epoch first wants it: an attempt that is stopped early has finished epochs to resume after, and one
+        # that resumes does without the views of epochs gone by.
+        return training_features(extractor, training, batching, settings.augmentation, view, views, fit.seed)
+
     # The head is too small to share among devices.
     of_head = Batching(fit.batch_size, 1)
     held_back = Validation(
@@ -182,16 +199,15 @@ def _fit_head(
     )
     model = head_model(head, of_validation.shape[1])
     compile_classifier(model, fit.learning_rate)
-    with tempfile.TemporaryDirectory(prefix="checkpoint-") as scratch:
-        return fit_epochs(
-            model,
-            PHASE,
-            fit,
-            lambda epoch: epoch_of_features(features, labels, of_head, fit.seed, epoch),
-            held_back,
-            balanced_class_weights(training.images_per_class, fit.class_weights),
-            Path(scratch) / "best.weights.h5",
-        )
+    return fit_epochs(
+        model,
+        PHASE,
+        fit,
+        lambda epoch: epoch_of_features(of_view(epoch % views), labels, of_head, fit.seed, epoch),
+        held_back,
+        balanced_class_weights(training.images_per_class, fit.class_weights),
+        checkpoints,
+    )
 
 
 def _portable(network: keras.Model, backbone: Backbone, devices: Devices) -> keras.Model:

@@ -23,6 +23,7 @@ FROZEN: dict[str, Any] = {
     "class_weights": "none",
     "early_stopping_patience": 0,
     "plateau_patience": 0,
+    "checkpoint_uri": "",
     "gpu_count": 0,
     "seed": 3,
 }
@@ -37,6 +38,7 @@ FINE_TUNE: dict[str, Any] = {
     "early_stopping_patience": 0,
     "plateau_patience": 0,
     "export_h5": False,
+    "checkpoint_uri": "",
     "gpu_count": 0,
     "seed": 3,
 }

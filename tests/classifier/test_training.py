@@ -1,7 +1,6 @@
 """The loop trains on every batch, keeps the best epoch, and stops with a sentence when training diverges."""
 
 import dataclasses
-from pathlib import Path
 from typing import Any
 
 import keras
@@ -84,15 +83,15 @@ def small_model(learning_rate: float) -> keras.Model:
     return model
 
 
-def run(settings: FitSettings, model: keras.Model, checkpoint: Path, validation: Validation | None = None) -> Fit:
+def run(settings: FitSettings, model: keras.Model, validation: Validation | None = None) -> Fit:
     held_back = validation or Validation(batches(), LABELS)
-    return fit_epochs(model, "frozen", settings, lambda _: batches(), held_back, None, checkpoint / "b.weights.h5")
+    return fit_epochs(model, "frozen", settings, lambda _: batches(), held_back, None, None)
 
 
-def test_every_batch_of_every_epoch_is_a_step(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_every_batch_of_every_epoch_is_a_step(capsys: pytest.CaptureFixture[str]) -> None:
     model = small_model(0.01)
 
-    fit = run(SETTINGS, model, tmp_path)
+    fit = run(SETTINGS, model)
 
     assert int(model.optimizer.iterations) == 4 * 8  # 61 images are 8 batches, the last of 5
     assert fit.history["epoch"].tolist() == [1, 2, 3, 4]
@@ -104,42 +103,39 @@ def test_every_batch_of_every_epoch_is_a_step(tmp_path: Path, capsys: pytest.Cap
     assert lines[0].endswith(" s  best")
 
 
-def test_the_best_epoch_is_kept_when_later_ones_are_worse(tmp_path: Path) -> None:
+def test_the_best_epoch_is_kept_when_later_ones_are_worse() -> None:
     """Validation wants the opposite of training, so the first epoch is the best."""
     model = small_model(0.1)
     against = Validation(batches(), 1 - LABELS)
 
-    fit = run(SETTINGS, model, tmp_path, against)
+    fit = run(SETTINGS, model, against)
 
     assert fit.best_epoch == 1
     assert fit.best_val_loss < fit.history["val_loss"].iloc[1:].min()
     assert measure(model, against) == pytest.approx((fit.best_val_loss, fit.best_val_accuracy))
-    again = keras.models.clone_model(model)
-    again.load_weights(tmp_path / "b.weights.h5")  # the checkpoint holds the same
-    assert all(np.array_equal(*pair) for pair in zip(again.get_weights(), model.get_weights(), strict=True))
 
 
-def test_training_stops_early_and_lowers_its_rate_when_asked(tmp_path: Path) -> None:
+def test_training_stops_early_and_lowers_its_rate_when_asked() -> None:
     settings = dataclasses.replace(SETTINGS, epochs=9, early_stopping_patience=3, plateau_patience=2)
 
-    fit = run(settings, small_model(0.1), tmp_path, Validation(batches(), 1 - LABELS))
+    fit = run(settings, small_model(0.1), Validation(batches(), 1 - LABELS))
 
     assert len(fit.history) == 4
     assert fit.history["learning_rate"].tolist() == pytest.approx([0.1, 0.1, 0.1, 0.02])
 
 
-def test_a_small_gain_counts_as_one(tmp_path: Path) -> None:
+def test_a_small_gain_counts_as_one() -> None:
     """Fine-tuning gains little with each epoch; the rate falls when nothing is gained, not when little is."""
     settings = dataclasses.replace(SETTINGS, learning_rate=1e-7, plateau_patience=1)
 
-    fit = run(settings, small_model(1e-7), tmp_path)
+    fit = run(settings, small_model(1e-7))
 
     gains = -fit.history["val_loss"].diff().dropna()
     assert ((gains > 0) & (gains < 1e-5)).all()
     assert fit.history["learning_rate"].nunique() == 1
 
 
-def test_a_loss_that_is_no_number_names_the_learning_rate(tmp_path: Path) -> None:
+def test_a_loss_that_is_no_number_names_the_learning_rate() -> None:
     points = POINTS.copy()
     points[3] = np.nan
     with pytest.raises(UserError, match=r"in epoch 1 of the frozen phase the loss is nan.*lower learning_rate.*0\.01"):
@@ -150,7 +146,7 @@ def test_a_loss_that_is_no_number_names_the_learning_rate(tmp_path: Path) -> Non
             lambda _: batches(points),
             Validation(batches(), LABELS),
             None,
-            tmp_path / "b.weights.h5",
+            None,
         )
 
 

@@ -1,0 +1,186 @@
+"""Checkpoints of a training phase: kept in Cloud Storage or a local folder, found again by an attempt that starts over.
+
+A folder belongs to one phase of one training::
+
+    <checkpoint_uri>/fine_tune-5b0c.../
+      newest.json                            names the checkpoints to go on from, newest first; ``of`` says what they
+                                             belong to
+      epoch-0004-1f3a.....-9c2e....npz       immutable: the epoch, the attempt that wrote it, the digest of its bytes
+      epoch-0003-1f3a.....-04b7....npz
+
+A checkpoint is written whole under a name of its own before ``newest.json`` names it, and the one before stays:
+whatever stops an attempt, and whatever an older one of the same run still does, a whole checkpoint remains. The files
+hold arrays and JSON, never pickles: reading one runs no code.
+"""
+
+import dataclasses
+import hashlib
+import io
+import json
+import re
+import uuid
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+
+from components import __version__, storage
+
+_POINTER = "newest.json"
+_KEPT = 2
+_NAME = re.compile(r"epoch-(?P<epoch>\d{4,})-[0-9a-f]{8}-(?P<digest>[0-9a-f]{32})\.npz")
+_PROBE = "probe-"
+_STATE = "state.json"
+
+
+@dataclasses.dataclass(frozen=True)
+class Checkpoint:
+    """Everything a phase needs to go on after an epoch.
+
+    Attributes:
+        epoch: The last one that was finished, from 1.
+        state: What fits into JSON.
+        arrays: The rest, by name.
+    """
+
+    epoch: int
+    state: dict[str, Any]
+    arrays: dict[str, np.ndarray]
+
+
+class Checkpoints:
+    """The checkpoints of one phase of one training.
+
+    Args:
+        checkpoint_uri: ``gs://`` prefix or local folder that holds the checkpoints of any number of trainings.
+        phase: ``frozen`` or ``fine_tune``.
+        identity: All that decides what the phase comes to, as JSON: data, settings, model. Whatever differs, the
+            version of this package included, leads to another folder, so that nothing is resumed that does not belong.
+    """
+
+    def __init__(self, checkpoint_uri: str, phase: str, identity: Mapping[str, Any]) -> None:
+        self._phase = phase
+        self._identity = {**identity, "version": __version__}
+        canonical = json.dumps(self._identity, sort_keys=True, allow_nan=False)
+        digest = hashlib.sha256(canonical.encode()).hexdigest()[:20]
+        self.folder = storage.join(checkpoint_uri, f"{phase}-{digest}")
+        self._attempt = uuid.uuid4().hex[:8]
+        self._kept: list[str] = []
+
+    @classmethod
+    def opened(cls, checkpoint_uri: str, phase: str, identity: Mapping[str, Any]) -> "Checkpoints | None":
+        """Return the checkpoints under a URI, known to be writable, or None when it is empty: none are wanted.
+
+        Raises:
+            UserError: When the bucket does not exist, or files in it may not be created or deleted.
+            TransientError: When Cloud Storage does not answer.
+        """
+        if not checkpoint_uri:
+            return None
+        checkpoints = cls(checkpoint_uri, phase, identity)
+        checkpoints._require_writable()
+        return checkpoints
+
+    def read_newest(self) -> Checkpoint | None:
+        """Return the newest checkpoint that is whole, or None; say which ones are not.
+
+        Raises:
+            UserError: When the folder may not be read.
+            TransientError: When Cloud Storage does not answer.
+        """
+        pointed = self._pointed()
+        # Those that are not pointed at: leftovers of an attempt that was stopped, and what a lost pointer leaves.
+        names = [*pointed, *sorted((name for name in self._stored() if name not in pointed), key=_epoch, reverse=True)]
+        for name in names:
+            found = storage.read_versioned(self._uri(name))
+            if found is not None and _digest(found[0]) == _matched(name)["digest"]:
+                self._kept = [name]
+                return _unpacked(_epoch(name), found[0])
+            what = "is gone" if found is None else "is damaged"
+            print(f"{self._phase}: checkpoint {self._uri(name)} {what}: looking for the one before", flush=True)
+        if names:
+            print(f"{self._phase}: no whole checkpoint in {self.folder}: starting anew", flush=True)
+        return None
+
+    def write(self, checkpoint: Checkpoint) -> None:
+        """Keep a checkpoint, and delete all but the one before it.
+
+        Raises:
+            UserError: When the folder may not be written.
+            TransientError: When Cloud Storage does not answer or the disk is full.
+        """
+        data = _packed(checkpoint)
+        name = f"epoch-{checkpoint.epoch:04d}-{self._attempt}-{_digest(data)}.npz"
+        storage.write_if_absent(self._uri(name), data)
+        self._kept = [name, *self._kept][:_KEPT]
+        self._point()
+        self._delete_outdated()
+
+    def _require_writable(self) -> None:
+        """Write and delete a probe: hours of training are too much to lose to a missing right."""
+        probe = storage.join(self.folder, f"{_PROBE}{self._attempt}")
+        storage.write_if_absent(probe, b"")
+        storage.delete_file(probe)
+
+    def _uri(self, name: str) -> str:
+        return storage.join(self.folder, name)
+
+    def _pointed(self) -> list[str]:
+        found = storage.read_versioned(self._uri(_POINTER))
+        if found is None:
+            return []
+        try:
+            names = json.loads(found[0])["newest"]
+            return [name for name in names if _NAME.fullmatch(name)]
+        except (ValueError, TypeError, KeyError):
+            print(f"{self._phase}: {self._uri(_POINTER)} is damaged: looking through its folder", flush=True)
+            return []
+
+    def _stored(self) -> list[str]:
+        names = [file.uri.rpartition("/")[2] for file in storage.list_files(self.folder)]
+        return [name for name in names if _NAME.fullmatch(name)]
+
+    def _point(self) -> None:
+        pointer = {"newest": self._kept, "of": self._identity}
+        data = json.dumps(pointer, indent=2, allow_nan=False).encode()
+        written = False
+        # An older attempt of the same run, if it is still alive, comes to the same weights: whoever is last may win.
+        while not written:
+            found = storage.read_versioned(self._uri(_POINTER))
+            written = storage.write_if_unchanged(self._uri(_POINTER), data, 0 if found is None else found[1])
+
+    def _delete_outdated(self) -> None:
+        """Delete by age alone, so that of two attempts at once neither takes what the other has just written."""
+        oldest = min(_epoch(name) for name in self._kept)
+        for name in self._stored():
+            if _epoch(name) < oldest:
+                storage.delete_file(self._uri(name))
+
+
+def _packed(checkpoint: Checkpoint) -> bytes:
+    state = np.frombuffer(json.dumps(checkpoint.state, allow_nan=False).encode(), np.uint8)
+    buffer = io.BytesIO()
+    np.savez(buffer, allow_pickle=False, **{_STATE: state}, **checkpoint.arrays)
+    return buffer.getvalue()
+
+
+def _unpacked(epoch: int, data: bytes) -> Checkpoint:
+    with np.load(io.BytesIO(data), allow_pickle=False) as file:
+        arrays = {name: file[name] for name in file.files}
+    state = json.loads(arrays.pop(_STATE).tobytes())
+    return Checkpoint(epoch, state, arrays)
+
+
+def _digest(data: bytes) -> str:
+    return hashlib.sha256(data).hexdigest()[:32]
+
+
+def _matched(name: str) -> dict[str, str]:
+    match = _NAME.fullmatch(name)
+    if match is None:
+        raise ValueError(f"{name} is not the name of a checkpoint")
+    return match.groupdict()
+
+
+def _epoch(name: str) -> int:
+    return int(_matched(name)["epoch"])

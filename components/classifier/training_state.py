@@ -1,0 +1,129 @@
+"""All that changes while a model is fitted, as arrays and JSON: what a checkpoint holds, and how to go on from it.
+
+And all that does not change and decides what comes out: what a checkpoint belongs to.
+"""
+
+import hashlib
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+import keras
+import numpy as np
+
+from components.classifier.checkpoints import Checkpoint
+from components.formats.splits import Splits
+
+# Of EarlyStopping and ReduceLROnPlateau.
+_COUNTERS = ("wait", "best", "best_epoch", "stopped_epoch", "cooldown_counter")
+
+
+def training_identity(
+    splits: Splits, model: keras.Model, precision: str, settings: Mapping[str, Any]
+) -> dict[str, Any]:
+    """Return all that decides what a phase comes to, as small JSON.
+
+    Args:
+        splits: What is trained on. Their digest speaks of source images alone, the shards' of their pixels and order.
+        model: With the weights that the phase begins with.
+        precision: Of the devices, ``float32`` for example.
+        settings: Every parameter.
+    """
+    shards = [shard.sha256 for name in ("train", "validation") for shard in splits.splits[name].shards]
+    return {
+        "dataset_digest": splits.dataset_digest,
+        "shards_digest": hashlib.sha256("".join(shards).encode()).hexdigest(),
+        "model_digest": _weights_digest(model),
+        "precision": precision,
+        "settings": dict(settings),
+    }
+
+
+class TrainingState:
+    """The changing part of a compiled model and of the callbacks that watch it.
+
+    Frozen layers are left out: whoever builds the model again has them already.
+
+    Args:
+        model: Compiled.
+        stopping: Holds the best weights.
+        callbacks: Those that count epochs, ``stopping`` among them.
+    """
+
+    def __init__(
+        self,
+        model: keras.Model,
+        stopping: keras.callbacks.EarlyStopping,
+        callbacks: Sequence[keras.callbacks.Callback],
+    ) -> None:
+        self._model = model
+        self._stopping = stopping
+        self._callbacks = callbacks
+        learning = {id(weight) for layer in _layers(model) if layer.trainable for weight in layer.weights}
+        self._learning = [number for number, weight in enumerate(model.weights) if id(weight) in learning]
+
+    def capture(self, rows: Sequence[Mapping[str, Any]]) -> Checkpoint:
+        """Return the state after the last of the epochs in ``rows``, the history so far."""
+        arrays = {
+            f"{group}/{number:04d}": keras.ops.convert_to_numpy(variable)
+            for group, variables in self._variables().items()
+            for number, variable in enumerate(variables)
+        }
+        if self._stopping.wait:  # else the weights are the best ones
+            arrays |= {f"best/{place:04d}": self._stopping.best_weights[number] for place, number in self._places()}
+        state = {
+            "history": [dict(row) for row in rows],
+            "stopped": self._model.stop_training,
+            "callbacks": [
+                {name: getattr(callback, name) for name in _COUNTERS if hasattr(callback, name)}
+                for callback in self._callbacks
+            ],
+        }
+        return Checkpoint(len(rows), state, arrays)
+
+    def restore(self, checkpoint: Checkpoint) -> list[dict[str, Any]]:
+        """Bring model, optimizer, random state and callbacks to where a checkpoint was taken; return the history."""
+        arrays, state = checkpoint.arrays, checkpoint.state
+        with self._model.distribute_strategy.scope():
+            self._model.optimizer.build(self._model.trainable_variables)
+        for group, variables in self._variables().items():
+            for number, variable in enumerate(variables):
+                variable.assign(arrays[f"{group}/{number:04d}"])
+        best = self._model.get_weights()
+        for place, number in self._places():
+            best[number] = arrays.get(f"best/{place:04d}", best[number])
+        self._stopping.best_weights = best
+        for callback, counters in zip(self._callbacks, state["callbacks"], strict=True):
+            for name, value in counters.items():
+                setattr(callback, name, value)
+        self._model.stop_training = state["stopped"]
+        return list(state["history"])
+
+    def _places(self) -> Iterator[tuple[int, int]]:
+        """Yield the place among the weights that learn, and among all weights."""
+        return enumerate(self._learning)
+
+    def _variables(self) -> dict[str, list[keras.Variable]]:
+        weights = self._model.weights
+        known = {id(weight) for weight in weights}
+        return {
+            "weights": [weights[number] for number in self._learning],
+            "optimizer": list(self._model.optimizer.variables),
+            # What Keras counts as a variable of a model and not as a weight: the random state of its Dropout layers.
+            "random": [variable for variable in self._model.variables if id(variable) not in known],
+        }
+
+
+def _layers(model: keras.Model) -> Iterator[keras.layers.Layer]:
+    for layer in model.layers:
+        if isinstance(layer, keras.Model):
+            yield from _layers(layer)
+        else:
+            yield layer
+
+
+def _weights_digest(model: keras.Model) -> str:
+    digest = hashlib.sha256()
+    for weights in model.get_weights():
+        digest.update(f"{weights.dtype}{weights.shape}".encode())
+        digest.update(np.ascontiguousarray(weights).data)
+    return digest.hexdigest()
