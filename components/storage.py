@@ -711,10 +711,13 @@ def _explain_remote(error: Exception, uri: str, verb: str) -> UserError | Transi
     import urllib3.exceptions  # noqa: PLC0415
     from google.api_core import exceptions as api  # noqa: PLC0415
     from google.auth import exceptions as auth  # noqa: PLC0415
-    from google.cloud.storage.exceptions import DataCorruption  # noqa: PLC0415
+    from google.cloud.storage.exceptions import DataCorruption, InvalidResponse  # noqa: PLC0415
 
     if isinstance(error, api.RetryError) and isinstance(error.cause, Exception):
         error = error.cause
+    if isinstance(error, InvalidResponse):
+        # What an upload or download still says when its retries are used up.
+        error = api.from_http_response(error.response)
     if isinstance(error, api.GoogleAPICallError):
         return _explain_answer(error, uri, verb)
     if isinstance(error, auth.DefaultCredentialsError):

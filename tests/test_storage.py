@@ -350,6 +350,23 @@ def test_patience_ends_the_wait_for_an_answer() -> None:
         answered.set()
 
 
+def test_an_outage_that_outlasts_a_transfer_is_transient(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(storage, "RETRY_SECONDS", 0.1)
+    found = Answer.of({"name": "x", "size": "1", "generation": "7"})
+    refusal = Answer.refusal(503, "Backend error")
+
+    def answer(method: str, path: str, headers: Mapping[str, str]) -> Answer:
+        return found if method == "GET" and "alt=media" not in path else refusal
+
+    with scripted_gcs(answer):
+        with pytest.raises(
+            TransientError, match="could not write gs://b/x for now, try again later: 503 Backend error"
+        ):
+            storage.write_if_absent("gs://b/x", b"1")
+        with pytest.raises(TransientError, match="could not read gs://b/x for now, try again later: 503 Backend error"):
+            storage.read_bytes("gs://b/x")
+
+
 def test_nobody_listening_is_transient(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(storage, "RETRY_SECONDS", 0.1)
     monkeypatch.setenv(HOST_VARIABLE, "http://127.0.0.1:9")
