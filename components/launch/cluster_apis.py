@@ -1,6 +1,7 @@
-"""Whether the service that a run is submitted to answers, knows the caller, and lets him see runs."""
+"""Whether what a run is submitted to answers and lets the caller see runs, and what kubectl knows of its nodes."""
 
 import json
+import subprocess
 import urllib.parse
 from pathlib import Path
 from typing import Any
@@ -67,6 +68,34 @@ def check_vertex(destination: Destination, timeout_seconds: float) -> str:
     except exceptions.GoogleAPICallError as error:
         raise _vertex_failure(error, destination, endpoint) from error
     return f"Vertex AI answers for project {project} in {region}"
+
+
+def labelled_nodes(label: str, value: str, timeout_seconds: float) -> str:
+    """Return in words how many nodes kubectl sees with a label, empty where there is no kubectl or it cannot tell."""
+    selector = f"{label}={value}"
+    nodes = _kubectl("get", "nodes", "--selector", selector, "--output", "name", timeout_seconds=timeout_seconds)
+    if nodes is None:
+        return ""
+    context = (_kubectl("config", "current-context", timeout_seconds=timeout_seconds) or "").strip()
+    count = len(nodes.split())
+    if not count:
+        return f"kubectl sees no such node in {context} now: a node pool must be able to add one"
+    return f"kubectl sees {count} such node{'s' if count > 1 else ''} in {context} now"
+
+
+def _kubectl(*arguments: str, timeout_seconds: float) -> str | None:
+    try:
+        ended = subprocess.run(
+            ["kubectl", *arguments],
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            text=True,
+            timeout=timeout_seconds,
+            check=False,
+        )
+    except (OSError, subprocess.TimeoutExpired):
+        return None
+    return ended.stdout if ended.returncode == 0 else None
 
 
 def _vertex_failure(error: Any, destination: Destination, endpoint: str) -> UserError | TransientError:

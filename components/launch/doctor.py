@@ -128,7 +128,8 @@ def print_and_judge(checkups: Iterable[Checkup]) -> int:
     checked = len(found["ok"]) + len(found["fix"]) + len(found["later"])
     summary = [f"{len(found['ok'])} of {checked} checks are fine"]
     if found["fix"]:
-        summary.append(f"{len(found['fix'])} need a fix: {', '.join(found['fix'])}")
+        need = "needs" if len(found["fix"]) == 1 else "need"
+        summary.append(f"{len(found['fix'])} {need} a fix: {', '.join(found['fix'])}")
     if found["later"]:
         summary.append(f"try again later: {', '.join(found['later'])}")
     if found["unchecked"]:
@@ -325,9 +326,10 @@ def _gpu(placement: Placement) -> str:
         return f"{count} x {accelerator.vertex_type} on {machine.machine_type}; your quota is not looked at"
     label, value = placement.node_selector or (_GKE_ACCELERATOR_LABEL, accelerator.name)
     spot = " on spot nodes" if placement.spot else ""
+    nodes = cluster_apis.labelled_nodes(label, value, _ANSWER_SECONDS)
     return (
         f"{count} x {accelerator.name}{spot}, on GKE {machine.machine_type}; steps go to nodes labelled "
-        f"{label}={value} and tolerate the taint nvidia.com/gpu"
+        f"{label}={value} and tolerate the taint nvidia.com/gpu{'; ' if nodes else ''}{nodes}"
     )
 
 

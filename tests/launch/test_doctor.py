@@ -2,6 +2,7 @@
 
 import dataclasses
 import importlib
+import os
 import re
 import threading
 from collections.abc import Callable, Iterator, Mapping
@@ -76,7 +77,9 @@ def values() -> Values:
 
 @pytest.fixture(autouse=True)
 def alone(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    """No saved login of whoever runs the tests, no download server, and nobody waits long."""
+    """No saved login or cluster of whoever runs the tests, no download server, and nobody waits long."""
+    kubectl_that(tmp_path, "exit 1")
+    monkeypatch.setenv("PATH", str(tmp_path), prepend=os.pathsep)
     monkeypatch.setattr(Client, "_LOCAL_KFP_CONTEXT", str(tmp_path / "context.json"))
     monkeypatch.setattr(doctor, "IMAGENET_ADDRESS", "http://127.0.0.1:9/weights.h5")
     monkeypatch.setattr(doctor, "_ANSWER_SECONDS", 2.0)
@@ -89,6 +92,12 @@ def results(
     target: Target = "kubeflow",
 ) -> dict[str, Checkup]:
     return {checkup.subject: checkup for checkup in examine(target, placement, values, destination)}
+
+
+def kubectl_that(folder: Path, does: str) -> None:
+    program = folder / "kubectl"
+    program.write_text(f"#!/bin/sh\n{does}\n", encoding="utf-8")
+    program.chmod(0o755)
 
 
 def names_in(bucket: str) -> list[str]:
@@ -151,7 +160,7 @@ def test_what_to_do_stands_on_a_line_of_its_own(capsys: pytest.CaptureFixture[st
         "                       wait",
         "                       or not",
         "",
-        "0 of 2 checks are fine; 1 need a fix: source; try again later: GPU",
+        "0 of 2 checks are fine; 1 needs a fix: source; try again later: GPU",
     ]
 
 
@@ -381,6 +390,26 @@ def test_what_the_gpu_steps_ask_for_is_said(values: Values, gcs: str) -> None:
     three = results(values(), dataclasses.replace(L4, gpu_count=3))["GPU"]
     assert three.verdict == "fix"
     assert "no machine type offers 3 x nvidia-l4" in three.detail
+
+
+@pytest.mark.parametrize(
+    ("prints", "expected"),
+    [
+        ("node/a\nnode/b", "kubectl sees 2 such nodes in gke_animals now"),
+        ("node/a", "kubectl sees 1 such node in gke_animals now"),
+        ("", "kubectl sees no such node in gke_animals now: a node pool must be able to add one"),
+    ],
+)
+def test_nodes_are_counted_where_kubectl_knows_the_cluster(
+    values: Values, gcs: str, tmp_path: Path, prints: str, expected: str
+) -> None:
+    asked = tmp_path / "asked"
+    kubectl_that(tmp_path, f"echo $* >> {asked}\n[ $1 = config ] && echo gke_animals || printf '{prints}'")
+    found = results(values())["GPU"]
+    assert found.verdict == "ok"
+    assert found.detail.endswith(f"; {expected}")
+    selector = "--selector cloud.google.com/gke-accelerator=nvidia-l4"
+    assert asked.read_text().splitlines() == [f"get nodes {selector} --output name", "config current-context"]
 
 
 # Weights ------------------------------------------------------------------------------------------------------------
