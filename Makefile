@@ -48,7 +48,8 @@ lock:  ## Resolve the dependencies again, for this machine and for each image
 	$(COMPILE) --extra training-gpu --output-file images/training/requirements-gpu.txt
 	grep -A 4 '^kfp==' requirements.txt | sed '/^kfp-/,$$d' > images/requirements-kfp.txt
 
-manifests: install  ## Compile the published pipelines again
+manifests: install  ## Compile the published components and pipelines again
+	$(BIN)/python -m pipeline --components --output manifests/components
 	$(BIN)/python -m pipeline --compile --target kubeflow --output manifests/pipelines/kubeflow.yaml
 	$(BIN)/python -m pipeline --compile --target kubeflow --spot --output manifests/pipelines/kubeflow-spot.yaml
 	$(BIN)/python -m pipeline --compile --target kubeflow --gpu none --output manifests/pipelines/kubeflow-cpu.yaml

@@ -223,5 +223,7 @@ def image_classification(placement: Placement) -> Any:
     return pipeline
 
 
+COMPONENTS = (ingest, audit, clean, split, train_frozen, fine_tune, evaluate, register)
+
 if __name__ == "__main__":
-    main(image_classification)
+    main(image_classification, components=COMPONENTS)

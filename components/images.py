@@ -12,14 +12,19 @@ TRAINING = f"image-classification-training:{__version__}"
 """Split, train, fine-tune and evaluate: TensorFlow."""
 
 
-def published_reference(image: str, registry: str, tag: str) -> str:
+SHORT_NAMES = {"data": DATA, "training": TRAINING}
+"""Each image by the word for it on the command line."""
+
+
+def published_reference(image: str, registry: str, tag: str, digest: str = "") -> str:
     """Return where a cluster pulls an image from.
 
     Args:
         image: DATA or TRAINING.
         registry: Host and path before the image's name, ``europe-docker.pkg.dev/project/repository``; empty for none.
         tag: Instead of the package version; empty for that.
+        digest: ``sha256:`` and 64 hex digits, which pin the bytes whatever the tag; empty for none.
     """
     name, _, version = image.partition(":")
     prefix = f"{registry.rstrip('/')}/" if registry else ""
-    return f"{prefix}{name}:{tag or version}"
+    return f"{prefix}{name}@{digest}" if digest else f"{prefix}{name}:{tag or version}"

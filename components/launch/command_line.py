@@ -4,17 +4,21 @@ import argparse
 import datetime
 import json
 import os
+import re
 import sys
 import tempfile
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
+from kfp.dsl.base_component import BaseComponent
+
 from components import __version__
 from components.failures import TransientError, UserError
 from components.formats.evaluation import read_evaluation
+from components.images import SHORT_NAMES
 from components.launch.accelerators import ACCELERATORS, find_accelerator
-from components.launch.compilation import compile_pipeline
+from components.launch.compilation import compile_components, compile_pipeline
 from components.launch.containment import Terminated, contained_steps
 from components.launch.kubeflow_submission import submit_to_kubeflow
 from components.launch.labels import read_labels
@@ -35,22 +39,26 @@ from components.launch.vertex_submission import submit_to_vertex
 PipelineBuilder = Callable[[Placement], Any]
 
 
-def main(build: PipelineBuilder, arguments: Sequence[str] | None = None) -> None:
+def main(
+    build: PipelineBuilder, arguments: Sequence[str] | None = None, *, components: Sequence[BaseComponent] = ()
+) -> None:
     """Do what the command line asks for, and exit.
 
     Args:
         build: Returns the pipeline for a placement.
+        components: The pipeline's components, which ``--components`` writes one by one.
         arguments: Words of the command line; ``sys.argv`` when None.
 
     Raises:
         SystemExit: 0 done, 2 wrong data or settings, 75 try again later, 130 or 143 stopped by SIGINT or SIGTERM, 1 a
             defect.
     """
-    parser = _parser()
-    options = parser.parse_args(arguments)
+    options = command_line_parser().parse_args(arguments)
     try:
         if options.compile:
             _compile(build, options)
+        elif options.components:
+            _compile_components(components, options)
         elif options.run:
             _run(build, options)
         elif options.submit:
@@ -65,7 +73,8 @@ def main(build: PipelineBuilder, arguments: Sequence[str] | None = None) -> None
         sys.exit(143 if isinstance(stopped, Terminated) else 130)
 
 
-def _parser() -> argparse.ArgumentParser:
+def command_line_parser() -> argparse.ArgumentParser:
+    """Return the parser of ``pipeline.py``'s command line."""
     parser = argparse.ArgumentParser(
         prog="pipeline.py",
         description="Image classification from photos to a registered model: compile, run on this machine, or submit.",
@@ -79,6 +88,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--version", action="version", version=__version__)
     action = parser.add_argument_group("what to do (one of)").add_mutually_exclusive_group(required=True)
     action.add_argument("--compile", action="store_true", help="write the pipeline spec as YAML")
+    action.add_argument("--components", action="store_true", help="write each component as YAML of its own")
     action.add_argument("--run", choices=["local", "docker"], help="run all steps here, in processes or containers")
     action.add_argument("--submit", choices=["kubeflow", "vertex"], help="start a run on a cluster or on Vertex AI")
     action.add_argument("--parameters", action="store_true", help="list every parameter as a Markdown table")
@@ -110,10 +120,14 @@ def _parser() -> argparse.ArgumentParser:
     )  # fmt: skip
     placement.add_argument("--image-tag", default="", metavar="TAG", help="tag of the images; default: the version")
     placement.add_argument(
+        "--image-digest", action="append", default=[], metavar="NAME=sha256:...",
+        help="pin the data or training image to its bytes, as make push prints; repeatable",
+    )  # fmt: skip
+    placement.add_argument(
         "--label", action="append", default=[], metavar="NAME=VALUE",
         help="label of the run on Vertex AI, of its pods on Kubernetes, for example team=vision; repeatable",
     )  # fmt: skip
-    placement.add_argument("--output", type=Path, help="compile: YAML file; run: folder of the run")
+    placement.add_argument("--output", type=Path, help="compile: YAML file; components, run: folder")
 
     submission = parser.add_argument_group("submit")
     submission.add_argument("--host", help="kubeflow: URL of the Kubeflow Pipelines API")
@@ -159,8 +173,22 @@ def _placement(options: argparse.Namespace, target: Target) -> Placement:
         node_selector=selector,
         image_registry=options.image_registry,
         image_tag=options.image_tag,
+        image_digests=_image_digests(options.image_digest),
         pod_labels=read_labels(options.label, target) if target == "kubeflow" else {},
     )
+
+
+def _image_digests(assignments: Sequence[str]) -> dict[str, str]:
+    digests: dict[str, str] = {}
+    for assignment in assignments:
+        name, _, digest = assignment.partition("=")
+        if name not in SHORT_NAMES or not re.fullmatch(r"sha256:[0-9a-f]{64}", digest):
+            raise UserError(
+                f"--image-digest {assignment}: give {' or '.join(SHORT_NAMES)}, =, and sha256: with 64 hex digits, as "
+                "make push prints them"
+            )
+        digests[SHORT_NAMES[name]] = digest
+    return digests
 
 
 def _on_this_machine() -> Placement:
@@ -202,6 +230,15 @@ def _compile(build: PipelineBuilder, options: argparse.Namespace) -> None:
     except OSError as error:
         raise UserError(f"cannot write {output}: {error.strerror}; give --output another path") from error
     print(f"compiled for {options.target}: {output}")
+
+
+def _compile_components(components: Sequence[BaseComponent], options: argparse.Namespace) -> None:
+    directory = options.output or Path("build") / "components"
+    try:
+        files = compile_components(components, _placement(options, options.target), directory)
+    except OSError as error:
+        raise UserError(f"cannot write to {directory}: {error.strerror}; give --output another folder") from error
+    print("\n".join(str(file) for file in files))
 
 
 def _run(build: PipelineBuilder, options: argparse.Namespace) -> None:

@@ -42,6 +42,7 @@ class Placement:
         node_selector: Node label and value for GPU steps instead of GKE's accelerator label, for other clusters.
         image_registry: Host and path the images are pulled from, empty for images that are already on the nodes.
         image_tag: Tag of the images, empty for the version of this package.
+        image_digests: Digest by image, DATA or TRAINING, that pins its bytes; an image without one goes by its tag.
         pod_labels: More labels of every pod, value by name (Kubernetes only).
     """
 
@@ -53,6 +54,7 @@ class Placement:
     node_selector: tuple[str, str] | None
     image_registry: str
     image_tag: str
+    image_digests: Mapping[str, str] = dataclasses.field(default_factory=dict)
     pod_labels: Mapping[str, str] = dataclasses.field(default_factory=dict)
 
     def __post_init__(self) -> None:
@@ -67,6 +69,11 @@ class Placement:
     def training_gpus(self) -> int:
         """GPUs each training step must see, 0 on CPU."""
         return self.gpu_count if self.accelerator else 0
+
+    def image_reference(self, image: str) -> str:
+        """Return where the image DATA or TRAINING is pulled from."""
+        digest = self.image_digests.get(image, "")
+        return published_reference(image, self.image_registry, self.image_tag, digest)
 
     def on_cpu(self, task: dsl.PipelineTask, *, vcpus: int, memory_gb: int) -> dsl.PipelineTask:
         """Give a step CPUs and memory."""
@@ -114,7 +121,7 @@ class Placement:
         return task
 
     def _pull_from_registry(self, task: dsl.PipelineTask) -> None:
-        task.set_container_image(published_reference(task.container_spec.image, self.image_registry, self.image_tag))
+        task.set_container_image(self.image_reference(task.container_spec.image))
 
     def _label(self, task: dsl.PipelineTask, workload: str) -> None:
         kubernetes.add_pod_label(task, _PART_OF_LABEL, "image-classification")

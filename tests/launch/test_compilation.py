@@ -11,12 +11,13 @@ from typing import Any
 import pytest
 import yaml
 from google.protobuf import json_format
+from kfp.components import load_component_from_file
 from kfp.kubernetes import kubernetes_executor_config_pb2
 from kfp.pipeline_spec import pipeline_spec_pb2
 
 from components import images
 from components.launch.command_line import main
-from pipeline import image_classification
+from pipeline import COMPONENTS, image_classification
 
 PUBLISHED = Path(__file__).resolve().parents[2] / "manifests" / "pipelines"
 ARGUMENTS = {
@@ -50,6 +51,26 @@ def kubernetes_settings(path: Path) -> dict[str, Any]:
 def test_published_pipelines_are_what_compiles_now(tmp_path: Path, name: str) -> None:
     again = compiled(tmp_path, *ARGUMENTS[name])
     assert again.read_bytes() == (PUBLISHED / name).read_bytes(), "run `make manifests` and look at the difference"
+
+
+def test_published_components_are_what_compiles_now(tmp_path: Path) -> None:
+    main(image_classification, ["--components", "--output", str(tmp_path)], components=COMPONENTS)
+    published = PUBLISHED.parent / "components"
+    assert {path.name for path in tmp_path.iterdir()} == {path.name for path in published.iterdir()}
+    for path in tmp_path.iterdir():
+        assert path.read_bytes() == (published / path.name).read_bytes(), "run `make manifests` and look"
+
+
+def test_a_published_component_is_one_anybody_can_load(tmp_path: Path) -> None:
+    digest = f"sha256:{'b' * 64}"
+    where = ["--image-registry", "example.org/team", "--image-digest", f"training={digest}"]
+    main(image_classification, ["--components", "--output", str(tmp_path), *where], components=COMPONENTS)
+    loaded = {path.stem: load_component_from_file(str(path)) for path in tmp_path.iterdir()}
+    assert set(loaded) == {component.python_func.__name__ for component in COMPONENTS}
+    pulled = {name: one.component_spec.implementation.container.image for name, one in loaded.items()}
+    assert pulled["clean"] == f"example.org/team/{images.DATA}"
+    assert pulled["split"] == f"example.org/team/image-classification-training@{digest}"
+    assert executors(PUBLISHED / "vertex.yaml")["exec-clean"]["container"]["image"] == images.DATA, "left as it was"
 
 
 @pytest.mark.parametrize(
@@ -174,6 +195,23 @@ def test_images_are_pulled_from_the_registry_that_was_given(tmp_path: Path) -> N
         "registry.example/team/image-classification-data:v7",
         "registry.example/team/image-classification-training:v7",
     }
+
+
+def test_an_image_can_be_pinned_to_its_bytes_and_the_other_to_a_tag(tmp_path: Path) -> None:
+    digest = f"sha256:{'a' * 64}"
+    where = ["--image-registry", "registry.example/team", "--image-tag", "v7", "--image-digest", f"data={digest}"]
+    assert {value["container"]["image"] for value in executors(compiled(tmp_path, *where)).values()} == {
+        f"registry.example/team/image-classification-data@{digest}",
+        "registry.example/team/image-classification-training:v7",
+    }
+
+
+@pytest.mark.parametrize("digest", ["data", "data=v7", "serving=sha256:" + "a" * 64, "data=sha256:" + "A" * 64])
+def test_a_digest_that_is_none_is_refused(tmp_path: Path, capsys: pytest.CaptureFixture[str], digest: str) -> None:
+    with pytest.raises(SystemExit) as stopped:
+        compiled(tmp_path, "--image-digest", digest)
+    assert stopped.value.code == 2
+    assert f"--image-digest {digest}: give data or training, =, and sha256:" in capsys.readouterr().err
 
 
 def test_nothing_is_installed_at_run_time() -> None:
