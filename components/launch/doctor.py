@@ -282,7 +282,7 @@ def _remove(probe: str) -> None:
 
 
 def _image(image: str, placement: Placement) -> str:
-    name = images.published_reference(image, placement.image_registry, placement.image_tag)
+    name = placement.image_reference(image)
     if not placement.image_registry:
         if placement.target == "vertex":
             raise UserError(
@@ -302,7 +302,8 @@ def _image(image: str, placement: Placement) -> str:
             "and give the steps' service account the imagePullSecret"
         ) from None
     if found is None:
-        check = " (or check --image-tag)" if placement.image_tag else ""
+        given = "--image-digest" if "@" in name else "--image-tag" if placement.image_tag else ""
+        check = f", or check {given}" if given else ""
         raise UserError(f"{name} is not in its registry; put it there: {push}{check}")
     if _PLATFORM not in found.platforms and (placement.accelerator or placement.target == "vertex"):
         raise UserError(
@@ -380,7 +381,7 @@ def _baked_weights(placement: Placement) -> str:
     """Return the name of the weights file in the training image, empty when there is none or nobody can tell."""
     if not placement.image_registry:
         return ""
-    name = images.published_reference(images.TRAINING, placement.image_registry, placement.image_tag)
+    name = placement.image_reference(images.TRAINING)
     # What is wrong with the image is said where the image is checked.
     with contextlib.suppress(UserError, TransientError, LoginNeededError):
         found = find_image(parse_reference(name), _PLATFORM, _ANSWER_SECONDS)

@@ -365,7 +365,17 @@ def test_an_image_that_was_not_pushed_names_the_command(values: Values, gcs: str
     )
     tagged = results(values(), dataclasses.replace(placement, image_tag="nightly"))["data image"]
     assert f"{DATA}:nightly is not" in tagged.detail
-    assert "check --image-tag" in tagged.detail
+    assert tagged.detail.endswith(", or check --image-tag")
+
+
+def test_an_image_pinned_by_digest_is_looked_up_by_it(values: Values, gcs: str, registry: RegistryServer) -> None:
+    digest = registry.push(f"pinned/{DATA}", "nightly", "linux/amd64", VERSION)
+    placement = dataclasses.replace(L4, image_registry=f"{registry.host}/pinned", image_digests={images.DATA: digest})
+    found = results(values(), placement)
+    assert found["data image"].detail == f"{registry.host}/pinned/{DATA}@{digest}, {digest[:19]}, linux/amd64"
+    assert found["training image"].verdict == "fix", "this one goes by its tag"
+    other = dataclasses.replace(placement, image_digests={images.DATA: f"sha256:{'0' * 64}"})
+    assert results(values(), other)["data image"].detail.endswith(", or check --image-digest")
 
 
 def test_an_image_behind_a_login_cannot_be_seen(values: Values, gcs: str) -> None:
