@@ -373,8 +373,9 @@ def _imagenet(backbone: str, baked: str) -> str:
         raise TransientError(f"{IMAGENET_ADDRESS} is busy ({answer.status}); try again later")
     if answer.status != 200:
         raise UserError(f"{IMAGENET_ADDRESS} answers {answer.status}; {instead}")
-    size = _size(int(answer.headers.get("Content-Length", "0")))
-    return f"imagenet, {size} from {IMAGENET_ADDRESS}; the training pods must reach it too, or {instead}"
+    length = answer.headers.get("Content-Length", "")
+    size = f"{_size(int(length))} " if length.isdigit() else ""
+    return f"imagenet, {size}from {IMAGENET_ADDRESS}; the training pods must reach it too, or {instead}"
 
 
 def _baked_weights(placement: Placement) -> str:

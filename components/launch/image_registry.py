@@ -115,11 +115,12 @@ def find_image(reference: Reference, platform: str, timeout_seconds: float) -> P
         return None
     digest = f"sha256:{hashlib.sha256(body).hexdigest()}"
     manifest = _json(body, reference)
-    if "manifests" not in manifest:
+    entries = manifest.get("manifests")
+    if not isinstance(entries, list):
         only, labels = conversation.configuration(manifest)
         return PublishedImage(digest, (only,), labels)
     # Build tools add entries such as signatures and attestations, for platform unknown/unknown.
-    by_platform = {_platform(entry.get("platform") or {}): entry["digest"] for entry in manifest["manifests"]}
+    by_platform = {_platform(entry.get("platform") or {}): entry["digest"] for entry in entries}
     by_platform.pop("unknown/unknown", None)
     platforms = tuple(sorted(by_platform))
     if not platforms:
@@ -137,6 +138,7 @@ class _Conversation:
         self._reference = reference
         self._timeout_seconds = timeout_seconds
         self._authorization: dict[str, str] = {}
+        self._no_credentials: UserError | None = None
 
     def manifest(self, version: str) -> bytes | None:
         """Return a manifest, or None when there is none."""
@@ -182,16 +184,13 @@ class _Conversation:
         """Return the header that a 401 asks for. No password leaves this machine: only Google's token, to Google."""
         host = self._reference.host
         scheme, _, rest = challenge.partition(" ")
-        credentials = {}
-        if is_google(host):
-            known_as = base64.b64encode(f"oauth2accesstoken:{google_token(self._timeout_seconds)}".encode()).decode()
-            credentials = {"Authorization": f"Basic {known_as}"}
+        credentials = self._google_login() if is_google(host) else {}
         if scheme.lower() == "basic" and credentials:
             return credentials
         wanted = dict(_CHALLENGE.findall(rest))
         realm = urllib.parse.urlsplit(wanted.pop("realm", ""))
         if scheme.lower() != "bearer" or not realm.hostname:
-            raise LoginNeededError
+            raise self._no_credentials or LoginNeededError()
         if not (realm.scheme == "https" and is_google(realm.hostname)):
             credentials = {}
         wanted.setdefault("scope", f"repository:{self._reference.repository}:pull")
@@ -203,7 +202,19 @@ class _Conversation:
         token = answer.json_object() or {}
         return {"Authorization": f"Bearer {token.get('token') or token.get('access_token')}"}
 
+    def _google_login(self) -> dict[str, str]:
+        try:
+            token = google_token(self._timeout_seconds)
+        except UserError as error:
+            # Google shows some images to everybody.
+            self._no_credentials = error
+            return {}
+        known_as = base64.b64encode(f"oauth2accesstoken:{token}".encode()).decode()
+        return {"Authorization": f"Basic {known_as}"}
+
     def _refused(self, answer: Answer) -> Exception:
+        if self._no_credentials is not None:
+            return self._no_credentials
         if not is_google(self._reference.host):
             return LoginNeededError()
         return UserError(

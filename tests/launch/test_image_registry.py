@@ -216,6 +216,36 @@ def test_googles_token_is_given_to_googles_registry(monkeypatch: pytest.MonkeyPa
     assert ask(script) is not None
 
 
+def test_googles_public_images_need_no_credentials(monkeypatch: pytest.MonkeyPatch) -> None:
+    google(monkeypatch)
+    monkeypatch.setattr(image_registry, "google_token", no_credentials)
+
+    def script(method: str, path: str, headers: Mapping[str, str]) -> Answer:
+        if path.startswith("/token"):
+            return Answer.of({"token": "anybody"})
+        if "Authorization" not in headers:
+            return Answer(401, b"", {"WWW-Authenticate": f'Bearer realm="http://{headers["Host"]}/token"'})
+        return content(path)
+
+    assert ask(script) is not None
+
+
+def test_googles_other_images_name_the_command_that_logs_in(monkeypatch: pytest.MonkeyPatch) -> None:
+    google(monkeypatch)
+    monkeypatch.setattr(image_registry, "google_token", no_credentials)
+
+    def script(method: str, path: str, headers: Mapping[str, str]) -> Answer:
+        challenge = f'Bearer realm="http://{headers["Host"]}/token"'
+        return Answer(403) if path.startswith("/token") else Answer(401, b"", {"WWW-Authenticate": challenge})
+
+    with pytest.raises(UserError, match="log in first"):
+        ask(script)
+
+
+def no_credentials(timeout_seconds: float) -> str:
+    raise UserError("log in first")
+
+
 def test_googles_token_is_not_given_to_a_realm_without_tls(monkeypatch: pytest.MonkeyPatch) -> None:
     google(monkeypatch)
     sent: list[Mapping[str, str]] = []
