@@ -80,10 +80,13 @@ def join(uri: str, *parts: str) -> str:
 
     >>> join("gs://photos/animals/", "bird", "owl.jpg")
     'gs://photos/animals/bird/owl.jpg'
+
+    Raises:
+        UserError: When it is of another store, which would end as a local folder called ``s3:``.
     """
     if is_remote(uri):
         return _SCHEME + "/".join([uri.removeprefix(_SCHEME).rstrip("/"), *(part.strip("/") for part in parts)])
-    return str(Path(uri, *parts))
+    return str(_local_path(uri).joinpath(*parts))
 
 
 @contextlib.contextmanager
