@@ -109,12 +109,14 @@ def train_frozen_phase(
     devices = prepare_training(settings.gpu_count, settings.fit.seed)
     with devices.building():
         network = backbone.build(splits.image_size_px)
+    # Before Cloud Storage is asked for anything: its client draws from the random numbers that seed the layers.
+    head = head_layers(len(splits.class_names), settings.head_units, settings.dropout)
+    with devices.building():
         weights_sha256 = load_weights(network, backbone, settings.weights)
         network.trainable = False
         extractor = feature_extractor(backbone, network)
     identity = training_identity(splits, network, devices.precision, settings.as_record())
     checkpoints = Checkpoints.opened(checkpoint_uri, PHASE, identity)
-    head = head_layers(len(splits.class_names), settings.head_units, settings.dropout)
     batching = devices.batching(settings.fit.batch_size)
     fit = _fit_head(head, extractor, training, validation, settings, batching, checkpoints)
     model = whole_model(backbone, _portable(network, backbone, devices), head)

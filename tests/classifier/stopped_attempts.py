@@ -1,0 +1,122 @@
+"""Attempts at a training phase in processes of their own, which die at a given moment as on a spot node: by SIGKILL.
+
+A server process imports TensorFlow once and is forked for each attempt.
+"""
+
+import contextlib
+import itertools
+import multiprocessing
+import os
+import signal
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import keras
+import pytest
+
+from components import storage
+from components.classifier import backbones
+from components.failures import RETRY_WAITS_VARIABLE
+from components.fine_tune import fine_tune_phase
+from components.launch.gcs_emulator import HOST_VARIABLE
+from tests.classifier.step_runs import run_fine_tune, run_train_frozen
+
+BACKBONE = "tiny"
+
+# When an attempt dies: what is counted from 1 in it, and the count.
+Moment = tuple[str, int]
+BATCH = "batches trained"
+WRITING = "files half written"
+BEFORE = "checkpoints about to be written"
+WRITTEN = "checkpoints written"
+POINTED = "checkpoints pointed at"
+
+
+def attempt(phase: str, output: Path, log: Path, dies: Moment | None, inputs: Mapping[str, Any]) -> int:
+    """Run a phase on the tiny backbone in another process; return its exit code, ``-SIGKILL`` when it died.
+
+    Args:
+        phase: ``frozen`` or ``fine_tune``.
+        output: Folder for model and report.
+        log: File for what it prints.
+        dies: When.
+        inputs: Arguments of ``run_train_frozen`` or ``run_fine_tune`` beside the output.
+    """
+    context = multiprocessing.get_context("forkserver")
+    context.set_forkserver_preload([__name__])
+    emulator = os.environ.get(HOST_VARIABLE)
+    process = context.Process(target=_attempt, args=(phase, output, log, dies, dict(inputs), emulator))
+    process.start()
+    process.join()
+    code = process.exitcode
+    assert code is not None
+    return code
+
+
+def _attempt(
+    phase: str, output: Path, log: Path, dies: Moment | None, inputs: dict[str, Any], emulator: str | None
+) -> None:
+    patch = pytest.MonkeyPatch()  # for as long as this process lives
+    patch.setenv(RETRY_WAITS_VARIABLE, "")
+    if emulator:
+        patch.setenv(HOST_VARIABLE, emulator)
+    patch.setattr(backbones, "BACKBONES", {BACKBONE: _tiny_backbone()})
+    # Writing one takes as long as the rest of a small run, and begins when training has ended.
+    patch.setattr(fine_tune_phase, "export_saved_model", lambda *_: None)
+    if dies is not None:
+        _die(patch, *dies)
+    with log.open("w") as file, contextlib.redirect_stdout(file), contextlib.redirect_stderr(file):
+        if phase == "frozen":
+            run_train_frozen(output=output, **inputs)
+        else:
+            run_fine_tune(output=output, **inputs)
+
+
+def _die(patch: pytest.MonkeyPatch, event: str, count: int) -> None:
+    """Kill this process when an event happens for the ``count``-th time."""
+    remaining = itertools.count(count - 1, -1)
+
+    def happened(*_: Any, **__: Any) -> None:
+        if next(remaining) == 0:
+            sys.stdout.flush()
+            os.kill(os.getpid(), signal.SIGKILL)
+
+    def around(module: ModuleType, name: str, *, before: bool, suffix: str) -> None:
+        original = getattr(module, name)
+
+        def wrapped(*arguments: Any) -> Any:
+            counts = str(arguments[0]).endswith(suffix)
+            if counts and before:
+                happened()
+            result = original(*arguments)
+            if counts and not before:
+                happened()
+            return result
+
+        patch.setattr(module, name, wrapped)
+
+    if event == BATCH:
+        fit, callback = keras.Model.fit, keras.callbacks.Callback()
+        callback.on_train_batch_end = happened
+        patch.setattr(keras.Model, "fit", lambda *given, **named: fit(*given, **named, callbacks=[callback]))
+    elif event == WRITING:
+        around(os, "fsync", before=True, suffix="")
+    else:
+        name = "write_if_unchanged" if event == POINTED else "write_if_absent"
+        around(storage, name, before=event == BEFORE, suffix=".json" if event == POINTED else ".npz")
+
+
+def _tiny_backbone() -> backbones.Backbone:
+    return backbones.Backbone(BACKBONE, _tiny_network, 1.0 / 255.0, 0.0, "x / 255", 8, 32, "tiny.h5")
+
+
+def _tiny_network(image_size_px: int) -> keras.Model:
+    image = maps = keras.Input((image_size_px, image_size_px, 3))
+    for number in range(3):
+        maps = keras.layers.Conv2D(24, 3, strides=2, padding="same", name=f"convolution_{number}")(maps)
+        maps = keras.layers.BatchNormalization(name=f"normalization_{number}")(maps)
+        maps = keras.layers.ReLU(name=f"relu_{number}")(maps)
+    return keras.Model(image, maps, name=BACKBONE)

@@ -1,0 +1,190 @@
+"""A training that is killed and started again comes to the very weights of one that was left alone, in both phases."""
+
+import dataclasses
+import random
+import signal
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import keras
+import numpy as np
+import pandas as pd
+import pytest
+
+from components.classifier.training_state import training_identity
+from components.formats.splits import read_splits
+from tests.classifier.small_splits import drawn_shapes, write_small_splits
+from tests.classifier.step_runs import trained_model
+from tests.classifier.stopped_attempts import BACKBONE, BATCH, BEFORE, POINTED, WRITING, WRITTEN, Moment, attempt
+
+# Dropout, augmentation, a falling learning rate and early stopping all leave their mark on what comes after.
+FROZEN: dict[str, Any] = {
+    "backbone": BACKBONE,
+    "epochs": 8,
+    "head_units": 64,
+    "learning_rate": 0.4,
+    "dropout": 0.5,
+    "augmentation": 0.5,
+    "augmented_views": 3,
+    "class_weights": "balanced",
+    "early_stopping_patience": 3,
+    "plateau_patience": 1,
+}
+FINE_TUNE: dict[str, Any] = {
+    "unfrozen_layers": 5,
+    "epochs": 8,
+    "learning_rate": 3e-3,
+    "augmentation": 0.5,
+    "early_stopping_patience": 3,
+    "plateau_patience": 1,
+}
+
+
+@dataclasses.dataclass(frozen=True)
+class Phase:
+    """A phase that was left alone."""
+
+    name: str
+    inputs: dict[str, Any]
+    output: Path
+
+
+@pytest.fixture(scope="module")
+def splits(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    directory = tmp_path_factory.mktemp("shapes") / "splits"
+    write_small_splits(directory, drawn_shapes({"train": 8, "validation": 4, "test": 1}, seed=1), 32)
+    return directory
+
+
+def left_alone(name: str, inputs: dict[str, Any], output: Path) -> Phase:
+    code = attempt(name, output, output / "log", None, inputs)
+    assert code == 0, (output / "log").read_text()
+    return Phase(name, inputs, output)
+
+
+@pytest.fixture(scope="module")
+def frozen(splits: Path, tmp_path_factory: pytest.TempPathFactory) -> Phase:
+    return left_alone("frozen", {"splits": splits, **FROZEN}, tmp_path_factory.mktemp("frozen"))
+
+
+@pytest.fixture(scope="module")
+def fine_tune(splits: Path, frozen: Phase, tmp_path_factory: pytest.TempPathFactory) -> Phase:
+    inputs = {"splits": splits, "frozen_model": frozen.output / "model", **FINE_TUNE}
+    return left_alone("fine_tune", inputs, tmp_path_factory.mktemp("fine_tune"))
+
+
+def log(output: Path) -> str:
+    return (output / "log").read_text()
+
+
+def history(output: Path) -> pd.DataFrame:
+    """Everything but how long it took."""
+    return pd.read_csv(output / "model" / "history.csv").drop(columns="seconds")
+
+
+def assert_same(output: Path, phase: Phase) -> None:
+    """Same weights bit for bit, same history, same record."""
+    weights, expected = (trained_model(folder).get_weights() for folder in (output, phase.output))
+    assert all(np.array_equal(*pair) for pair in zip(weights, expected, strict=True))
+    pd.testing.assert_frame_equal(history(output), history(phase.output))
+    records = [(folder / "model" / "training.json").read_bytes() for folder in (output, phase.output)]
+    assert records[0] == records[1]
+
+
+def moments(seed: int, *, local: bool) -> list[Moment]:
+    """Return when one attempt after another dies; an epoch has three batches. Together they finish few epochs."""
+    draw = random.Random(seed)
+    chosen = [
+        (BATCH, draw.randint(1, 3)),  # of the first epoch
+        (BATCH, draw.randint(4, 6)),  # of the second
+        (BEFORE, 1),
+        (WRITTEN, 1),
+        (WRITING, draw.randint(1, 4)) if local else (POINTED, 1),
+    ]
+    return draw.sample(chosen, len(chosen))
+
+
+def kill_and_rerun(phase: Phase, output: Path, checkpoint_uri: str, dying: list[Moment]) -> None:
+    inputs = {**phase.inputs, "checkpoint_uri": checkpoint_uri}
+    for moment in dying:
+        assert attempt(phase.name, output, output / "log", moment, inputs) == -signal.SIGKILL, (moment, log(output))
+    assert attempt(phase.name, output, output / "log", None, inputs) == 0, log(output)
+    assert f"{phase.name}: resuming after epoch " in log(output)
+    assert_same(output, phase)
+
+
+def finish_again(phase: Phase, output: Path, checkpoint_uri: str) -> None:
+    inputs = {**phase.inputs, "checkpoint_uri": checkpoint_uri}
+    assert attempt(phase.name, output, output / "log", (BATCH, 1), inputs) == 0, log(output)
+    epochs = len(history(output).query("phase == @phase.name"))
+    lines = log(output).splitlines()
+    assert any(line.startswith(f"{phase.name}: resuming after epoch {epochs} of ") for line in lines)
+    assert not any(line.startswith(("features of view", f"{phase.name} epoch ")) for line in lines)
+    assert_same(output, phase)
+
+
+def test_the_frozen_phase_resumes_from_a_bucket(frozen: Phase, new_bucket: Callable[[], str], tmp_path: Path) -> None:
+    assert history(frozen.output)["learning_rate"].nunique() > 1, "choose a learning rate that falls"
+    bucket = new_bucket()
+
+    kill_and_rerun(frozen, tmp_path, bucket, moments(20261, local=False))
+
+    finish_again(frozen, tmp_path, bucket)
+
+
+def test_fine_tuning_resumes_from_a_folder(fine_tune: Phase, tmp_path: Path) -> None:
+    tuned = history(fine_tune.output).query("phase == 'fine_tune'")
+    assert 4 < len(tuned) < FINE_TUNE["epochs"], "choose a learning rate that stops early"
+    assert tuned["learning_rate"].nunique() > 1, "choose a learning rate that falls"
+    folder = tmp_path / "checkpoints"
+
+    kill_and_rerun(fine_tune, tmp_path, str(folder), moments(20262, local=True))
+
+    finish_again(fine_tune, tmp_path, str(folder))
+
+
+def test_other_settings_start_at_the_first_epoch(frozen: Phase, tmp_path: Path) -> None:
+    inputs = {**frozen.inputs, "checkpoint_uri": str(tmp_path / "checkpoints")}
+    assert attempt("frozen", tmp_path, tmp_path / "log", (POINTED, 1), inputs) == -signal.SIGKILL
+    other = {**inputs, "dropout": 0.4}
+
+    assert attempt("frozen", tmp_path, tmp_path / "log", (BATCH, 1), other) == -signal.SIGKILL
+
+    assert "resuming" not in log(tmp_path)
+    assert len(list((tmp_path / "checkpoints").iterdir())) == 2
+
+
+def test_all_that_decides_the_result_is_part_of_the_identity(splits: Path) -> None:
+    described = read_splits(splits)
+    model = keras.Sequential([keras.Input((3,)), keras.layers.Dense(2)])
+    settings = {"epochs": 5}
+
+    def identity(**changes: Any) -> Any:
+        given = {"splits": described, "model": model, "precision": "float32", "settings": settings, **changes}
+        return training_identity(**given)
+
+    first = identity()
+    other_shards = dataclasses.replace(described, splits={**described.splits, "train": described.splits["test"]})
+    others = [
+        identity(splits=dataclasses.replace(described, dataset_digest="0" * 64)),
+        identity(splits=other_shards),
+        identity(precision="mixed_bfloat16"),
+        identity(settings={"epochs": 6}),
+    ]
+    model.set_weights([weights + 1e-6 for weights in model.get_weights()])
+    others.append(identity())
+
+    assert all(other != first for other in others)
+
+
+@pytest.mark.parametrize("name", ["frozen", "fine_tune"])
+@pytest.mark.usefixtures("gcs")
+def test_a_missing_bucket_is_refused_before_training(name: str, request: pytest.FixtureRequest, tmp_path: Path) -> None:
+    phase: Phase = request.getfixturevalue(name)
+    inputs = {**phase.inputs, "checkpoint_uri": "gs://no-such-bucket/checkpoints"}
+
+    assert attempt(name, tmp_path, tmp_path / "log", None, inputs) == 2
+
+    assert "error: gs://no-such-bucket does not exist; check its name, or create it with" in log(tmp_path)
+    assert not any(line.startswith(("features", f"{name} epoch")) for line in log(tmp_path).splitlines())
