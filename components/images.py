@@ -12,6 +12,9 @@ TRAINING = f"image-classification-training:{__version__}"
 """Split, train, fine-tune and evaluate: TensorFlow."""
 
 
+IMAGE_USER = 65532
+"""Numeric user and group of both images."""
+
 SHORT_NAMES = {"data": DATA, "training": TRAINING}
 """Each image by the word for it on the command line."""
 

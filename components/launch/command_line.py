@@ -1,4 +1,4 @@
-"""The command line of ``pipeline.py``: compile, run here, submit, list parameters."""
+"""The command line of ``pipeline.py``: compile, run here, check, submit, list parameters."""
 
 import argparse
 import datetime
@@ -31,7 +31,7 @@ from components.launch.parameters import (
     require_values,
     with_defaults,
 )
-from components.launch.placement import Placement, Target
+from components.launch.placement import WEIGHTS_FOLDER, Placement, Target
 from components.launch.preflight import WEIGHTS_IN_WORDS, check_places, check_values
 from components.launch.submission import Destination, require_options
 from components.launch.vertex_submission import submit_to_vertex
@@ -63,6 +63,8 @@ def main(
             _run(build, options)
         elif options.submit:
             _submit(build, options)
+        elif options.doctor:
+            sys.exit(_examine(build, options))
         else:
             _print_parameters(build)
     except (UserError, TransientError, StepFailedError) as error:
@@ -81,6 +83,8 @@ def command_line_parser() -> argparse.ArgumentParser:
         epilog="examples:\n"
         "  python pipeline.py --compile --target vertex --gpu nvidia-l4 --output build/vertex.yaml\n"
         "  python pipeline.py --run local --source photos.zip --config manifests/runs/demo.yaml\n"
+        "  python pipeline.py --doctor --host http://localhost:8080 --source gs://bucket/Animals.zip "
+        "--registry gs://bucket/models\n"
         "  python pipeline.py --submit kubeflow --host http://localhost:8080 --source gs://bucket/Animals.zip "
         "--registry gs://bucket/models",
         formatter_class=argparse.RawDescriptionHelpFormatter,
@@ -91,6 +95,9 @@ def command_line_parser() -> argparse.ArgumentParser:
     action.add_argument("--components", action="store_true", help="write each component as YAML of its own")
     action.add_argument("--run", choices=["local", "docker"], help="run all steps here, in processes or containers")
     action.add_argument("--submit", choices=["kubeflow", "vertex"], help="start a run on a cluster or on Vertex AI")
+    action.add_argument(
+        "--doctor", action="store_true", help="check all that a run on --target needs; give it the options of --submit"
+    )
     action.add_argument("--parameters", action="store_true", help="list every parameter as a Markdown table")
 
     values = parser.add_argument_group("parameters of the run")
@@ -113,6 +120,10 @@ def command_line_parser() -> argparse.ArgumentParser:
     placement.add_argument(
         "--node-selector", metavar="LABEL=VALUE",
         help="node label for GPU steps instead of GKE's, for example nvidia.com/gpu.product=NVIDIA-L4",
+    )  # fmt: skip
+    placement.add_argument(
+        "--weights-claim", default="", metavar="NAME",
+        help=f"PersistentVolumeClaim of weights, for training: --set weights={WEIGHTS_FOLDER}/file.h5 (Kubernetes)",
     )  # fmt: skip
     placement.add_argument(
         "--image-registry", default="", metavar="HOST/PATH",
@@ -173,6 +184,7 @@ def _placement(options: argparse.Namespace, target: Target) -> Placement:
         node_selector=selector,
         image_registry=options.image_registry,
         image_tag=options.image_tag,
+        weights_claim=options.weights_claim,
         image_digests=_image_digests(options.image_digest),
         pod_labels=read_labels(options.label, target) if target == "kubeflow" else {},
     )
@@ -296,6 +308,22 @@ def _shown(location: str) -> str:
     return str(Path(location).relative_to(Path.cwd()))
 
 
+def _destination(options: argparse.Namespace, target: Target) -> Destination:
+    return Destination(
+        host=options.host,
+        namespace=options.namespace,
+        project=options.project,
+        region=options.region,
+        api_endpoint=options.api_endpoint,
+        pipeline_root=options.pipeline_root,
+        service_account=options.service_account,
+        experiment=options.experiment,
+        labels=read_labels(options.label, target),
+        caching=options.caching,
+        retries=options.retries,
+    )
+
+
 def _submit(build: PipelineBuilder, options: argparse.Namespace) -> None:
     from components.ingest.source import fingerprint_source  # noqa: PLC0415 - needs a cloud client
 
@@ -311,21 +339,10 @@ def _submit(build: PipelineBuilder, options: argparse.Namespace) -> None:
         )
     check_values(with_defaults(values, parameters))
     _require_reachable_weights(values.get("weights", WEIGHTS_IN_WORDS[0]))
+    _choose_checkpoints(values, options)
     now = datetime.datetime.now(tz=datetime.UTC)
     run_name = options.run_name or f"{pipeline.name}-{now.strftime('%Y%m%d-%H%M%S')}"
-    destination = Destination(
-        host=options.host,
-        namespace=options.namespace,
-        project=options.project,
-        region=options.region,
-        api_endpoint=options.api_endpoint,
-        pipeline_root=options.pipeline_root,
-        service_account=options.service_account,
-        experiment=options.experiment,
-        labels=read_labels(options.label, options.submit),
-        caching=options.caching,
-        retries=options.retries,
-    )
+    destination = _destination(options, options.submit)
     require_options(options.submit, destination)
     if "source_fingerprint" not in values:
         # The cache of Kubeflow and Vertex AI knows parameters, not what a bucket holds: pin what it holds now.
@@ -335,6 +352,29 @@ def _submit(build: PipelineBuilder, options: argparse.Namespace) -> None:
         compile_pipeline(pipeline, package)
         submit = submit_to_vertex if options.submit == "vertex" else submit_to_kubeflow
         print(f"submitted: {submit(package, run_name, values, destination)}")
+
+
+def _choose_checkpoints(values: dict[str, Any], options: argparse.Namespace) -> None:
+    """On spot nodes a step goes on where it was preempted, so it needs a place to keep its state."""
+    checkpoints = values.get("checkpoint_uri", "")
+    if checkpoints and not checkpoints.startswith("gs://"):
+        raise UserError(
+            f"checkpoints in {checkpoints} would be lost with their pod; give --set checkpoint_uri=gs://bucket/checkpoints"
+        )
+    if options.spot and not checkpoints:
+        root = options.pipeline_root or ""
+        place = root if root.startswith("gs://") else values["registry_uri"]
+        values["checkpoint_uri"] = f"gs://{place.removeprefix('gs://').partition('/')[0]}/checkpoints"
+        print(f"checkpoints go to {values['checkpoint_uri']}, from where preempted steps go on")
+
+
+def _examine(build: PipelineBuilder, options: argparse.Namespace) -> int:
+    from components.launch.doctor import examine, print_and_judge  # noqa: PLC0415 - needs a cloud client
+
+    placement = _placement(options, options.target)
+    parameters = pipeline_parameters(build(placement))
+    values = with_defaults(_values(options, parameters), parameters)
+    return print_and_judge(examine(options.target, placement, values, _destination(options, options.target)))
 
 
 def _require_reachable_weights(weights: str) -> None:

@@ -7,9 +7,7 @@ from pathlib import Path
 from kfp import local
 
 from components.failures import UserError
-
-IMAGE_USER = 65532
-"""Numeric user and group of our images."""
+from components.images import IMAGE_USER
 
 
 def docker_runner(

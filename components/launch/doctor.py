@@ -23,7 +23,7 @@ from components.launch import cluster_apis
 from components.launch.accelerators import find_accelerator
 from components.launch.gcs_emulator import HOST_VARIABLE
 from components.launch.image_registry import LoginNeededError, find_image, parse_reference
-from components.launch.placement import _GKE_ACCELERATOR_LABEL, Placement, Target
+from components.launch.placement import _GKE_ACCELERATOR_LABEL, WEIGHTS_FOLDER, Placement, Target
 from components.launch.preflight import check_values
 from components.launch.submission import Destination
 from components.launch.web_answers import BUSY, NoAnswerError, ask
@@ -47,7 +47,7 @@ _PLATFORM = "linux/amd64"
 _WORDS: Mapping[Verdict, str] = {"ok": "OK", "fix": "FIX", "later": "LATER", "unchecked": "NOTE"}
 _VERSION_LABEL = "org.opencontainers.image.version"
 _WEIGHTS_LABEL = "image-classification.weights"
-_WEIGHTS_FOLDER = "/opt/keras/models"
+_BAKED_WEIGHTS_FOLDER = "/opt/keras/models"
 
 
 @dataclass(frozen=True)
@@ -342,10 +342,12 @@ def _weights(weights: str, backbone: str, placement: Placement) -> str:
         return f"{weights}, {_size(file.size_bytes)}"
     if weights == "random":
         return "random: an untrained backbone, good for trying out the pipeline only"
+    if placement.weights_claim and weights.startswith(f"{WEIGHTS_FOLDER}/"):
+        raise UncheckedError(f"{weights} is for the cluster to find, in the volume {placement.weights_claim}")
     baked = _baked_weights(placement)
     if weights == "imagenet":
         return _imagenet(backbone, baked)
-    if baked and weights == f"{_WEIGHTS_FOLDER}/{baked}":
+    if baked and weights == f"{_BAKED_WEIGHTS_FOLDER}/{baked}":
         return f"{weights}, in the training image"
     if Path(weights).is_absolute() and not Path(weights).exists():
         raise UncheckedError(f"{weights} is not a file of this machine; it must be in the training image")

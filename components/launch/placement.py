@@ -12,7 +12,7 @@ from kfp import dsl, kubernetes
 
 from components import __version__
 from components.failures import UserError
-from components.images import published_reference
+from components.images import IMAGE_USER, published_reference
 from components.launch.accelerators import Accelerator
 
 Target = Literal["kubeflow", "vertex"]
@@ -24,6 +24,9 @@ _PART_OF_LABEL, _VERSION_LABEL = "app.kubernetes.io/part-of", "app.kubernetes.io
 _WORKLOAD_LABEL = "image-classification/workload"
 PROJECT_POD_LABELS = frozenset({_PART_OF_LABEL, _VERSION_LABEL, _WORKLOAD_LABEL})
 """Labels that every pod of a run carries, and that no user may set."""
+WEIGHTS_FOLDER = "/weights"
+"""Where training steps find the volume of ``weights_claim``."""
+
 _VERTEX_MAXIMUM_VCPUS, _VERTEX_MAXIMUM_GB = 96, 624
 # A node keeps some of its CPUs and memory for itself: a pod that asks for all of them is never scheduled.
 _SHARE_OF_NODE = 0.8
@@ -42,6 +45,7 @@ class Placement:
         node_selector: Node label and value for GPU steps instead of GKE's accelerator label, for other clusters.
         image_registry: Host and path the images are pulled from, empty for images that are already on the nodes.
         image_tag: Tag of the images, empty for the version of this package.
+        weights_claim: PersistentVolumeClaim that training steps see at WEIGHTS_FOLDER, empty: none (Kubernetes only).
         image_digests: Digest by image, DATA or TRAINING, that pins its bytes; an image without one goes by its tag.
         pod_labels: More labels of every pod, value by name (Kubernetes only).
     """
@@ -54,12 +58,15 @@ class Placement:
     node_selector: tuple[str, str] | None
     image_registry: str
     image_tag: str
+    weights_claim: str = ""
     image_digests: Mapping[str, str] = dataclasses.field(default_factory=dict)
     pod_labels: Mapping[str, str] = dataclasses.field(default_factory=dict)
 
     def __post_init__(self) -> None:
         if self.target == "vertex" and self.spot:
             raise UserError("Vertex AI Pipelines has no spot setting for a pipeline's steps; leave out --spot")
+        if self.target == "vertex" and self.weights_claim:
+            raise UserError("Vertex AI mounts no volumes; leave out --weights-claim, and set weights to a gs:// URI")
         if self.target == "vertex" and self.node_selector:
             raise UserError("Vertex AI picks machines itself; leave out --node-selector")
         if self.accelerator is None and (self.spot or self.evaluate_on_gpu or self.node_selector):
@@ -80,11 +87,13 @@ class Placement:
         self._pull_from_registry(task)
         task.set_cpu_limit(str(vcpus)).set_memory_limit(f"{memory_gb}G")
         if self.target == "kubeflow":
-            self._label(task, "cpu")
+            self._secure_and_label(task, "cpu")
         return task
 
     def for_training(self, task: dsl.PipelineTask) -> dsl.PipelineTask:
         """Give a training step its GPUs, or a larger CPU machine when there are none."""
+        if self.weights_claim:
+            kubernetes.mount_pvc(task, self.weights_claim, WEIGHTS_FOLDER)
         if self.accelerator is None:
             return self.on_cpu(task, vcpus=8, memory_gb=32)
         return self._on_gpu(task, self.accelerator)
@@ -113,17 +122,20 @@ class Placement:
         if self.spot:
             kubernetes.add_node_selector(task, _GKE_SPOT_LABEL, "true")
             kubernetes.add_toleration(task, key=_GKE_SPOT_LABEL, operator="Equal", value="true", effect="NoSchedule")
-            # A preempted step starts again on another node.
-            task.set_retry(num_retries=3, backoff_duration="60s", backoff_factor=2.0, backoff_max_duration="600s")
+            # A preempted step starts again on another node. Argo counts the maximum from the start of the first
+            # attempt: a short one would give up on a step that had run for longer before it was preempted.
+            task.set_retry(num_retries=5, backoff_duration="30s", backoff_factor=2.0, backoff_max_duration="7d")
         # The container default of 64 MB of shared memory starves NCCL and data loaders.
         kubernetes.empty_dir_mount(task, "shared-memory", "/dev/shm", medium="Memory", size_limit="8Gi")  # noqa: S108
-        self._label(task, "gpu")
+        self._secure_and_label(task, "gpu")
         return task
 
     def _pull_from_registry(self, task: dsl.PipelineTask) -> None:
         task.set_container_image(self.image_reference(task.container_spec.image))
 
-    def _label(self, task: dsl.PipelineTask, workload: str) -> None:
+    def _secure_and_label(self, task: dsl.PipelineTask, workload: str) -> None:
+        # The images' own user, said again where the cluster's policies look for it.
+        kubernetes.set_security_context(task, run_as_user=IMAGE_USER, run_as_group=IMAGE_USER, run_as_non_root=True)
         kubernetes.add_pod_label(task, _PART_OF_LABEL, "image-classification")
         kubernetes.add_pod_label(task, _VERSION_LABEL, __version__)
         kubernetes.add_pod_label(task, _WORKLOAD_LABEL, workload)

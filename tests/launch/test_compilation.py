@@ -154,6 +154,28 @@ def test_training_pods_are_placed_tolerated_labelled_and_given_shared_memory() -
         assert (mount["mountPath"], mount["medium"]) == ("/dev/shm", "Memory")
     for value in settings.values():
         assert value["podMetadata"]["labels"]["app.kubernetes.io/part-of"] == "image-classification"
+        assert value["securityContext"] == {"runAsUser": "65532", "runAsGroup": "65532", "runAsNonRoot": True}
+
+
+def test_only_steps_on_spot_nodes_are_started_again_by_the_platform() -> None:
+    tasks = documents(PUBLISHED / "kubeflow-spot.yaml")[0]["root"]["dag"]["tasks"]
+    policies = {name: task["retryPolicy"] for name, task in tasks.items() if "retryPolicy" in task}
+    assert set(policies) == {"train-frozen", "fine-tune"}
+    for policy in policies.values():
+        assert policy["maxRetryCount"] == 5
+        # Argo counts it from the first attempt's start, and a step may train for days before it is preempted.
+        assert int(policy["backoffMaxDuration"].removesuffix("s")) >= 7 * 24 * 3600
+    for name in ("kubeflow.yaml", "kubeflow-cpu.yaml", "vertex.yaml"):
+        assert "retryPolicy" not in (PUBLISHED / name).read_text(encoding="utf-8")
+
+
+def test_training_steps_see_a_volume_of_weights(tmp_path: Path) -> None:
+    settings = kubernetes_settings(compiled(tmp_path, "--weights-claim", "image-classification-weights"))
+    mounted = {name: value["pvcMount"] for name, value in settings.items() if "pvcMount" in value}
+    assert set(mounted) == TRAINING
+    for (mount,) in mounted.values():
+        assert mount["mountPath"] == "/weights"
+        assert mount["pvcNameParameter"]["runtimeValue"]["constant"] == "image-classification-weights"
 
 
 def test_another_cluster_gives_its_own_node_label(tmp_path: Path) -> None:
@@ -238,6 +260,7 @@ def test_every_input_is_described() -> None:
         (["--gpu", "nvidia-l9"], "unknown GPU"),
         (["--gpu-count", "3"], "no machine type offers 3"),
         (["--target", "vertex", "--spot"], "leave out --spot"),
+        (["--target", "vertex", "--weights-claim", "weights"], "leave out --weights-claim"),
         (["--target", "vertex", "--node-selector", "a=b"], "leave out --node-selector"),
         (["--gpu", "none", "--spot"], "give a --gpu too"),
         (["--node-selector", "broken"], "takes LABEL=VALUE"),

@@ -17,6 +17,7 @@ from components.failures import TransientError, UserError
 from components.ingest.source import fingerprint_source
 from components.launch import doctor
 from components.launch.accelerators import ACCELERATORS
+from components.launch.command_line import main
 from components.launch.doctor import IMAGENET_ADDRESS, IMAGENET_FILE, Checkup, examine, print_and_judge
 from components.launch.gcs_emulator import HOST_VARIABLE
 from components.launch.parameters import pipeline_parameters, with_defaults
@@ -130,6 +131,31 @@ def test_a_run_that_can_work_is_told_so(
     assert lines[-1] == "9 of 9 checks are fine; not seen from here: rights"
     assert kubeflow.runs == []
     assert kubeflow.experiments == [], "nothing is started or made"
+
+
+def test_the_command_line_asks_for_it(
+    source: str,
+    new_bucket: Callable[[], str],
+    registry: RegistryServer,
+    kubeflow: RecordedKubeflowApi,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    digests = [
+        f"--image-digest={short}={registry.push(f'pinned/{name}', 'any', 'linux/amd64', VERSION)}"
+        for short, name in (("data", DATA), ("training", TRAINING))
+    ]
+    options = ["--source", source, "--registry", f"{new_bucket()}/models", "--set", "weights=random"]
+    options += ["--host", kubeflow.url, "--image-registry", f"{registry.host}/pinned", *digests]
+    assert exit_code(["--doctor", *options]) == 0
+    assert "8 of 8 checks are fine" in capsys.readouterr().out
+    assert exit_code(["--doctor", "--target", "vertex", *options]) == 2
+    assert "Vertex AI needs --project, --region, --pipeline-root" in capsys.readouterr().out
+
+
+def exit_code(arguments: list[str]) -> object:
+    with pytest.raises(SystemExit) as ended:
+        main(image_classification, arguments)
+    return ended.value.code
 
 
 def test_each_check_finds_its_own_trouble(values: Values, gcs: str, capsys: pytest.CaptureFixture[str]) -> None:
@@ -494,6 +520,12 @@ def test_weights_in_the_training_image_need_no_network(values: Values, gcs: str,
     own = results(values(weights="/opt/keras/models/mine.npz"), placement)["weights"]
     assert own.detail == "/opt/keras/models/mine.npz, in the training image"
     assert results(values(weights="imagenet"), placement)["weights"].verdict == "fix", "these are others"
+
+
+def test_weights_in_a_volume_are_for_the_cluster_to_find(values: Values, gcs: str) -> None:
+    found = results(values(weights="/weights/mine.npz"), dataclasses.replace(L4, weights_claim="backbones"))["weights"]
+    assert found.verdict == "unchecked"
+    assert found.detail == "/weights/mine.npz is for the cluster to find, in the volume backbones"
 
 
 # Where it runs ------------------------------------------------------------------------------------------------------

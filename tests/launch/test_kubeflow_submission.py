@@ -1,6 +1,7 @@
 """Submission to a Kubeflow Pipelines API on loopback that records what it is sent."""
 
 from pathlib import Path
+from typing import Any
 
 import kfp
 import pytest
@@ -203,3 +204,33 @@ def test_a_login_page_is_not_taken_for_a_started_run(
     assert code == 2
     assert f"{kubeflow.url} answers, but not as the Kubeflow Pipelines API does; a login may be before it" in message
     assert not kubeflow.runs
+
+
+def checkpoints_of(run: dict[str, Any]) -> str | None:
+    return run["runtime_config"]["parameters"].get("checkpoint_uri")
+
+
+def test_on_spot_nodes_steps_keep_their_state_where_the_run_keeps_its_outputs(
+    kubeflow: RecordedKubeflowApi, source: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for options in (
+        [],
+        ["--spot"],
+        ["--spot", "--pipeline-root", "gs://runs/pipelines"],
+        ["--spot", "--set", "checkpoint_uri=gs://mine/here"],
+    ):
+        submit("kubeflow", source, "--host", kubeflow.url, *options)
+    assert [checkpoints_of(run) for run in kubeflow.runs] == [
+        None,
+        "gs://models/checkpoints",
+        "gs://runs/checkpoints",
+        "gs://mine/here",
+    ]
+    assert "checkpoints go to gs://runs/checkpoints" in capsys.readouterr().out
+
+
+def test_checkpoints_in_a_pod_are_refused(source: str, capsys: pytest.CaptureFixture[str]) -> None:
+    options = ["--host", "http://127.0.0.1:9", "--set", "checkpoint_uri=/tmp/checkpoints"]
+    code, message = refused(capsys, "kubeflow", source, *options)
+    assert code == 2
+    assert "would be lost with their pod" in message
