@@ -23,7 +23,7 @@ from components.launch import cluster_apis
 from components.launch.accelerators import find_accelerator
 from components.launch.gcs_emulator import HOST_VARIABLE
 from components.launch.image_registry import LoginNeededError, find_image, parse_reference
-from components.launch.placement import _GKE_ACCELERATOR_LABEL, WEIGHTS_FOLDER, Placement, Target
+from components.launch.placement import GKE_ACCELERATOR_LABEL, WEIGHTS_FOLDER, Placement, Target
 from components.launch.preflight import check_values
 from components.launch.submission import Destination
 from components.launch.web_answers import BUSY, NoAnswerError, ask
@@ -46,6 +46,7 @@ _SLOW_NETWORK = "try again, and see whether the network works"
 _PLATFORM = "linux/amd64"
 _WORDS: Mapping[Verdict, str] = {"ok": "OK", "fix": "FIX", "later": "LATER", "unchecked": "NOTE"}
 _VERSION_LABEL = "org.opencontainers.image.version"
+_VARIANT_LABEL = "image-classification.variant"
 _WEIGHTS_LABEL = "image-classification.weights"
 _BAKED_WEIGHTS_FOLDER = "/opt/keras/models"
 
@@ -315,6 +316,10 @@ def _image(image: str, placement: Placement) -> str:
         raise UserError(
             f"{name} holds version {version} of the steps, and this is {__version__}; push this one: {push}"
         )
+    if image == images.TRAINING and placement.accelerator and found.labels.get(_VARIANT_LABEL) == "cpu":
+        raise UserError(
+            f"{name} was built without CUDA, and training asks for a GPU; build it for one: {push} VARIANT=gpu"
+        )
     return f"{name}, {found.digest[:19]}, {', '.join(found.platforms)}"
 
 
@@ -325,7 +330,7 @@ def _gpu(placement: Placement) -> str:
     machine = accelerator.machines[count]
     if placement.target == "vertex":
         return f"{count} x {accelerator.vertex_type} on {machine.machine_type}; your quota is not looked at"
-    label, value = placement.node_selector or (_GKE_ACCELERATOR_LABEL, accelerator.name)
+    label, value = placement.node_selector or (GKE_ACCELERATOR_LABEL, accelerator.name)
     spot = " on spot nodes" if placement.spot else ""
     nodes = cluster_apis.labelled_nodes(label, value, _ANSWER_SECONDS)
     return (

@@ -17,7 +17,8 @@ from components.launch.accelerators import Accelerator
 
 Target = Literal["kubeflow", "vertex"]
 
-_GKE_ACCELERATOR_LABEL = "cloud.google.com/gke-accelerator"
+GKE_ACCELERATOR_LABEL = "cloud.google.com/gke-accelerator"
+"""Node label of GKE that names the GPU."""
 _GKE_SPOT_LABEL = "cloud.google.com/gke-spot"
 _GPU_RESOURCE = "nvidia.com/gpu"
 _PART_OF_LABEL, _VERSION_LABEL = "app.kubernetes.io/part-of", "app.kubernetes.io/version"
@@ -116,7 +117,7 @@ class Placement:
         task.set_accelerator_type(_GPU_RESOURCE)
         task.set_cpu_limit(str(int(machine.vcpus * _SHARE_OF_NODE)))
         task.set_memory_limit(f"{int(machine.memory_gb * _SHARE_OF_NODE)}G")
-        label, value = self.node_selector or (_GKE_ACCELERATOR_LABEL, accelerator.name)
+        label, value = self.node_selector or (GKE_ACCELERATOR_LABEL, accelerator.name)
         kubernetes.add_node_selector(task, label, value)
         kubernetes.add_toleration(task, key=_GPU_RESOURCE, operator="Exists", effect="NoSchedule")
         if self.spot:

@@ -382,6 +382,14 @@ def test_images_that_are_not_what_the_run_needs(values: Values, gcs: str, regist
     assert results(values(), on_cpu)["data image"].verdict == "ok", "CPU nodes of a cluster may be arm64"
 
 
+def test_an_image_without_cuda_is_not_for_gpu_steps(values: Values, gcs: str, registry: RegistryServer) -> None:
+    registry.push(f"cpu/{TRAINING}", __version__, "linux/amd64", VERSION | {"image-classification.variant": "cpu"})
+    on_gpu = dataclasses.replace(L4, image_registry=f"{registry.host}/cpu")
+    assert results(values(), on_gpu)["training image"].detail.endswith("VARIANT=gpu")
+    on_cpu = dataclasses.replace(on_gpu, accelerator=None, gpu_count=0)
+    assert results(values(), on_cpu)["training image"].verdict == "ok"
+
+
 def test_an_image_that_was_not_pushed_names_the_command(values: Values, gcs: str, registry: RegistryServer) -> None:
     placement = dataclasses.replace(L4, image_registry=f"{registry.host}/none")
     found = results(values(), placement)["data image"]
