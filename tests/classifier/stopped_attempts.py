@@ -63,7 +63,7 @@ def _attempt(
     patch.setenv(RETRY_WAITS_VARIABLE, "")
     if emulator:
         patch.setenv(HOST_VARIABLE, emulator)
-    patch.setattr(backbones, "BACKBONES", {BACKBONE: _tiny_backbone()})
+    patch.setattr(backbones, "BACKBONES", {BACKBONE: tiny_backbone()})
     # Writing one takes as long as the rest of a small run, and begins when training has ended.
     patch.setattr(fine_tune_phase, "export_saved_model", lambda *_: None)
     if dies is not None:
@@ -109,7 +109,8 @@ def _die(patch: pytest.MonkeyPatch, event: str, count: int) -> None:
         around(storage, name, before=event == BEFORE, suffix=".json" if event == POINTED else ".npz")
 
 
-def _tiny_backbone() -> backbones.Backbone:
+def tiny_backbone() -> backbones.Backbone:
+    """Return a network of three convolutions, in which nothing takes long."""
     return backbones.Backbone(BACKBONE, _tiny_network, 1.0 / 255.0, 0.0, "x / 255", 8, 32, "tiny.h5")
 
 

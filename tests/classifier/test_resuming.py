@@ -12,11 +12,24 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from components import storage
+from components.classifier import backbones
 from components.classifier.training_state import training_identity
+from components.failures import RETRY_WAITS_VARIABLE, TransientError
 from components.formats.splits import read_splits
 from tests.classifier.small_splits import drawn_shapes, write_small_splits
-from tests.classifier.step_runs import trained_model
-from tests.classifier.stopped_attempts import BACKBONE, BATCH, BEFORE, POINTED, WRITING, WRITTEN, Moment, attempt
+from tests.classifier.step_runs import run_train_frozen, trained_model
+from tests.classifier.stopped_attempts import (
+    BACKBONE,
+    BATCH,
+    BEFORE,
+    POINTED,
+    WRITING,
+    WRITTEN,
+    Moment,
+    attempt,
+    tiny_backbone,
+)
 
 # Dropout, augmentation, a falling learning rate and early stopping all leave their mark on what comes after.
 FROZEN: dict[str, Any] = {
@@ -188,3 +201,29 @@ def test_a_missing_bucket_is_refused_before_training(name: str, request: pytest.
 
     assert "error: gs://no-such-bucket does not exist; check its name, or create it with" in log(tmp_path)
     assert not any(line.startswith(("features", f"{name} epoch")) for line in log(tmp_path).splitlines())
+
+
+def test_an_outage_of_the_bucket_costs_the_step_one_epoch(
+    splits: Path, new_bucket: Callable[[], str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The step tries again by itself, in the same process, and goes on from what it had kept."""
+    monkeypatch.setattr(backbones, "BACKBONES", {BACKBONE: tiny_backbone()})
+    inputs = {**FROZEN, "epochs": 3}
+    run_train_frozen(splits, tmp_path / "undisturbed", **inputs)
+    written: list[str] = []
+    write = storage.write_if_absent
+
+    def write_or_fail(uri: str, data: bytes | Path) -> bool:
+        if uri.endswith(".npz"):
+            written.append(uri)
+            if len(written) == 2:
+                raise TransientError("Cloud Storage could not write for now")
+        return write(uri, data)
+
+    monkeypatch.setattr(storage, "write_if_absent", write_or_fail)
+    monkeypatch.setenv(RETRY_WAITS_VARIABLE, "0")
+
+    run_train_frozen(splits, tmp_path / "disturbed", checkpoint_uri=new_bucket(), **inputs)
+
+    assert [uri.rpartition("/")[2][:10] for uri in written] == [f"epoch-000{epoch}" for epoch in (1, 2, 2, 3)]
+    assert_same(tmp_path / "disturbed", Phase("frozen", inputs, tmp_path / "undisturbed"))

@@ -119,6 +119,25 @@ def _resume_on_two_devices(folder: Path) -> None:
     check_resuming(Devices(strategy, ["CPU", "CPU"], "float32"), folder, [2])
 
 
+def test_a_damaged_checkpoint_costs_an_epoch_and_no_more(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    first = new_model(ONE_CPU)
+    expected = fit(first, ONE_CPU, opened(tmp_path))
+    newest = sorted(Path(opened(tmp_path).folder).glob("epoch-*"))[-1]
+    newest.write_bytes(newest.read_bytes()[:-1])
+    capsys.readouterr()
+    model = new_model(ONE_CPU)
+
+    found = fit(model, ONE_CPU, opened(tmp_path))
+
+    epochs = len(expected.history)
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[0] == f"frozen: checkpoint {newest} is damaged: looking for the one before"
+    assert lines[1].startswith(f"frozen: resuming after epoch {epochs - 1} of 9 from ")
+    assert lines[2].startswith(f"frozen epoch {epochs}/9 ")
+    pd.testing.assert_frame_equal(found.history.drop(columns="seconds"), expected.history.drop(columns="seconds"))
+    assert all(np.array_equal(*pair) for pair in zip(weights_of(model), weights_of(first), strict=True))
+
+
 def test_a_finished_fit_is_not_run_again(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     first = new_model(ONE_CPU)
     expected = fit(first, ONE_CPU, opened(tmp_path))
