@@ -26,7 +26,8 @@ def run_pipeline(runner: Runner, directory: Path) -> Run:
     arguments = ["--run", runner, "--source", str(SAMPLE), "--config", str(CONFIG), "--output", str(directory)]
     with pytest.MonkeyPatch.context() as patch:
         patch.chdir(ROOT)
-        main(image_classification, [*arguments, "--docker-network", "none"])
+        checkpoints = f"checkpoint_uri={directory.parent / 'checkpoints'}"
+        main(image_classification, [*arguments, "--docker-network", "none", "--set", checkpoints])
     (root,) = (directory / "steps").iterdir()
     return Run(str(SAMPLE), directory, {step: root / step for step in STEPS}, [])
 
@@ -109,6 +110,12 @@ def test_the_pipeline_registers_the_same_version_from_containers(in_processes: R
         for run in (in_processes, in_containers)
     ]
     assert versions[0] == versions[1]
+
+
+def test_a_container_leaves_its_checkpoints_where_it_was_told(in_processes: Run, in_containers: Run) -> None:
+    for run in (in_processes, in_containers):
+        kept = {path.parent.name.partition("-")[0] for path in (run.directory.parent / "checkpoints").rglob("*.npz")}
+        assert kept == {"frozen", "fine_tune"}
 
 
 @dsl.component(base_image=images.DATA, install_kfp_package=False)
