@@ -37,7 +37,7 @@ def contained_steps() -> Iterator[None]:
         try:
             yield
         except KeyboardInterrupt:
-            _end(_descendants() - before)
+            _end([process for process in _descendants() if process not in before])
             raise
 
 
@@ -66,26 +66,32 @@ def _terminated_by_signal() -> Iterator[None]:
         signal.signal(signal.SIGTERM, before)
 
 
-def _end(processes: set[int]) -> None:
+def _end(processes: list[int]) -> None:
+    """End processes, parents first: a shell whose command was stopped before it would go on to the next one."""
     for ending in (signal.SIGTERM, signal.SIGKILL):
         for process in processes:
             with contextlib.suppress(ProcessLookupError):
                 os.kill(process, ending)
         deadline = time.monotonic() + _SECONDS_TO_END
-        while (processes := processes & _parents().keys()) and time.monotonic() < deadline:
+        while (processes := _running(processes)) and time.monotonic() < deadline:
             time.sleep(0.05)
 
 
-def _descendants() -> set[int]:
-    """Return the running processes that this one started, and those they started."""
+def _running(processes: list[int]) -> list[int]:
+    running = _parents()
+    return [process for process in processes if process in running]
+
+
+def _descendants() -> list[int]:
+    """Return the running processes that this one started, and those they started, each after its parent."""
     children: dict[int, list[int]] = {}
     for process, parent in _parents().items():
         children.setdefault(parent, []).append(process)
-    found: set[int] = set()
+    found: list[int] = []
     waiting = [os.getpid()]
     while waiting:
         mine = children.get(waiting.pop(), [])
-        found.update(mine)
+        found.extend(mine)
         waiting.extend(mine)
     return found
 
