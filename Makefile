@@ -67,7 +67,7 @@ IMAGES := data training
 WEIGHTS_FILE = $(notdir $(WEIGHTS))
 WEIGHTS_ARGUMENTS = --build-arg WEIGHTS_FILE=$(WEIGHTS_FILE) --build-arg WEIGHTS_SHA256=$(WEIGHTS_SHA256)
 
-images: $(IMAGES:%=image-%)  ## Build both images; VARIANT=cpu without CUDA, WEIGHTS=FILE WEIGHTS_SHA256=... carries weights
+images: weights-in-place $(IMAGES:%=image-%)  ## Build both images; VARIANT=cpu without CUDA, WEIGHTS=FILE WEIGHTS_SHA256=... carries weights
 
 image-training: BUILD_ARGUMENTS = --build-arg VARIANT=$(VARIANT) $(if $(WEIGHTS),$(WEIGHTS_ARGUMENTS))
 image-training: weights-in-place

@@ -88,8 +88,7 @@ class Attempt:
 
     def _record(self, exit_code: int, message: str) -> None:
         if exit_code and TERMINATION_MESSAGE.exists():
-            account = f"exit code {exit_code}: {message}".encode()[:_LONGEST_TERMINATION_MESSAGE]
-            TERMINATION_MESSAGE.write_bytes(account)
+            _leave_account(f"exit code {exit_code}: {message}")
         directory = os.environ.get(OUTCOMES_DIRECTORY_VARIABLE)
         if not directory:
             return
@@ -98,6 +97,15 @@ class Attempt:
         aside = Path(directory) / f".{self._step}.json.partial"
         aside.write_text(json.dumps(outcome), encoding="utf-8")
         aside.replace(Path(directory) / f"{self._step}.json")
+
+
+def _leave_account(message: str) -> None:
+    account = message.encode()[:_LONGEST_TERMINATION_MESSAGE].decode(errors="ignore")
+    try:
+        TERMINATION_MESSAGE.write_text(account, encoding="utf-8")
+    except OSError as error:
+        # The exit code and the log say it too, and must not be lost over this.
+        print(f"cannot write {TERMINATION_MESSAGE}: {error.strerror}", file=sys.stderr, flush=True)
 
 
 def attempts(step: str) -> Iterator[Attempt]:

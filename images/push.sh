@@ -10,6 +10,10 @@ options=""
 
 for image in "$@"; do
   name="image-classification-$image"
+  docker image inspect "$name:$version" >/dev/null 2>&1 || {
+    echo "there is no image $name:$version; build it with: make images" >&2
+    exit 2
+  }
   docker tag "$name:$version" "$registry/$name:$version"
   docker push --quiet "$registry/$name:$version"
   # One image can have a digest in each of several registries.

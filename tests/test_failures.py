@@ -179,6 +179,7 @@ def test_unless_told_otherwise_a_step_is_patient(monkeypatch: pytest.MonkeyPatch
         pytest.param(TransientError("no network"), "exit code 75: no network", id="transient"),
         pytest.param(ValueError("odd"), "exit code 1: ValueError: odd", id="defect"),
         pytest.param(UserError("x" * 9999), f"exit code 2: {'x' * 1987}", id="too long for Kubernetes"),
+        pytest.param(UserError("ü" * 9999), f"exit code 2: {'ü' * 993}", id="cut between characters"),
         pytest.param(None, "", id="success"),
     ],
 )
@@ -194,3 +195,13 @@ def test_a_pod_says_why_it_ended(
         with pytest.raises(SystemExit):
             run(error)
     assert message.read_text() == account
+
+
+def test_an_account_that_cannot_be_written_does_not_hide_the_failure(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(failures, "TERMINATION_MESSAGE", tmp_path)  # a folder
+    with pytest.raises(SystemExit) as ended:
+        run(UserError("rename the folder"))
+    assert ended.value.code == 2
+    assert f"cannot write {tmp_path}: Is a directory" in capsys.readouterr().err

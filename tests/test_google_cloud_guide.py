@@ -149,7 +149,7 @@ def test_workload_identity_binds_the_accounts_of_the_manifests() -> None:
         f"{account['namespace']}/{account['name']}": account["annotations"]["iam.gke.io/gcp-service-account"].partition(
             "@"
         )[0]
-        for folder in ("standalone-gke", "overlays/gke")
+        for folder in ("overlays/standalone-gke", "overlays/gke")
         for account in (found["metadata"] for found in built(folder) if found["kind"] == "ServiceAccount")
     }
     google_names = dict(re.findall(r"\b([A-Z]+)=([a-z-]+)@\$PROJECT\.iam", script()))
@@ -176,7 +176,7 @@ def test_runs_and_model_server_use_accounts_that_are_bound() -> None:
 
 def test_in_kubeflows_namespace_only_our_pods_are_closed_in() -> None:
     ours = {"app.kubernetes.io/part-of": "image-classification"}
-    objects = built("standalone-gke")
+    objects = built("overlays/standalone-gke")
     policies = [found for found in objects if found["kind"] == "NetworkPolicy"]
     closing = [found["spec"]["podSelector"] for found in policies if found["metadata"]["name"] == "deny-by-default"]
 

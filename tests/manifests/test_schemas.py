@@ -76,6 +76,13 @@ def test_overlays_take_every_option_and_stay_valid(overlay: str, tmp_path: Path)
         check(resource)
 
 
+def test_what_is_made_of_overlays_is_valid() -> None:
+    for resource in build_overlay("standalone-gke"):
+        check(resource)
+    patch = MANIFESTS / "options" / "argo-retry" / "workflow-defaults.yaml"
+    check(yaml.safe_load(patch.read_text(encoding="utf-8")))
+
+
 def test_serving_is_valid() -> None:
     (service,) = build(MANIFESTS / "serving")
     check(service)
