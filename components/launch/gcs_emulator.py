@@ -37,14 +37,19 @@ def gcs_emulator() -> Iterator[str]:
         UserError: When the package that brings the emulator is not installed or has none for this machine.
         TransientError: When the emulator does not start.
     """
-    process, url = _start(_emulator_program())
+    process, url = _start(emulator_program())
     try:
         yield url
     finally:
         _stop(process)
 
 
-def _emulator_program() -> Path:
+def emulator_program() -> Path:
+    """Return the emulator's program, one file without dependencies.
+
+    Raises:
+        UserError: When the package that brings it is not installed or has none for this machine.
+    """
     package = importlib.util.find_spec(_PACKAGE)
     if package is None or package.origin is None:
         raise UserError(

@@ -1,7 +1,8 @@
 """Each component in its own container, the whole pipeline in containers, and a container that fails."""
 
 import json
-from collections.abc import Callable
+import shutil
+from collections.abc import Iterator
 from pathlib import Path
 
 import pandas as pd
@@ -11,13 +12,14 @@ from kfp import dsl, local
 from components import images
 from components.launch.command_line import main
 from components.launch.docker_runner import docker_runner
-from components.launch.gcs_emulator import HOST_VARIABLE
+from components.launch.gcs_emulator import HOST_VARIABLE, emulator_program
 from components.launch.local_run import Runner, StepFailedError, run_locally
 from pipeline import image_classification
-from samples.demo import upload_sample
+from tests.containers.conftest import docker
 from tests.end_to_end.test_pipeline import CONFIG, ROOT, STEPS, Run, arguments_of, compiled_component
 
 SAMPLE = ROOT / "samples" / "animals.zip"
+EMULATOR = "http://127.0.0.1:4443"  # inside its container's network
 # One epoch is enough to see a component work.
 SHORT = {"epochs": 1, "augmented_views": 1}
 
@@ -42,9 +44,29 @@ def in_containers(tmp_path_factory: pytest.TempPathFactory) -> Run:
     return run_pipeline("docker", tmp_path_factory.mktemp("in-containers") / "run")
 
 
+@pytest.fixture(scope="module")
+def bucket_network(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """A network of which nothing is part but a container with the Cloud Storage emulator, and a bucket of photos."""
+    buckets = tmp_path_factory.mktemp("buckets")
+    (buckets / "photos").mkdir()
+    (buckets / "models").mkdir()
+    shutil.copy(SAMPLE, buckets / "photos" / "Animals.zip")
+    program = "/opt/fake-gcs-server"
+    mounts = [f"type=bind,readonly,source={emulator_program()},target={program}"]
+    mounts += [f"type=bind,readonly,source={buckets},target=/data"]
+    serve = [program, "-backend", "memory", "-data", "/data", "-scheme", "http", "-host", "127.0.0.1", "-port", "4443"]
+    serve += ["-public-host", "127.0.0.1:4443", "-external-url", EMULATOR]
+    options = [word for mount in mounts for word in ("--mount", mount)]
+    started = docker("run", "--detach", "--rm", "--network", "none", *options, images.DATA, *serve)
+    assert started.returncode == 0, started.stderr
+    container = started.stdout.strip()
+    yield f"container:{container}"
+    docker("stop", "--time", "1", container)
+
+
 @pytest.mark.parametrize("step", STEPS)
 def test_each_component_runs_in_its_container(
-    in_processes: Run, gcs: str, new_bucket: Callable[[], str], step: str, tmp_path: Path
+    in_processes: Run, bucket_network: str, step: str, tmp_path: Path
 ) -> None:
     component = compiled_component(step, tmp_path)
     parameters, artifacts = arguments_of(step, in_processes)
@@ -53,12 +75,11 @@ def test_each_component_runs_in_its_container(
         # The image brings them along, so a pod needs no network even here.
         parameters["weights"] = f"/opt/keras/models/{Path(parameters['weights']).name}"
     network = "none"
-    if step in ("ingest", "register"):  # these two talk to a bucket, and to nothing else
-        network = "host"
-        bucket = new_bucket()
-        parameters |= {"source": upload_sample(f"{bucket.removeprefix('gs://')}-photos")}
+    if step in ("ingest", "register"):  # these two talk to a bucket, and can reach nothing else
+        network = bucket_network
+        parameters |= {"source": "gs://photos/Animals.zip"}
         if step == "register":
-            parameters["registry_uri"] = f"{bucket}/models"
+            parameters["registry_uri"] = "gs://models/registry"
     kinds = {name: value.type for name, value in component.component_spec.inputs.items()}
     parameters = {
         name: int(value) if kinds[name] == "Integer" else float(value) if kinds[name] == "Float" else value
@@ -73,7 +94,9 @@ def test_each_component_runs_in_its_container(
         }
         component(**parameters, **imported)
 
-    runner = docker_runner(tmp_path / "root", [], [in_processes.directory / "steps"], network, {HOST_VARIABLE: gcs})
+    runner = docker_runner(
+        tmp_path / "root", [], [in_processes.directory / "steps"], network, {HOST_VARIABLE: EMULATOR}
+    )
     local.init(runner, pipeline_root=str(tmp_path / "root"), workspace_root=str(tmp_path / "workspace"))
     alone()
     (outputs,) = (tmp_path / "root").glob(f"only-{step}-*/{step}")
