@@ -51,6 +51,7 @@ def bucket_network(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     (buckets / "photos").mkdir()
     (buckets / "models").mkdir()
     shutil.copy(SAMPLE, buckets / "photos" / "Animals.zip")
+    buckets.chmod(0o755)  # pytest's folders are for its own user alone
     program = "/opt/fake-gcs-server"
     mounts = [f"type=bind,readonly,source={emulator_program()},target={program}"]
     mounts += [f"type=bind,readonly,source={buckets},target=/data"]
