@@ -8,6 +8,7 @@ from typing import Any
 import keras
 import tensorflow as tf
 
+from components.classifier.fit_settings import check_batch_is_shared
 from components.classifier.input_pipeline import Batching
 from components.failures import UserError
 
@@ -43,8 +44,7 @@ class Devices:
             UserError: When a batch would hold less than one image for each device.
         """
         share = self.strategy.num_replicas_in_sync
-        if batch_size < share:
-            raise UserError(f"batch_size is {batch_size} and is shared among {share} GPUs: set it to at least {share}")
+        check_batch_is_shared(batch_size, share)
         return Batching(batch_size // share * share, share)
 
     @contextlib.contextmanager

@@ -4,7 +4,9 @@ from collections.abc import Sequence
 
 import keras
 
-from components.classifier.backbones import Backbone, scaling_layer
+from components.classifier.backbones import Backbone
+
+SCALING_LAYER = "scale_pixels"
 
 
 def head_layers(class_count: int, head_units: int, dropout: float) -> list[keras.layers.Layer]:
@@ -40,6 +42,11 @@ def whole_model(backbone: Backbone, network: keras.Model, layers: Sequence[keras
     """
     images, features = _pooled_features(backbone, network)
     return keras.Model(images, _chain(features, layers), name="classifier")
+
+
+def scaling_layer(backbone: Backbone) -> keras.layers.Layer:
+    """Return the layer that turns pixels in [0, 255] into what the backbone was pretrained on, always in float32."""
+    return keras.layers.Rescaling(backbone.scale, backbone.offset, dtype="float32", name=SCALING_LAYER)
 
 
 def _pooled_features(backbone: Backbone, network: keras.Model) -> tuple[keras.KerasTensor, keras.KerasTensor]:

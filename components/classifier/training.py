@@ -12,39 +12,15 @@ import pandas as pd
 import tensorflow as tf
 
 from components.classifier.checkpoints import Checkpoints
+from components.classifier.fit_settings import FitSettings
 from components.classifier.training_state import TrainingState
 from components.failures import UserError
 from components.formats.trained_model import HISTORY_COLUMNS
-
-CLASS_WEIGHTS = ("none", "balanced")
 
 _MONITORED = "val_loss"
 _PLATEAU_FACTOR = 0.2  # what the learning rate is multiplied by when progress stalls
 _SMALLEST_PROBABILITY = 1e-7  # as Keras clips, so that a sure mistake costs 16.1 and not infinity
 _SECONDS_BETWEEN_LINES = 10.0
-
-
-@dataclasses.dataclass(frozen=True)
-class FitSettings:
-    """How a phase is fitted.
-
-    Attributes:
-        epochs: At most this many, at least 1.
-        batch_size: Images in one step over all devices together, at least 1.
-        learning_rate: Of Adam, above 0 and at most 1.
-        class_weights: ``none``, or ``balanced``: each class counts the same however many images it has.
-        early_stopping_patience: Epochs without a better validation loss after which training stops; 0 never stops.
-        plateau_patience: Likewise, after which the learning rate falls to a fifth; 0 never lowers it.
-        seed: Of everything random, 0 to 2**31 - 1.
-    """
-
-    epochs: int
-    batch_size: int
-    learning_rate: float
-    class_weights: str
-    early_stopping_patience: int
-    plateau_patience: int
-    seed: int
 
 
 @dataclasses.dataclass(frozen=True)
@@ -75,44 +51,6 @@ class Fit:
     best_epoch: int
     best_val_loss: float
     best_val_accuracy: float
-
-
-def check_fit_settings(settings: FitSettings) -> None:
-    """Check ranges.
-
-    Raises:
-        UserError: Naming the parameter, its value and its range.
-    """
-    check_at_least("epochs", settings.epochs, 1)
-    check_at_least("batch_size", settings.batch_size, 1)
-    check_at_least("early_stopping_patience", settings.early_stopping_patience, 0)
-    check_at_least("plateau_patience", settings.plateau_patience, 0)
-    if not 0.0 < settings.learning_rate <= 1.0:
-        raise UserError(f"learning_rate is {settings.learning_rate}: set it above 0 and at most 1")
-    if settings.class_weights not in CLASS_WEIGHTS:
-        raise UserError(f"class_weights is '{settings.class_weights}': choose one of {', '.join(CLASS_WEIGHTS)}")
-    if not 0 <= settings.seed < 2**31:
-        raise UserError(f"seed is {settings.seed}: set it between 0 and {2**31 - 1}")
-
-
-def check_at_least(name: str, value: int, minimum: int) -> None:
-    """Check a count.
-
-    Raises:
-        UserError: When it is below ``minimum``.
-    """
-    if value < minimum:
-        raise UserError(f"{name} is {value}: set it to at least {minimum}")
-
-
-def check_share(name: str, value: float, *, below_one: bool) -> None:
-    """Check a number that must be in [0, 1], or in [0, 1) when ``below_one``.
-
-    Raises:
-        UserError: When it is not.
-    """
-    if not 0.0 <= value <= 1.0 or (below_one and value == 1.0):
-        raise UserError(f"{name} is {value}: set it between 0 and {'less than 1' if below_one else '1'}")
 
 
 def compile_classifier(model: keras.Model, learning_rate: float) -> None:

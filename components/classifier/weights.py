@@ -4,13 +4,18 @@ Only arrays are read: Keras' HDF5 weights and NumPy archives without pickles. A 
 because loading one can run code.
 """
 
+import contextlib
+import errno
 import hashlib
-import importlib
+import http.client
 import os
+import socket
+import ssl
 import tempfile
 import urllib.error
 import warnings
 import zipfile
+from collections.abc import Iterator
 from pathlib import Path
 
 import h5py  # type: ignore[import-untyped]
@@ -18,21 +23,23 @@ import keras
 import numpy as np
 
 from components.classifier.backbones import BACKBONES, Backbone
+from components.classifier.weights_source import (
+    IMAGENET,
+    IMAGENET_ADDRESS,
+    IMAGENET_FILE,
+    IMAGENET_MD5,
+    RANDOM,
+    check_weights,
+)
 from components.failures import TransientError, UserError
 from components.storage import localized
-
-IMAGENET = "imagenet"
-RANDOM = "random"
 
 _ZIP_MAGIC = b"PK\x03\x04"
 _HDF5_MAGIC = b"\x89HDF\r\n\x1a\n"
 
-# Keras' own file, and the hash Keras checks it by.
-_INCEPTION_V3_FILE = "inception_v3_weights_tf_dim_ordering_tf_kernels_notop.h5"
-_INCEPTION_V3_MD5 = "bcbd6486424b2319ff4ef7d526e38f63"
-
 # What HTTP servers answer when another try may succeed.
-_BUSY_SERVER = {429, 500, 502, 503, 504}
+_BUSY_SERVER = {408, 429, 500, 502, 503, 504}
+_SILENCE_SECONDS = 60.0  # a connection on which nothing arrives for so long is given up; urllib would wait forever
 
 
 def load_weights(network: keras.Model, backbone: Backbone, weights: str) -> str:
@@ -49,8 +56,8 @@ def load_weights(network: keras.Model, backbone: Backbone, weights: str) -> str:
 
     Raises:
         UserError: When the file is missing, damaged, of another network or not a file of weights, or Keras' download
-            is out of reach.
-        TransientError: When Cloud Storage does not answer.
+            is refused.
+        TransientError: When Cloud Storage does not answer, or Keras' download cannot be reached or breaks off.
     """
     if weights == RANDOM:
         print(f"{backbone.name}: random weights, an untrained backbone", flush=True)
@@ -66,44 +73,73 @@ def load_weights(network: keras.Model, backbone: Backbone, weights: str) -> str:
 
 def _load_imagenet(network: keras.Model, backbone: Backbone) -> str:
     """Take Keras' own file from its cache, which a container image can carry, or download it."""
-    if backbone.name != "inception_v3":
-        raise UserError(
-            f"Keras has no download for {backbone.name}: set weights to a file, "
-            "samples/efficientnet_lite0/imagenet_float16.npz of this project for example"
-        )
+    check_weights(IMAGENET, backbone.name)
     home = Path(os.environ.get("KERAS_HOME") or Path.home() / ".keras")
     # Looked up here because Keras ignores a cache it may not write to, and a container's is often read-only.
-    path = home / "models" / _INCEPTION_V3_FILE
-    if not (path.is_file() and _digest(path, "md5") == _INCEPTION_V3_MD5):
-        path = _download_inception_v3()
+    path = home / "models" / IMAGENET_FILE
+    if not (path.is_file() and _digest(path, "md5") == IMAGENET_MD5):
+        path = _download_imagenet(home)
     _load_file(network, backbone, path, IMAGENET)
     digest = _digest(path, "sha256")
     print(f"{backbone.name}: Keras' ImageNet weights, SHA-256 {digest}", flush=True)
     return digest
 
 
-def _download_inception_v3() -> Path:
-    """Download through Keras, which checks the hash."""
-    # Keras publishes the address only inside this module.
-    origin = importlib.import_module(keras.applications.InceptionV3.__module__).WEIGHTS_PATH_NO_TOP
+def _download_imagenet(home: Path) -> Path:
+    """Download through Keras, which checks the hash and keeps the file.
+
+    No failure of a network tells whether it passes: in a pod that may not leave its cluster names cannot be looked up
+    "for now", exactly as when DNS is down for a minute. So each is worth another try, and each message has the fix.
+    """
     try:
-        return Path(
-            keras.utils.get_file(_INCEPTION_V3_FILE, origin, cache_subdir="models", file_hash=_INCEPTION_V3_MD5)
-        )
-    except (OSError, ValueError) as error:
-        raise TransientError(f"the download of inception_v3's ImageNet weights broke off: {error}") from error
+        with _silence_limited():
+            return Path(
+                keras.utils.get_file(
+                    IMAGENET_FILE, IMAGENET_ADDRESS, cache_dir=home, cache_subdir="models", file_hash=IMAGENET_MD5
+                )
+            )
     except Exception as error:
-        # Keras wraps what urllib raised in a bare Exception; anything else is not about the network.
-        cause = error.__context__
-        if not isinstance(cause, urllib.error.URLError):
+        # Keras wraps what urllib raised in a bare Exception.
+        failure = _download_failure(error.__context__ if type(error) is Exception else error)
+        if failure is None:
             raise
-        if isinstance(cause, urllib.error.HTTPError) and cause.code in _BUSY_SERVER:
-            raise TransientError(f"the server of inception_v3's ImageNet weights is busy: {error}") from error
-        raise UserError(
-            "inception_v3's ImageNet weights are neither in Keras' cache nor can they be downloaded from here: fetch "
-            f"{_INCEPTION_V3_FILE} on a connected machine and set weights to its path or gs:// URI, or put it into "
-            f"$KERAS_HOME/models ({error})"
-        ) from error
+        raise failure from error
+
+
+def _download_failure(cause: BaseException | None) -> UserError | TransientError | None:
+    """Return what to raise for what went wrong in a download, None for what does not come from a network."""
+    reason = _first_line(getattr(cause, "reason", cause) if not isinstance(cause, urllib.error.HTTPError) else cause)
+    sentence = (
+        f"inception_v3's ImageNet weights cannot be downloaded ({reason}); where that will not pass, fetch "
+        f"{IMAGENET_FILE} on a connected machine and set weights to its path or gs:// URI, or put it into "
+        "$KERAS_HOME/models"
+    )
+    if isinstance(cause, urllib.error.HTTPError):
+        cause.close()
+        return TransientError(sentence) if cause.code in _BUSY_SERVER else UserError(sentence)
+    if isinstance(cause, urllib.error.URLError):
+        distrusted = isinstance(cause.reason, ssl.SSLCertVerificationError)
+        return UserError(sentence) if distrusted else TransientError(sentence)
+    if isinstance(cause, OSError) and cause.filename:
+        return UserError(
+            f"the download of inception_v3's ImageNet weights cannot be kept in {cause.filename} "
+            f"({cause.strerror}): set KERAS_HOME to a folder that can be written"
+        )
+    # ValueError: not the bytes that Keras knows, as of a proxy that answers with a page of its own.
+    on_the_way = isinstance(cause, OSError | ValueError | http.client.HTTPException)
+    full_disk = isinstance(cause, OSError) and cause.errno in (errno.ENOSPC, errno.EDQUOT)
+    return TransientError(sentence) if on_the_way and not full_disk else None
+
+
+@contextlib.contextmanager
+def _silence_limited() -> Iterator[None]:
+    """Let connections made in this block fail when nothing arrives: Keras' download takes no such limit."""
+    before = socket.getdefaulttimeout()
+    socket.setdefaulttimeout(_SILENCE_SECONDS)
+    try:
+        yield
+    finally:
+        socket.setdefaulttimeout(before)
 
 
 def _load_file(network: keras.Model, backbone: Backbone, path: Path, name: str) -> None:
@@ -151,7 +187,7 @@ def _load_arrays(network: keras.Model, path: Path) -> None:
             layer.set_weights([value.astype(np.float32) for value in values])
 
 
-def _first_line(error: BaseException) -> str:
+def _first_line(error: object) -> str:
     text = str(error).strip().strip("'\"")
     return text.splitlines()[0][:200] if text else type(error).__name__
 

@@ -48,9 +48,10 @@ def fine_tune(
     """
     from pathlib import Path
 
-    from components.classifier.training import FitSettings
+    from components.classifier.fit_settings import FitSettings
     from components.failures import attempts
-    from components.fine_tune.fine_tune_phase import FineTuneSettings, fine_tune_phase
+    from components.fine_tune.fine_tune_phase import fine_tune_phase
+    from components.fine_tune.fine_tune_settings import FineTuneSettings
 
     for attempt in attempts("fine_tune"):
         with attempt:

@@ -4,7 +4,6 @@ import dataclasses
 import time
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 import keras
 import pandas as pd
@@ -29,18 +28,15 @@ from components.classifier.model_folder import read_trained_model, write_trained
 from components.classifier.report import SAMPLES_SHOWN, Story, kept_sentence, write_training_report
 from components.classifier.training import (
     Fit,
-    FitSettings,
     Validation,
     balanced_class_weights,
-    check_at_least,
-    check_fit_settings,
-    check_share,
     compile_classifier,
     fit_epochs,
     measure,
 )
 from components.classifier.training_state import training_identity
 from components.failures import UserError
+from components.fine_tune.fine_tune_settings import FineTuneSettings, check_settings
 from components.fine_tune.unfreezing import unfreeze_last_layers
 from components.formats.splits import Splits
 from components.formats.trained_model import SAVED_MODEL_FOLDER, TrainingRecord
@@ -48,30 +44,6 @@ from components.publishing import published_directory
 
 FROZEN_PHASE = "frozen"
 PHASE = "fine_tune"
-
-
-@dataclasses.dataclass(frozen=True)
-class FineTuneSettings:
-    """Settings of the fine-tuning phase.
-
-    Attributes:
-        unfrozen_layers: How many of the backbone's last layers may learn, at least 1.
-        augmentation: Strength, [0, 1]; 0 is off.
-        export_h5: Whether to write the older HDF5 format too.
-        gpu_count: 0 trains on the CPU.
-        fit: The rest.
-    """
-
-    unfrozen_layers: int
-    augmentation: float
-    export_h5: bool
-    gpu_count: int
-    fit: FitSettings
-
-    def as_record(self) -> dict[str, Any]:
-        """Return every parameter by name."""
-        values = dataclasses.asdict(self)
-        return {**values.pop("fit"), **values}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -132,7 +104,7 @@ def fine_tune_phase(
         TransientError: When Cloud Storage does not answer.
     """
     started = time.monotonic()
-    _check(settings)
+    check_settings(settings)
     splits, training, validation = open_splits(splits_directory)
     print_counts(splits)
     devices = prepare_training(settings.gpu_count, settings.fit.seed)
@@ -185,13 +157,6 @@ def fine_tune_phase(
         "validation_images": validation.images,
         "seconds": round(seconds, 1),
     }
-
-
-def _check(settings: FineTuneSettings) -> None:
-    check_fit_settings(settings.fit)
-    check_at_least("unfrozen_layers", settings.unfrozen_layers, 1)
-    check_at_least("gpu_count", settings.gpu_count, 0)
-    check_share("augmentation", settings.augmentation, below_one=False)
 
 
 def _check_belongs(record: TrainingRecord, splits: Splits) -> None:

@@ -2,7 +2,7 @@
 
 import keras
 
-from components.failures import UserError
+from components.fine_tune.fine_tune_settings import check_unfrozen_layers
 
 
 def unfreeze_last_layers(network: keras.Model, count: int) -> list[str]:
@@ -23,19 +23,10 @@ def unfreeze_last_layers(network: keras.Model, count: int) -> list[str]:
     Raises:
         UserError: When the backbone has fewer layers, or none of the last ones can learn.
     """
-    if not 1 <= count <= len(network.layers):
-        raise UserError(
-            f"unfrozen_layers is {count} and {network.name} has {len(network.layers)} layers: "
-            f"set it between 1 and {len(network.layers)}"
-        )
+    able = [bool(layer.weights) and not isinstance(layer, keras.layers.BatchNormalization) for layer in network.layers]
+    check_unfrozen_layers(count, network.name, len(able), able[::-1].index(True) + 1)
     network.trainable = True
     first = len(network.layers) - count
     for number, layer in enumerate(network.layers):
         layer.trainable = number >= first and not isinstance(layer, keras.layers.BatchNormalization)
-    names = [layer.name for layer in network.layers if layer.trainable_variables]
-    if not names:
-        raise UserError(
-            f"the last {count} layers of {network.name} hold no weights that can learn (normalization stays frozen): "
-            "raise unfrozen_layers"
-        )
-    return names
+    return [layer.name for layer in network.layers if layer.trainable_variables]

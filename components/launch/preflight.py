@@ -1,31 +1,43 @@
 """Check before the first step what later steps would refuse, hours of training later.
 
 The rules are the steps' own; here they are only called early. Steps check again, for runs that nobody launched here.
-What the training steps check needs TensorFlow, which a launcher does without.
+No rule that is called here needs TensorFlow, which a launcher does without.
 """
 
+import contextlib
 import os
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
 from components import storage
+from components.classifier import weights_source
+from components.classifier.backbones import find_backbone
+from components.classifier.fit_settings import FitSettings, check_batch_is_shared
 from components.failures import UserError
+from components.fine_tune.fine_tune_settings import FineTuneSettings, check_unfrozen_layers
+from components.fine_tune.fine_tune_settings import check_settings as check_fine_tune
 from components.formats.splits import SPLIT_NAMES
+from components.train_frozen.frozen_settings import FrozenSettings
+from components.train_frozen.frozen_settings import check_settings as check_frozen
 
 _LIMITS = ("max_files", "max_file_mib", "max_total_gib", "max_compression_ratio")
 _THRESHOLDS = (
     "dark_brightness", "bright_brightness", "low_contrast", "size_outlier_iqr", "aspect_outlier", "tiny_side_px",
 )  # fmt: skip
-WEIGHTS_IN_WORDS = ("imagenet", "random")
-"""Values of ``weights`` that are no file."""
+WEIGHTS_IN_WORDS = weights_source.WEIGHTS_IN_WORDS
+
+_HEAD = ("backbone", "weights", "head_units", "dropout", "augmentation", "augmented_views")
+_FIT_OF_BOTH = ("batch_size", "class_weights", "early_stopping_patience", "plateau_patience", "seed")
+_FIT_OF_ONE = ("epochs", "learning_rate")
 
 
-def check_values(values: Mapping[str, Any]) -> None:
-    """Check the value of every parameter that a data step or the registration would refuse.
+def check_values(values: Mapping[str, Any], training_gpus: int = 0) -> None:
+    """Check the value of every parameter that a step would refuse, as far as it shows without looking at any data.
 
     Args:
         values: By name, defaults included.
+        training_gpus: GPUs of each training step, 0 on CPU.
 
     Raises:
         UserError: As the step would.
@@ -56,8 +68,43 @@ def check_values(values: Mapping[str, Any]) -> None:
             seed=values["seed"],
         )
     )
+    _check_training(values, training_gpus)
     check_minimum_accuracy(values["minimum_accuracy"])
     ModelRegistry(values["registry_uri"], values["model_name"])
+
+
+def _check_training(values: Mapping[str, Any], gpu_count: int) -> None:
+    backbone = find_backbone(values["backbone"], values["image_size_px"])
+    with _parameters_of("frozen", values):
+        check_frozen(
+            FrozenSettings(gpu_count=gpu_count, fit=_fit("frozen", values), **{name: values[name] for name in _HEAD})
+        )
+    unfrozen = values["unfrozen_layers"]
+    with _parameters_of("fine_tune", values):
+        check_fine_tune(
+            FineTuneSettings(
+                unfrozen, values["augmentation"], values["export_h5"], gpu_count, _fit("fine_tune", values)
+            )
+        )
+    check_unfrozen_layers(unfrozen, backbone.name, backbone.layers, backbone.fewest_unfrozen_layers)
+    check_batch_is_shared(values["batch_size"], gpu_count)
+    if values["checkpoint_uri"]:
+        storage.join(values["checkpoint_uri"], "checkpoints")
+
+
+def _fit(phase: str, values: Mapping[str, Any]) -> FitSettings:
+    of_one = {name: values[f"{phase}_{name}"] for name in _FIT_OF_ONE}
+    return FitSettings(**of_one, **{name: values[name] for name in _FIT_OF_BOTH})
+
+
+@contextlib.contextmanager
+def _parameters_of(phase: str, values: Mapping[str, Any]) -> Iterator[None]:
+    """Begin a step's sentence about its ``epochs`` with the pipeline's name for them, ``frozen_epochs`` for example."""
+    try:
+        yield
+    except UserError as error:
+        pipelines_name = f"{phase}_{str(error).partition(' ')[0]}"
+        raise UserError(f"{phase}_{error}" if pipelines_name in values else str(error)) from error
 
 
 def check_places(values: Mapping[str, Any]) -> None:

@@ -53,9 +53,10 @@ def train_frozen(
     """
     from pathlib import Path
 
-    from components.classifier.training import FitSettings
+    from components.classifier.fit_settings import FitSettings
     from components.failures import attempts
-    from components.train_frozen.frozen_phase import FrozenSettings, train_frozen_phase
+    from components.train_frozen.frozen_phase import train_frozen_phase
+    from components.train_frozen.frozen_settings import FrozenSettings
 
     for attempt in attempts("train_frozen"):
         with attempt:

@@ -1,11 +1,9 @@
 """The frozen phase: features of the frozen backbone once, then the head on them, then the whole model."""
 
-import dataclasses
 import functools
 import time
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 import keras
 import numpy as np
@@ -26,12 +24,8 @@ from components.classifier.model_folder import write_trained_model
 from components.classifier.report import SAMPLES_SHOWN, Story, kept_sentence, write_training_report
 from components.classifier.training import (
     Fit,
-    FitSettings,
     Validation,
     balanced_class_weights,
-    check_at_least,
-    check_fit_settings,
-    check_share,
     compile_classifier,
     fit_epochs,
 )
@@ -46,38 +40,9 @@ from components.train_frozen.feature_cache import (
     training_features,
     validation_features,
 )
+from components.train_frozen.frozen_settings import FrozenSettings, check_settings
 
 PHASE = "frozen"
-
-
-@dataclasses.dataclass(frozen=True)
-class FrozenSettings:
-    """Settings of the frozen phase.
-
-    Attributes:
-        backbone: ``inception_v3`` or ``efficientnet_lite0``.
-        weights: ``imagenet``, a path or ``gs://`` URI, or ``random``.
-        head_units: Width of the head's hidden layer, at least 1.
-        dropout: Share of it that is switched off in training, [0, 1).
-        augmentation: Strength, [0, 1]; 0 is off.
-        augmented_views: Views of each training image to compute features of, at least 1; epoch e sees view e modulo it.
-        gpu_count: 0 trains on the CPU.
-        fit: The rest.
-    """
-
-    backbone: str
-    weights: str
-    head_units: int
-    dropout: float
-    augmentation: float
-    augmented_views: int
-    gpu_count: int
-    fit: FitSettings
-
-    def as_record(self) -> dict[str, Any]:
-        """Return every parameter by name."""
-        values = dataclasses.asdict(self)
-        return {**values.pop("fit"), **values}
 
 
 def train_frozen_phase(
@@ -102,7 +67,7 @@ def train_frozen_phase(
         TransientError: When Cloud Storage or a download fails for now.
     """
     started = time.monotonic()
-    _check(settings)
+    check_settings(settings)
     splits, training, validation = open_splits(splits_directory)
     backbone = find_backbone(settings.backbone, splits.image_size_px)
     print_counts(splits)
@@ -160,15 +125,6 @@ def train_frozen_phase(
         "validation_images": validation.images,
         "seconds": round(seconds, 1),
     }
-
-
-def _check(settings: FrozenSettings) -> None:
-    check_fit_settings(settings.fit)
-    check_at_least("head_units", settings.head_units, 1)
-    check_at_least("augmented_views", settings.augmented_views, 1)
-    check_at_least("gpu_count", settings.gpu_count, 0)
-    check_share("dropout", settings.dropout, below_one=True)
-    check_share("augmentation", settings.augmentation, below_one=False)
 
 
 def _fit_head(

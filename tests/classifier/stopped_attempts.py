@@ -111,7 +111,7 @@ def _die(patch: pytest.MonkeyPatch, event: str, count: int) -> None:
 
 def tiny_backbone() -> backbones.Backbone:
     """Return a network of three convolutions, in which nothing takes long."""
-    return backbones.Backbone(BACKBONE, _tiny_network, 1.0 / 255.0, 0.0, "x / 255", 8, 32, "tiny.h5")
+    return backbones.Backbone(BACKBONE, _tiny_network, 1.0 / 255.0, 0.0, "x / 255", 8, 32, 10, 3, "tiny.h5")
 
 
 def _tiny_network(image_size_px: int) -> keras.Model:

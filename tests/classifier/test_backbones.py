@@ -6,8 +6,8 @@ import keras
 import numpy as np
 import pytest
 
-from components.classifier.backbones import BACKBONES, find_backbone, scaling_layer
-from components.classifier.head import feature_extractor, head_layers, head_model, whole_model
+from components.classifier.backbones import BACKBONES, find_backbone
+from components.classifier.head import feature_extractor, head_layers, head_model, scaling_layer, whole_model
 from components.failures import UserError
 
 
@@ -34,6 +34,17 @@ def test_images_too_small_for_a_backbone_are_refused(name: str, size_px: int) ->
     with pytest.raises(UserError, match=f"{name} needs at least {size_px + 1} px"):
         find_backbone(name, size_px)
     assert find_backbone(name, size_px + 1).name == name
+
+
+@pytest.mark.parametrize("name", sorted(BACKBONES))
+def test_what_is_said_of_its_layers_is_what_it_has(name: str) -> None:
+    backbone = BACKBONES[name]
+    network = backbone.build(backbone.minimum_size_px)
+    able = [bool(layer.weights) and not isinstance(layer, keras.layers.BatchNormalization) for layer in network.layers]
+
+    assert len(network.layers) == backbone.layers
+    assert able[-backbone.fewest_unfrozen_layers]
+    assert not any(able[1 - backbone.fewest_unfrozen_layers :])
 
 
 def test_the_older_export_has_the_name_its_readers_expect() -> None:

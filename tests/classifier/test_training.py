@@ -1,21 +1,18 @@
 """The loop trains on every batch, keeps the best epoch, and stops with a sentence when training diverges."""
 
 import dataclasses
-from typing import Any
 
 import keras
 import numpy as np
 import pytest
 import tensorflow as tf
 
+from components.classifier.fit_settings import FitSettings
 from components.classifier.input_pipeline import Batching, in_batches
 from components.classifier.training import (
     Fit,
-    FitSettings,
     Validation,
     balanced_class_weights,
-    check_fit_settings,
-    check_share,
     compile_classifier,
     fit_epochs,
     measure,
@@ -31,34 +28,6 @@ SETTINGS = FitSettings(
     plateau_patience=0,
     seed=1,
 )
-
-
-@pytest.mark.parametrize(
-    ("name", "value", "message"),
-    [
-        ("epochs", 0, "epochs is 0: set it to at least 1"),
-        ("batch_size", 0, "batch_size is 0: set it to at least 1"),
-        ("learning_rate", 0.0, "learning_rate is 0.0: set it above 0"),
-        ("learning_rate", 1.5, "learning_rate is 1.5"),
-        ("learning_rate", float("nan"), "learning_rate is nan"),
-        ("class_weights", "equal", "class_weights is 'equal': choose one of none, balanced"),
-        ("early_stopping_patience", -1, "early_stopping_patience is -1"),
-        ("plateau_patience", -1, "plateau_patience is -1"),
-        ("seed", -1, "seed is -1: set it between 0 and 2147483647"),
-    ],
-)
-def test_settings_out_of_range_are_named(name: str, value: Any, message: str) -> None:
-    with pytest.raises(UserError, match=message):
-        check_fit_settings(dataclasses.replace(SETTINGS, **{name: value}))
-
-
-def test_shares() -> None:
-    check_share("dropout", 0.0, below_one=True)
-    check_share("augmentation", 1.0, below_one=False)
-    with pytest.raises(UserError, match="dropout is 1.0: set it between 0 and less than 1"):
-        check_share("dropout", 1.0, below_one=True)
-    with pytest.raises(UserError, match="augmentation is nan"):
-        check_share("augmentation", float("nan"), below_one=False)
 
 
 def test_balanced_weights_let_each_class_count_the_same() -> None:

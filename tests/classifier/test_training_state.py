@@ -13,8 +13,9 @@ import tensorflow as tf
 
 from components.classifier.checkpoints import Checkpoints
 from components.classifier.devices import Devices
+from components.classifier.fit_settings import FitSettings
 from components.classifier.input_pipeline import in_batches
-from components.classifier.training import Fit, FitSettings, Validation, compile_classifier, fit_epochs
+from components.classifier.training import Fit, Validation, compile_classifier, fit_epochs
 
 POINTS = np.random.default_rng(3).normal(size=(61, 4)).astype(np.float32)
 LABELS = (POINTS[:, 0] + 0.5 * POINTS[:, 1] > 0).astype(np.int64)

@@ -1,11 +1,15 @@
 """Weights are loaded whole from the file that was named, or refused before anything is trained."""
 
+import contextlib
+import errno
 import hashlib
+import importlib
+import inspect
 import shutil
 import socket
+import struct
 import threading
-from collections.abc import Callable
-from http.server import BaseHTTPRequestHandler, HTTPServer
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import keras
@@ -15,10 +19,11 @@ import pytest
 from components.classifier import weights as weights_module
 from components.classifier.backbones import BACKBONES
 from components.classifier.weights import load_weights
+from components.classifier.weights_source import IMAGENET_ADDRESS, IMAGENET_FILE, IMAGENET_MD5
 from components.failures import TransientError, UserError
 from components.storage import write_if_absent
 
-IMAGENET_FILE = Path(__file__).parents[2] / "samples" / "efficientnet_lite0" / "imagenet_float16.npz"
+LITE0_FILE = Path(__file__).parents[2] / "samples" / "efficientnet_lite0" / "imagenet_float16.npz"
 LITE0 = BACKBONES["efficientnet_lite0"]
 INCEPTION = BACKBONES["inception_v3"]
 
@@ -48,10 +53,10 @@ def same(one: list[np.ndarray], other: list[np.ndarray]) -> bool:
 
 def test_an_archive_of_arrays_fills_every_layer(network: keras.Model) -> None:
     fresh = LITE0.build(32)
-    digest = load_weights(fresh, LITE0, str(IMAGENET_FILE))
+    digest = load_weights(fresh, LITE0, str(LITE0_FILE))
 
-    assert digest == sha256(IMAGENET_FILE)
-    with np.load(IMAGENET_FILE) as arrays:
+    assert digest == sha256(LITE0_FILE)
+    with np.load(LITE0_FILE) as arrays:
         for layer in fresh.layers:
             for variable in layer.weights:
                 assert np.array_equal(variable, arrays[f"{layer.name}/{variable.name}"].astype(np.float32))
@@ -87,7 +92,7 @@ def test_weights_come_from_a_bucket(network: keras.Model, saved: Path, new_bucke
 
 @pytest.mark.parametrize("source", ["imagenet.npz", "now.weights.h5", "older.h5"])
 def test_a_file_cut_short_is_refused(saved: Path, source: str, tmp_path: Path) -> None:
-    data = (IMAGENET_FILE if source == "imagenet.npz" else saved / source).read_bytes()
+    data = (LITE0_FILE if source == "imagenet.npz" else saved / source).read_bytes()
     (tmp_path / "cut").write_bytes(data[: len(data) * 2 // 3])
     with pytest.raises(UserError, match="cannot be loaded into efficientnet_lite0: the file is cut short"):
         load_weights(LITE0.build(32), LITE0, str(tmp_path / "cut"))
@@ -100,7 +105,7 @@ def inception() -> keras.Model:
 
 @pytest.mark.parametrize("name", ["now.weights.h5", "older.h5", "imagenet.npz"])
 def test_weights_of_another_network_are_refused(inception: keras.Model, saved: Path, name: str) -> None:
-    path = IMAGENET_FILE if name == "imagenet.npz" else saved / name
+    path = LITE0_FILE if name == "imagenet.npz" else saved / name
     with pytest.raises(UserError, match="cannot be loaded into inception_v3.*another network"):
         load_weights(inception, INCEPTION, str(path))
 
@@ -135,7 +140,9 @@ def test_weights_that_are_not_numbers_are_refused(saved: Path, tmp_path: Path) -
 
 
 def test_keras_has_no_download_for_the_offline_backbone(network: keras.Model) -> None:
-    with pytest.raises(UserError, match=r"set weights to a file, samples/efficientnet_lite0/imagenet_float16\.npz"):
+    with pytest.raises(
+        UserError, match=r"no ImageNet weights for efficientnet_lite0: set weights to a file, .*imagenet_float16\.npz"
+    ):
         load_weights(network, LITE0, "imagenet")
 
 
@@ -143,52 +150,147 @@ def test_keras_own_file_is_taken_from_a_cache_that_nobody_may_write(
     inception: keras.Model, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """As a container image carries it."""
-    path = tmp_path / "models" / weights_module._INCEPTION_V3_FILE
+    path = tmp_path / "models" / IMAGENET_FILE
     path.parent.mkdir()
     other = INCEPTION.build(75)
     other.save(path)
     path.parent.chmod(0o555)
     md5 = hashlib.md5(path.read_bytes(), usedforsecurity=False).hexdigest()
-    monkeypatch.setattr(weights_module, "_INCEPTION_V3_MD5", md5)
+    monkeypatch.setattr(weights_module, "IMAGENET_MD5", md5)
     monkeypatch.setenv("KERAS_HOME", str(tmp_path))
 
     assert load_weights(inception, INCEPTION, "imagenet") == sha256(path)
     assert same(inception.get_weights(), other.get_weights())
 
 
-def test_without_a_network_the_message_says_which_file_to_bring(
-    inception: keras.Model, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    def refuse(*_: object, **__: object) -> None:
-        raise OSError(101, "Network is unreachable")
-
-    monkeypatch.setattr(socket, "create_connection", refuse)
-    monkeypatch.setattr(socket, "getaddrinfo", refuse)
-    monkeypatch.setenv("KERAS_HOME", str(tmp_path))
-    monkeypatch.setattr("keras.src.utils.file_utils.config.keras_home", lambda: str(tmp_path))
-    with pytest.raises(UserError, match=r"_notop\.h5 on a connected machine and set weights to its path"):
-        load_weights(inception, INCEPTION, "imagenet")
+def test_name_address_and_hash_of_the_imagenet_weights_are_keras_own() -> None:
+    module = importlib.import_module(keras.applications.InceptionV3.__module__)
+    source = inspect.getsource(module)
+    assert module.WEIGHTS_PATH_NO_TOP == IMAGENET_ADDRESS
+    assert f'"{IMAGENET_FILE}"' in source
+    assert f'file_hash="{IMAGENET_MD5}"' in source
 
 
-def test_a_busy_server_is_worth_another_try(
-    inception: keras.Model, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    class Busy(BaseHTTPRequestHandler):
-        def do_GET(self) -> None:
-            self.send_error(503)
+@contextlib.contextmanager
+def server(answer: bytes | None, *, reset: bool = False) -> Iterator[str]:
+    """A server that reads a request and sends these bytes; for None it says nothing. Yields its address."""
+    over = threading.Event()
 
-    with HTTPServer(("127.0.0.1", 0), Busy) as server:
-        thread = threading.Thread(target=server.serve_forever)
+    def serve(listener: socket.socket) -> None:
+        connection, _ = listener.accept()
+        with connection:
+            connection.recv(65536)
+            if reset:  # close() sends RST
+                connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+            elif answer is None:
+                over.wait()
+            else:
+                connection.sendall(answer)
+
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        thread = threading.Thread(target=serve, args=[listener])
         thread.start()
-        address = f"http://127.0.0.1:{server.server_port}/weights.h5"
-        module = f"{keras.applications.InceptionV3.__module__}.WEIGHTS_PATH_NO_TOP"
-        monkeypatch.setattr(module, address)
-        monkeypatch.setenv("KERAS_HOME", str(tmp_path))
-        monkeypatch.setattr("keras.src.utils.file_utils.config.keras_home", lambda: str(tmp_path))
         try:
-            with pytest.raises(TransientError, match="busy.*503") as failure:
-                load_weights(inception, INCEPTION, "imagenet")
-            failure.value.__cause__.__context__.close()  # type: ignore[union-attr]
+            yield f"http://127.0.0.1:{listener.getsockname()[1]}/weights.h5"
         finally:
-            server.shutdown()
+            over.set()
             thread.join()
+
+
+def http_answer(status: str, body: bytes = b"", length: int | None = None) -> bytes:
+    length = len(body) if length is None else length
+    return f"HTTP/1.1 {status}\r\nContent-Length: {length}\r\nConnection: close\r\n\r\n".encode() + body
+
+
+@pytest.fixture
+def download(
+    inception: keras.Model, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> Callable[[str, type[Exception]], str]:
+    """A function that loads ``imagenet`` from an address; returns the message of the failure that it comes to."""
+
+    def fail(address: str, kind: type[Exception]) -> str:
+        monkeypatch.setattr(weights_module, "IMAGENET_ADDRESS", address)
+        monkeypatch.setattr(weights_module, "_SILENCE_SECONDS", 0.2)
+        monkeypatch.setenv("KERAS_HOME", str(tmp_path))
+        monkeypatch.setenv("no_proxy", "127.0.0.1")
+        with pytest.raises(kind) as failure:
+            load_weights(inception, INCEPTION, "imagenet")
+        assert socket.getdefaulttimeout() is None
+        return str(failure.value)
+
+    return fail
+
+
+FIX = f"fetch {IMAGENET_FILE} on a connected machine and set weights to its path or gs:// URI, or put it into"
+
+
+@pytest.mark.parametrize(
+    ("answer", "reset", "kind", "said"),
+    [
+        pytest.param(http_answer("403 Forbidden"), False, UserError, "403", id="forbidden"),
+        pytest.param(http_answer("404 Not Found"), False, UserError, "404", id="not there"),
+        pytest.param(http_answer("429 Too Many Requests"), False, TransientError, "429", id="too many"),
+        pytest.param(http_answer("503 Service Unavailable"), False, TransientError, "503", id="busy"),
+        pytest.param(http_answer("200 OK", b"<p>Log in"), False, TransientError, "corrupted", id="another file"),
+        pytest.param(http_answer("200 OK", b"half", 8), False, TransientError, "got only 4 out of 8", id="cut short"),
+        pytest.param(http_answer("200 OK", b"", 8), False, TransientError, "got only 0 out of 8", id="nothing"),
+        pytest.param(b"SSH-2.0-OpenSSH\r\n", False, TransientError, "SSH-2.0", id="no HTTP"),
+        pytest.param(b"", False, TransientError, "closed connection", id="hung up"),
+        pytest.param(b"", True, TransientError, "reset", id="reset"),
+        pytest.param(None, False, TransientError, "timed out", id="silence"),
+    ],
+)
+def test_a_failed_download_is_tried_again_unless_the_server_refused(
+    download: Callable[[str, type[Exception]], str],
+    answer: bytes | None,
+    reset: bool,
+    kind: type[Exception],
+    said: str,
+) -> None:
+    with server(answer, reset=reset) as address:
+        message = download(address, kind)
+    assert said in message
+    assert FIX in message
+
+
+def test_a_port_where_nobody_listens_is_worth_another_try(download: Callable[[str, type[Exception]], str]) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as closed:
+        address = f"http://127.0.0.1:{closed.getsockname()[1]}/weights.h5"
+    message = download(address, TransientError)
+    assert "Connection refused" in message
+    assert FIX in message
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        socket.gaierror(socket.EAI_AGAIN, "Temporary failure in name resolution"),
+        socket.gaierror(socket.EAI_NONAME, "Name or service not known"),
+        OSError(errno.ENETUNREACH, "Network is unreachable"),
+    ],
+    ids=["again", "unknown", "unreachable"],
+)
+def test_without_a_network_the_message_says_which_file_to_bring(
+    download: Callable[[str, type[Exception]], str], error: OSError, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """In a pod without a way out a name is not known "for now", as in a minute without DNS."""
+
+    def refuse(*_: object, **__: object) -> None:
+        raise error
+
+    monkeypatch.setattr(socket, "getaddrinfo", refuse)
+    message = download(IMAGENET_ADDRESS, TransientError)
+    assert str(error.strerror) in message
+    assert FIX in message
+
+
+def test_a_folder_that_cannot_keep_the_download_is_named(
+    download: Callable[[str, type[Exception]], str], tmp_path: Path
+) -> None:
+    (tmp_path / "models").write_text("no folder")
+    with server(b"") as address:
+        message = download(address, UserError)
+        with contextlib.suppress(OSError), socket.create_connection(("127.0.0.1", int(address.split(":")[2][:-11]))):
+            pass
+    assert f"cannot be kept in {tmp_path / 'models'}" in message
+    assert "set KERAS_HOME to a folder that can be written" in message

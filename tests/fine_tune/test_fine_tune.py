@@ -160,7 +160,10 @@ def refusal(splits: Path, frozen_model: Path, output: Path, capsys: pytest.Captu
     ("changes", "message"),
     [
         pytest.param({"unfrozen_layers": 0}, "unfrozen_layers is 0: set it to at least 1", id="none"),
-        pytest.param({"unfrozen_layers": 500}, "has 141 layers: set it between 1 and 141", id="too many"),
+        pytest.param({"unfrozen_layers": 500}, "has 141 layers: set it between 3 and 141", id="too many"),
+        pytest.param(
+            {"unfrozen_layers": 2}, "the last 2 layers of efficientnet_lite0 hold no weights", id="no weights"
+        ),
         pytest.param({"learning_rate": -1e-5}, "learning_rate is -1e-05", id="learning rate"),
         pytest.param({"augmentation": -0.1}, "augmentation is -0.1", id="augmentation"),
         pytest.param({"gpu_count": 64}, "64 GPU(s) were asked for", id="gpus"),

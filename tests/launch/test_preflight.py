@@ -1,5 +1,8 @@
 """What a later step would refuse is refused before the first one, in the step's own words."""
 
+import json
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +16,7 @@ from components.launch.preflight import check_places, check_values
 from pipeline import image_classification
 
 HERE = Placement(
-    "vertex", None, 0, spot=False, evaluate_on_gpu=False, node_selector=None, image_registry="", image_tag=""
+    "vertex", None, 0, spot=False, evaluate_on_gpu=False, node_selector={}, image_registry="", image_tag=""
 )
 
 
@@ -41,6 +44,25 @@ def test_the_defaults_pass(defaults: dict[str, Any]) -> None:
         ("minimum_accuracy", 80.0, "minimum_accuracy is 80.0: give a number from 0 to 1"),
         ("model_name", "a/b", "model_name is 'a/b': use letters"),
         ("registry_uri", "s3://bucket/models", "give a gs:// URI or a local folder"),
+        ("backbone", "vgg", "backbone 'vgg' is unknown; choose one of efficientnet_lite0, inception_v3"),
+        ("image_size_px", 74, "images are 74 px wide and inception_v3 needs at least 75 px: split with an image_size"),
+        ("backbone", "efficientnet_lite0", "Keras has no ImageNet weights for efficientnet_lite0: set weights to a"),
+        ("frozen_epochs", 0, "^frozen_epochs is 0: set it to at least 1$"),
+        ("fine_tune_epochs", 0, "^fine_tune_epochs is 0: set it to at least 1$"),
+        ("frozen_learning_rate", 0.0, "^frozen_learning_rate is 0.0: set it above 0 and at most 1$"),
+        ("fine_tune_learning_rate", 2.0, "^fine_tune_learning_rate is 2.0: set it above 0 and at most 1$"),
+        ("batch_size", 0, "^batch_size is 0: set it to at least 1$"),
+        ("head_units", 0, "^head_units is 0: set it to at least 1$"),
+        ("dropout", 1.0, "^dropout is 1.0: set it between 0 and less than 1$"),
+        ("augmentation", 1.5, "^augmentation is 1.5: set it between 0 and 1$"),
+        ("augmented_views", 0, "^augmented_views is 0: set it to at least 1$"),
+        ("class_weights", "auto", "^class_weights is 'auto': choose one of none, balanced$"),
+        ("early_stopping_patience", -1, "^early_stopping_patience is -1: set it to at least 0$"),
+        ("plateau_patience", -1, "^plateau_patience is -1: set it to at least 0$"),
+        ("unfrozen_layers", 0, "^unfrozen_layers is 0: set it to at least 1$"),
+        ("unfrozen_layers", 11, "the last 11 layers of inception_v3 hold no weights that can learn"),
+        ("unfrozen_layers", 312, "inception_v3 has 311 layers: set it between 12 and 311$"),
+        ("checkpoint_uri", "s3://bucket/state", "neither a gs:// URI nor a local path"),
     ],
 )
 def test_what_a_step_would_refuse_is_refused_early(
@@ -48,6 +70,37 @@ def test_what_a_step_would_refuse_is_refused_early(
 ) -> None:
     with pytest.raises(UserError, match=message):
         check_values({**defaults, name: value})
+
+
+def test_a_batch_too_small_for_the_gpus_is_refused_early(defaults: dict[str, Any]) -> None:
+    check_values({**defaults, "batch_size": 4}, training_gpus=4)
+    with pytest.raises(UserError, match="batch_size is 3 and is shared among 4 GPUs: set it to at least 4"):
+        check_values({**defaults, "batch_size": 3}, training_gpus=4)
+
+
+def test_no_rule_of_training_needs_tensorflow(defaults: dict[str, Any]) -> None:
+    """In a fresh interpreter, as a launcher is."""
+    program = (
+        "import json, sys\n"
+        "from components.failures import UserError\n"
+        "from components.launch.preflight import check_values\n"
+        "values = json.load(sys.stdin)\n"
+        "check_values(values)\n"
+        "for name, value in {'backbone': 'vgg', 'unfrozen_layers': 500, 'dropout': 2.0}.items():\n"
+        "    try:\n"
+        "        check_values({**values, name: value})\n"
+        "        sys.exit(f'{name} passed')\n"
+        "    except UserError:\n"
+        "        pass\n"
+        "import components.classifier.backbones, components.classifier.fit_settings\n"
+        "import components.classifier.weights_source\n"
+        "import components.fine_tune.fine_tune_settings, components.train_frozen.frozen_settings\n"
+        "print(sorted({'tensorflow', 'keras', 'h5py'} & set(sys.modules)))\n"
+    )
+    ended = subprocess.run(
+        [sys.executable, "-c", program], input=json.dumps(defaults), capture_output=True, text=True, check=False
+    )
+    assert (ended.returncode, ended.stdout, ended.stderr) == (0, "[]\n", "")
 
 
 def test_a_registry_below_a_file_is_refused(defaults: dict[str, Any], tmp_path: Path) -> None:

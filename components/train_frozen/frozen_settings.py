@@ -1,0 +1,53 @@
+"""Settings of the frozen phase, and which make sense. Without TensorFlow: a launcher checks them before a run."""
+
+import dataclasses
+from typing import Any
+
+from components.classifier.backbones import known_backbone
+from components.classifier.fit_settings import FitSettings, check_at_least, check_fit_settings, check_share
+from components.classifier.weights_source import check_weights
+
+
+@dataclasses.dataclass(frozen=True)
+class FrozenSettings:
+    """Settings of the frozen phase.
+
+    Attributes:
+        backbone: ``inception_v3`` or ``efficientnet_lite0``.
+        weights: ``imagenet``, a path or ``gs://`` URI, or ``random``.
+        head_units: Width of the head's hidden layer, at least 1.
+        dropout: Share of it that is switched off in training, [0, 1).
+        augmentation: Strength, [0, 1]; 0 is off.
+        augmented_views: Views of each training image to compute features of, at least 1; epoch e sees view e modulo it.
+        gpu_count: 0 trains on the CPU.
+        fit: The rest.
+    """
+
+    backbone: str
+    weights: str
+    head_units: int
+    dropout: float
+    augmentation: float
+    augmented_views: int
+    gpu_count: int
+    fit: FitSettings
+
+    def as_record(self) -> dict[str, Any]:
+        """Return every parameter by name."""
+        values = dataclasses.asdict(self)
+        return {**values.pop("fit"), **values}
+
+
+def check_settings(settings: FrozenSettings) -> None:
+    """Check all that can be checked without images, weights and devices.
+
+    Raises:
+        UserError: Naming the parameter, its value and what it can be.
+    """
+    check_weights(settings.weights, known_backbone(settings.backbone).name)
+    check_fit_settings(settings.fit)
+    check_at_least("head_units", settings.head_units, 1)
+    check_at_least("augmented_views", settings.augmented_views, 1)
+    check_at_least("gpu_count", settings.gpu_count, 0)
+    check_share("dropout", settings.dropout, below_one=True)
+    check_share("augmentation", settings.augmentation, below_one=False)

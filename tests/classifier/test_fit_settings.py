@@ -1,0 +1,53 @@
+"""Settings out of range are refused with a sentence that names the parameter."""
+
+import dataclasses
+from typing import Any
+
+import pytest
+
+from components.classifier.fit_settings import FitSettings, check_batch_is_shared, check_fit_settings, check_share
+from components.failures import UserError
+
+SETTINGS = FitSettings(
+    epochs=4,
+    batch_size=8,
+    learning_rate=0.01,
+    class_weights="none",
+    early_stopping_patience=0,
+    plateau_patience=0,
+    seed=1,
+)
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "message"),
+    [
+        ("epochs", 0, "epochs is 0: set it to at least 1"),
+        ("batch_size", 0, "batch_size is 0: set it to at least 1"),
+        ("learning_rate", 0.0, "learning_rate is 0.0: set it above 0"),
+        ("learning_rate", 1.5, "learning_rate is 1.5"),
+        ("learning_rate", float("nan"), "learning_rate is nan"),
+        ("class_weights", "equal", "class_weights is 'equal': choose one of none, balanced"),
+        ("early_stopping_patience", -1, "early_stopping_patience is -1"),
+        ("plateau_patience", -1, "plateau_patience is -1"),
+        ("seed", -1, "seed is -1: set it between 0 and 2147483647"),
+    ],
+)
+def test_settings_out_of_range_are_named(name: str, value: Any, message: str) -> None:
+    with pytest.raises(UserError, match=message):
+        check_fit_settings(dataclasses.replace(SETTINGS, **{name: value}))
+
+
+def test_shares() -> None:
+    check_share("dropout", 0.0, below_one=True)
+    check_share("augmentation", 1.0, below_one=False)
+    with pytest.raises(UserError, match="dropout is 1.0: set it between 0 and less than 1"):
+        check_share("dropout", 1.0, below_one=True)
+    with pytest.raises(UserError, match="augmentation is nan"):
+        check_share("augmentation", float("nan"), below_one=False)
+
+
+def test_each_gpu_gets_an_image_of_every_batch() -> None:
+    check_batch_is_shared(4, 4)
+    with pytest.raises(UserError, match="batch_size is 3 and is shared among 4 GPUs: set it to at least 4"):
+        check_batch_is_shared(3, 4)
