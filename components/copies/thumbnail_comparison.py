@@ -20,6 +20,7 @@ from components.copies.perceptual_hashes import (
 _LEVELS = 256  # of an interpolation weight: a sum of products is a whole number and exact, in any order
 _PAIRS_AT_ONCE = 2048
 _BOX = 3
+_NOT_CROPPED = 0.97  # correlation at which no better alignment needs to be looked for
 
 
 def _centred(margin: float) -> Window:
@@ -82,7 +83,7 @@ def are_alike(
 
 
 def best_correlation(first: Pixels, second: Pixels) -> npt.NDArray[np.float64]:
-    """Return the correlation of pairs in the orientation that fits best, at the best alignment.
+    """Return the correlation of pairs in the orientation that fits best, at the best alignment if whole on whole is poor.
 
     Args:
         first: uint8 ``[pairs, 16, 16]``.
@@ -99,10 +100,13 @@ def best_correlation(first: Pixels, second: Pixels) -> npt.NDArray[np.float64]:
             _correlation(*_aligned(_turned(first[part], np.full(len(other), turn)), other, WHOLE)[0])
             for turn in range(ORIENTATIONS)
         ]
-        one = _turned(first[part], np.argmax(plain, axis=0))
-        for window in ALIGNMENTS:
+        found = np.max(plain, axis=0)
+        cropped = np.flatnonzero(found < _NOT_CROPPED)
+        one, other = _turned(first[part], np.argmax(plain, axis=0))[cropped], other[cropped]
+        for window in ALIGNMENTS[1:]:
             for one_at, other_at in _aligned(one, other, window):
-                best[part] = np.maximum(best[part], _correlation(one_at, other_at))
+                found[cropped] = np.maximum(found[cropped], _correlation(one_at, other_at))
+        best[part] = found
     return best
 
 
