@@ -42,7 +42,7 @@ CLEANING_POLICY = {
     "aspect_outlier": "warn",
     "duplicate_filename": "warn",
     "naming_inconsistency": "warn",
-    "wrong_extension": "warn",
+    "wrong_extension": "fix",
     "decoder_warning": "warn",
     "grayscale": "warn",
     "nested_folder": "warn",
@@ -91,6 +91,7 @@ def image_classification(placement: Placement) -> Any:
         cleaning_policy: dict = CLEANING_POLICY,
         allow_list: list = [],  # noqa: B006 - kfp copies it into the compiled pipeline
         deny_list: list = [],  # noqa: B006
+        previous_decisions: str = "",
         # Split
         train_fraction: float = 0.8,
         validation_fraction: float = 0.1,
@@ -149,6 +150,7 @@ def image_classification(placement: Placement) -> Any:
             policy=cleaning_policy,
             allow_list=allow_list,
             deny_list=deny_list,
+            previous_decisions=previous_decisions,
         ).set_display_name("3 Clean")
         divided = split(
             archive=ingested.outputs["archive"],
