@@ -1,7 +1,7 @@
 """What each check did in one cleaning, in numbers and examples: what summaries for people are made of."""
 
+import dataclasses
 import math
-from dataclasses import dataclass
 
 import pandas as pd
 
@@ -11,7 +11,7 @@ from components.clean.keep_decisions import Decided
 _ACTING = ("drop", "quarantine", "fix", "warn", "overruled")
 
 
-@dataclass(frozen=True)
+@dataclasses.dataclass(frozen=True)
 class Example:
     """One image that a check acted on.
 
@@ -19,7 +19,7 @@ class Example:
         path: The image.
         measured: What was compared, NaN where nothing is.
         threshold: With what, NaN likewise.
-        note: The copy that was kept in its place, what a fix does, or nothing.
+        note: The copy that was kept in its place, what a fix does, else what the finding says where it has no value.
     """
 
     path: str
@@ -34,7 +34,7 @@ class Example:
         return f"{self.measured:.4g}" + ("" if math.isnan(self.threshold) else f" (limit {self.threshold:.4g})")
 
 
-@dataclass(frozen=True)
+@dataclasses.dataclass(frozen=True)
 class CheckCounts:
     """What one check, or one list, did.
 
@@ -77,10 +77,19 @@ def check_counts(
                 action=_action(check, policy),
                 found=int(found.get(check, 0)) if check not in listed else sum(of_check.values()),
                 effects=of_check,
-                examples=_examples(examples.get(check), examples_per_check),
+                examples=_examples(examples.get(check), findings, examples_per_check),
             )
         )
     return counts
+
+
+def examples_of(reasons: pd.DataFrame) -> list[Example]:
+    """Return one example per row of ``REASON_COLUMNS``."""
+    columns = [reasons[name].tolist() for name in ("path", "measured", "threshold", "kept_twin", "remedy")]
+    return [
+        Example(path, measured, threshold, _note(twin, remedy))
+        for path, measured, threshold, twin, remedy in zip(*columns, strict=True)
+    ]
 
 
 def _action(check: str, policy: CleaningPolicy) -> str:
@@ -90,16 +99,17 @@ def _action(check: str, policy: CleaningPolicy) -> str:
     return policy.action(check) if mentioned else ""
 
 
-def _examples(rows: pd.DataFrame | None, number: int) -> list[Example]:
+def _examples(rows: pd.DataFrame | None, findings: pd.DataFrame, number: int) -> list[Example]:
     if rows is None:
         return []
     # What comes closest to the threshold tells best whether the threshold is right.
     distance = ((rows["measured"] - rows["threshold"]) / rows["threshold"].where(rows["threshold"] != 0, 1)).abs()
     nearest = rows.loc[distance.sort_values(kind="stable").index[:number]]
-    columns = [nearest[name].tolist() for name in ("path", "measured", "threshold", "kept_twin", "remedy")]
+    said = findings[findings["path"].isin(nearest["path"]) & (findings["check"] == rows["check"].iloc[0])]
+    messages = dict(zip(said["path"], said["message"], strict=True))
     return [
-        Example(path, measured, threshold, _note(twin, remedy))
-        for path, measured, threshold, twin, remedy in zip(*columns, strict=True)
+        dataclasses.replace(one, note=one.note or ("" if one.value() else str(messages.get(one.path, ""))))
+        for one in examples_of(nearest)
     ]
 
 

@@ -77,8 +77,12 @@ def summary_markdown(
 
 def escape(text: str) -> str:
     """Return ``text`` as Markdown that shows exactly it, on one line, wherever in a table or paragraph it stands."""
-    printable = "".join(letter if letter.isprintable() else ascii(letter)[1:-1] for letter in text)
-    return _MARKUP.sub(r"\\\g<0>", printable)
+    return _MARKUP.sub(r"\\\g<0>", printable(text))
+
+
+def printable(text: str) -> str:
+    """Return ``text`` with line breaks, control codes and the like spelt out."""
+    return "".join(letter if letter.isprintable() else ascii(letter)[1:-1] for letter in text)
 
 
 def dropped_lines(decided: Decided) -> Iterator[str]:
@@ -137,7 +141,7 @@ def _checks(counts: Iterable[CheckCounts]) -> str:
             escape(one.check),
             escape(one.action) if one.action else "warn (not in the policy)",
             f"{one.found:,}",
-            *(f"{one.effects.get(effect, 0):,}" for effect in ("drop", "quarantine", "fix", "warn", "overruled")),
+            *(_number(one.effects.get(effect, 0)) for effect in ("drop", "quarantine", "fix", "warn", "overruled")),
             escape(_meaning(one.check)),
         ]
         for one in counts
@@ -151,6 +155,11 @@ def _checks(counts: Iterable[CheckCounts]) -> str:
     return f"{table}\n\nFound nothing: {', '.join(quiet)}." if quiet else table
 
 
+def _number(images: int) -> str:
+    """Return a count, and nothing for none: what did happen shall stand out."""
+    return f"{images:,}" if images else ""
+
+
 def _examples(counts: Iterable[CheckCounts]) -> str:
     rows = [
         [escape(one.check), escape(example.path), escape(example.value()), escape(example.note)]
@@ -162,11 +171,13 @@ def _examples(counts: Iterable[CheckCounts]) -> str:
 
 def _changes(earlier: EarlierCleaning, changes: pd.DataFrame, policy: CleaningPolicy) -> Iterable[str]:
     counts = counts_of(changes)
-    yield f"Compared with {escape(earlier.uri)}."
-    yield _table(
-        ["change", "images", "meaning"],
-        [[escape(change), f"{counts[change]:,}", CHANGES_IN_WORDS[change]] for change in counts],
-    )
+    nothing = "" if any(counts.values()) else " Every image is decided about as it was."
+    yield f"Compared with {escape(earlier.uri)}.{nothing}"
+    if not nothing:
+        yield _table(
+            ["change", "images", "meaning"],
+            [[escape(change), f"{counts[change]:,}", CHANGES_IN_WORDS[change]] for change in counts],
+        )
     if actions := changed_actions(earlier.actions, policy.actions):
         yield (
             "The policy differs: "
@@ -208,11 +219,11 @@ def _how_to_overrule(images: pd.DataFrame) -> Iterable[str]:
         "In the run file, or under the pipeline's parameters: a whole check by cleaning\\_policy, single images by "
         "allow\\_list and deny\\_list, which take paths, globs such as cat/burst-07-\\*, and files of them."
     )
-    dropped = images.loc[~images["keep"], ["path", "check"]]
+    dropped = images.loc[~images["keep"] & ~images["check"].isin(UNDECODABLE), ["path", "check"]]
     # In a block of code nothing can be escaped: an image with a plain name is the example.
     plain = dropped[dropped["path"].head(1000).str.fullmatch(r"[\w./-]+").reindex(dropped.index, fill_value=False)]
     path, check = next(plain.itertuples(index=False, name=None), ("cat/1.jpg", "dark"))
-    check = "dark" if check in (DENY_LIST, *UNDECODABLE) else check
+    check = "dark" if check == DENY_LIST else check
     yield "\n".join(
         [
             "```yaml",

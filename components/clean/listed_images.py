@@ -57,6 +57,28 @@ def entry_for(path: str) -> str:
     return first + glob.escape(path[1:]).replace("\n", "?").replace("\r", "?")
 
 
+def near_paths(paths: pd.Series | pd.Index, entry: str) -> list[str]:
+    """Return up to three paths that ``entry`` may have meant: of the same file name, else of a similar spelling."""
+    paths = pd.Index(paths)
+    folder, _, filename = entry.rpartition("/")
+    candidates = paths[paths.str.lower().str.endswith(f"/{filename.lower()}") | (paths.str.lower() == filename.lower())]
+    alike = 0.0
+    if not len(candidates):
+        in_folder = paths[paths.str.startswith(f"{folder}/")]
+        candidates, alike = in_folder if len(in_folder) else paths, 0.6
+    wanted = difflib.SequenceMatcher(b=entry.lower())
+    ratios = []
+    for path in candidates[:_COMPARED_PATHS]:
+        wanted.set_seq1(path.lower())
+        ratios.append((-wanted.ratio(), path))
+    return [path for ratio, path in sorted(ratios) if -ratio >= alike][:3]
+
+
+def _hint(paths: pd.Index, entry: str) -> str:
+    near = ", ".join(map(repr, near_paths(paths, entry)))
+    return f"did you mean {near}? Otherwise " if near else ""
+
+
 def _named_images(paths: pd.Index, entries: frozenset[str], name: str) -> tuple[np.ndarray, np.ndarray]:
     by_path, by_glob = np.zeros(len(paths), dtype=bool), np.zeros(len(paths), dtype=bool)
     ordered = sorted(entries)
@@ -70,7 +92,7 @@ def _named_images(paths: pd.Index, entries: frozenset[str], name: str) -> tuple[
         by_glob |= matched
     if missing:
         raise UserError(
-            f"{name} names {named(missing)}, not in the catalog: {_near(paths, missing[0])}write paths as the audit "
+            f"{name} names {named(missing)}, not in the catalog: {_hint(paths, missing[0])}write paths as the audit "
             "report shows them"
         )
     return by_path, by_glob
@@ -82,20 +104,3 @@ def _matching(paths: pd.Index, entry: str) -> np.ndarray:
     # Python's own expressions: the ones of pandas' strings lack some of what a glob translates to.
     matches = re.compile(fnmatch.translate(entry)).match
     return np.fromiter((matches(path) is not None for path in paths), dtype=bool, count=len(paths))
-
-
-def _near(paths: pd.Index, entry: str) -> str:
-    """Return the images whose paths are most like ``entry``, as the beginning of a hint."""
-    folder, _, filename = entry.rpartition("/")
-    same_name = paths[paths.str.lower().str.endswith(f"/{filename.lower()}") | (paths.str.lower() == filename.lower())]
-    candidates, alike = same_name, 0.0
-    if not len(same_name):
-        in_folder = paths[paths.str.startswith(f"{folder}/")]
-        candidates, alike = in_folder if len(in_folder) else paths, 0.6
-    wanted = difflib.SequenceMatcher(b=entry.lower())
-    ratios = []
-    for path in candidates[:_COMPARED_PATHS]:
-        wanted.set_seq1(path.lower())
-        ratios.append((-wanted.ratio(), path))
-    near = [repr(path) for ratio, path in sorted(ratios) if -ratio >= alike][:3]
-    return f"did you mean {', '.join(near)}? Otherwise " if near else ""
