@@ -90,6 +90,7 @@ def dropped_lines(decided: Decided) -> Iterator[str]:
     dropped = decided.images.loc[~decided.images["keep"], ["path", "reasons"]]
     yield f"# Every dropped image, {len(dropped)}. To bring images back, delete the lines of those that shall stay"
     yield "# dropped, and name the file in allow_list: '@' and its absolute path or gs:// URI."
+    yield "# A copy that comes back takes the place of the one that was kept; name both to keep both."
     for reasons, images in dropped.groupby("reasons", sort=True)["path"]:
         names = str(reasons).split(",")
         decodable = not set(names) & set(UNDECODABLE)

@@ -29,7 +29,7 @@ from components.clean.cleaning_policy import (
     CleaningPolicy,
     known_checks,
 )
-from components.clean.copy_groups import copy_links, dropping_links, duplicate_groups, group_codes, keepers, quarantined
+from components.clean.kept_copies import copy_links, dropping_links, duplicate_groups, group_codes, keepers, quarantined
 from components.clean.listed_images import listed_images
 from components.failures import UserError
 from components.formats.decisions import DECISION_COLUMNS, DETAIL_COLUMNS, IMAGE_ACTIONS, REASON_COLUMNS

@@ -1,10 +1,12 @@
 """What a cleaning decides differently from an earlier one is counted, listed and explained."""
 
+from collections.abc import Callable
 from pathlib import Path
 
 import pandas as pd
 import pytest
 
+from components import storage
 from components.clean.archive_cleaning import clean_archive
 from components.clean.cleaning_policy import CleaningPolicy, cleaning_policy
 from components.clean.earlier_cleaning import changes_since, read_earlier_cleaning
@@ -85,3 +87,16 @@ def test_images_only_one_cleaning_knows_are_no_other_bytes() -> None:
     changes = changes_since(one, other)
     pd.testing.assert_series_equal(changes["other_bytes"], pd.Series([False, False]), check_names=False)
     assert list(changes["change"]) == ["new", "gone"]
+
+
+def test_cloud_storage_holds_earlier_decisions_and_lists(tmp_path: Path, new_bucket: Callable[[], str]) -> None:
+    bucket = new_bucket()
+    drops = cleaning_policy({"dark": "drop"}, [], [])
+    cleaned(tmp_path / "before", BEFORE, [("cat/1.jpg", "dark"), ("cat/2.jpg", "dark")], drops)
+    for file in (tmp_path / "before" / "decisions").iterdir():
+        storage.write_if_absent(storage.join(bucket, "decisions", file.name), file.read_bytes())
+    storage.write_if_absent(storage.join(bucket, "keep.txt"), b"cat/2.jpg\n")
+    policy = cleaning_policy({"dark": "drop"}, [f"@{bucket}/keep.txt"], [])
+    found: list[tuple[str, ...]] = [("cat/1.jpg", "dark"), ("cat/2.jpg", "dark")]
+    counts = cleaned(tmp_path / "now", BEFORE, found, policy, storage.join(bucket, "decisions"))
+    assert (counts["newly_kept_images"], counts["newly_dropped_images"]) == (1, 0)
