@@ -23,6 +23,9 @@ UNREADABLE = "unreadable"
 UNDECODABLE = (UNREADABLE, "truncated", "empty_file", "not_an_image", "decompression_bomb")
 """Checks whose images no later step can decode: always dropped, and no allow-list brings them back."""
 
+DAMAGED = (*UNDECODABLE, "corrupt")
+"""Checks whose images may not be decodable: no glob brings them back, only their own paths, after a look at them."""
+
 COPIES = ("exact_duplicate", "identical_pixels", "near_duplicate")
 """Checks that find copies within a class: drop keeps one image of each group."""
 

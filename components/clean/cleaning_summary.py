@@ -9,7 +9,7 @@ from collections.abc import Iterable, Iterator, Sequence
 import pandas as pd
 
 from components.clean.check_counts import CheckCounts, check_counts
-from components.clean.cleaning_policy import ALLOW_LIST, DENY_LIST, UNDECODABLE, CleaningPolicy
+from components.clean.cleaning_policy import ALLOW_LIST, DAMAGED, DENY_LIST, UNDECODABLE, CleaningPolicy
 from components.clean.earlier_cleaning import EarlierCleaning, changed_actions, counts_of
 from components.clean.keep_decisions import Decided
 from components.clean.listed_images import entry_for
@@ -93,12 +93,14 @@ def dropped_lines(decided: Decided) -> Iterator[str]:
     yield "# A copy that comes back takes the place of the one that was kept; name both to keep both."
     for reasons, images in dropped.groupby("reasons", sort=True)["path"]:
         names = str(reasons).split(",")
-        decodable = not set(names) & set(UNDECODABLE)
+        decodable = not set(names) & set(DAMAGED)
         meanings = "; ".join(meaning for meaning in map(_meaning, names) if meaning)
         yield ""
         yield f"# {', '.join(names)} ({len(images)}): {meanings}"
-        if not decodable:
+        if set(names) & set(UNDECODABLE):
             yield "# No step can decode these: mend the files in the source."
+        elif not decodable:
+            yield "# Split may not be able to decode these: take '# ' off the ones that a look shows to be usable."
         for path in images:
             yield entry_for(path) if decodable else f"# {entry_for(path)}"
 
@@ -220,7 +222,7 @@ def _how_to_overrule(images: pd.DataFrame) -> Iterable[str]:
         "In the run file, or under the pipeline's parameters: a whole check by cleaning\\_policy, single images by "
         "allow\\_list and deny\\_list, which take paths, globs such as cat/burst-07-\\*, and files of them."
     )
-    dropped = images.loc[~images["keep"] & ~images["check"].isin(UNDECODABLE), ["path", "check"]]
+    dropped = images.loc[~images["keep"] & ~images["check"].isin(DAMAGED), ["path", "check"]]
     # In a block of code nothing can be escaped: an image with a plain name is the example.
     plain = dropped[dropped["path"].head(1000).str.fullmatch(r"[\w./-]+").reindex(dropped.index, fill_value=False)]
     path, check = next(plain.itertuples(index=False, name=None), ("cat/1.jpg", "dark"))

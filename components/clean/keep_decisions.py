@@ -23,6 +23,7 @@ from components.clean.cleaning_policy import (
     ALLOW_LIST,
     CONFLICTS,
     COPIES,
+    DAMAGED,
     DENY_LIST,
     REMEDIES,
     UNDECODABLE,
@@ -70,7 +71,8 @@ def decide(
     _refuse_folder_drops(catalog, findings[findings["position"] < 0], policy)
     findings = findings[findings["position"] >= 0]
     flags = _Flags(findings, len(catalog))
-    allowed, denied = listed_images(catalog["path"], policy, flags.any_of(UNDECODABLE))
+    undecodable, damaged = flags.any_of(UNDECODABLE), flags.any_of(DAMAGED)
+    allowed, denied = listed_images(catalog["path"], policy, undecodable, damaged)
 
     links = copy_links(catalog, findings)
     dropping = policy.dropping_checks()

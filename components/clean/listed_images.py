@@ -15,17 +15,20 @@ from components.failures import UserError
 _COMPARED_PATHS = 20_000
 
 
-def listed_images(paths: pd.Series, policy: CleaningPolicy, undecodable: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+def listed_images(
+    paths: pd.Series, policy: CleaningPolicy, undecodable: np.ndarray, damaged: np.ndarray
+) -> tuple[np.ndarray, np.ndarray]:
     """Return which images are to be kept and which dropped because a person says so.
 
     What is an image's path names that image; anything else with ``*``, ``?`` or ``[`` in it is a glob, whose ``*``
-    goes through folders. A path wins over a glob of the other list. A glob of the allow-list passes over images that
-    cannot be decoded.
+    goes through folders. A path wins over a glob of the other list. A glob of the allow-list passes over damaged
+    images.
 
     Args:
         paths: Of every image.
         policy: With both lists.
         undecodable: Which images no step can decode.
+        damaged: Which images may be among them, these included.
 
     Returns:
         Two boolean arrays, one value per image, never both true.
@@ -42,7 +45,7 @@ def listed_images(paths: pd.Series, policy: CleaningPolicy, undecodable: np.ndar
             f"allow_list names {named(index[allowed & undecodable])}, which cannot be decoded: remove it from the list "
             "or mend the file"
         )
-    allow = allowed | (allowed_by_glob & ~denied & ~undecodable)
+    allow = allowed | (allowed_by_glob & ~denied & ~damaged)
     deny = denied | (denied_by_glob & ~allowed)
     if (both := allow & deny).any():
         raise UserError(f"{named(index[both])}: in both allow_list and deny_list; remove it from one of them")

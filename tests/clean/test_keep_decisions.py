@@ -380,6 +380,13 @@ def test_lists_take_globs_and_a_path_wins_over_a_glob() -> None:
     assert list(decisions["keep"]) == [False, True, True, True, False, True], "no glob keeps what cannot be decoded"
 
 
+def test_a_damaged_image_comes_back_by_its_path_alone() -> None:
+    catalog = distinct_catalog("cat/1.jpg", "cat/2.jpg", "dog/1.jpg")
+    found = findings_of([("cat/1.jpg", "corrupt")])
+    assert not decisions_of(catalog, found, cleaning_policy({"corrupt": "drop"}, ["cat/*"], []))["keep"].all()
+    assert decisions_of(catalog, found, cleaning_policy({"corrupt": "drop"}, ["cat/1.jpg"], []))["keep"].all()
+
+
 @pytest.mark.parametrize(
     ("entry", "hint"),
     [
