@@ -2,7 +2,7 @@
 
 1. ingest        gs:// or local, ZIP or class folders -> tar parts and a catalog, pinned and checksummed
 2. audit         one decode per image -> findings: what should not be trained on, and why
-3. clean         a policy turns findings into keep or drop, every drop with its reason
+3. clean         a policy turns findings into keep, fix, drop or quarantine, every image with its reasons
 4. split         train, validation and test, stratified, copies kept together -> TFRecord shards
 5. train_frozen  a new head on the frozen, pretrained backbone
 6. fine_tune     the last layers of the backbone too, at a low learning rate

@@ -27,7 +27,7 @@ CHANGES_IN_WORDS = {
 }
 
 _LIST_MEANINGS = {DENY_LIST: "named by a person", ALLOW_LIST: "named by a person"}
-_NUMBERS = {"images", "kept", "dropped", "found", "fixed", "warned", "share", "quarantined", "overruled"}
+_NUMBERS = {"images", "kept", "dropped", "found", "fixed", "warned", "share", "lost", "quarantined", "overruled"}
 
 # Punctuation that means something in Markdown or HTML. Backslashes are what CommonMark and the renderer of the
 # Kubeflow user interface (markdown-to-jsx) both understand; that renderer shows entities such as &#124; literally.
@@ -133,7 +133,7 @@ def _classes(images: pd.DataFrame) -> str:
         .head(LISTED_CLASSES)
         .itertuples()
     ]
-    table = _table(["class", "images", "kept", "dropped", "share"], rows)
+    table = _table(["class", "images", "kept", "dropped", "lost"], rows)
     more = len(counts) - LISTED_CLASSES
     return f"{table}\n\nand {more:,} more classes, which lose no larger share" if more > 0 else table
 

@@ -6,7 +6,7 @@ The folder:
       catalog.parquet   CATALOG_COLUMNS, DECISION_COLUMNS, DETAIL_COLUMNS; exactly one row per catalog row, same order
       reasons.parquet   REASON_COLUMNS; one row per image and check, or list, that has something to say about it
       changes.parquet   CHANGE_COLUMNS; what differs from an earlier cleaning, when one was compared with
-      policy.json       what was decided by: the action of each check, and the two lists as they were given
+      policy.json       what was decided by: the action of each check, and the entries of both lists
       dropped.txt       every dropped image with its reasons, as a file that allow_list takes
 """
 
