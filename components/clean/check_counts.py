@@ -19,7 +19,7 @@ class Example:
         path: The image.
         measured: What was compared, NaN where nothing is.
         threshold: With what, NaN likewise.
-        note: The copy that was kept in its place, what a fix does, else what the finding says where it has no value.
+        note: The copy that was kept in its place, what a fix does, the other image of the finding, or what it says.
     """
 
     path: str
@@ -106,11 +106,18 @@ def _examples(rows: pd.DataFrame | None, findings: pd.DataFrame, number: int) ->
     distance = ((rows["measured"] - rows["threshold"]) / rows["threshold"].where(rows["threshold"] != 0, 1)).abs()
     nearest = rows.loc[distance.sort_values(kind="stable").index[:number]]
     said = findings[findings["path"].isin(nearest["path"]) & (findings["check"] == rows["check"].iloc[0])]
-    messages = dict(zip(said["path"], said["message"], strict=True))
-    return [
-        dataclasses.replace(one, note=one.note or ("" if one.value() else str(messages.get(one.path, ""))))
-        for one in examples_of(nearest)
-    ]
+    said = said.drop_duplicates("path").set_index("path")[["related_path", "message"]]
+    return [_explained(one, said) for one in examples_of(nearest)]
+
+
+def _explained(example: Example, said: pd.DataFrame) -> Example:
+    """Return an example whose note, where it has none, names the other image of the finding, or says what it says."""
+    if example.note or example.path not in said.index:
+        return example
+    other, message = said.loc[example.path]
+    if isinstance(other, str):
+        return dataclasses.replace(example, note=f"like {other}")
+    return example if example.value() else dataclasses.replace(example, note=str(message))
 
 
 def _note(kept_twin: str | None, remedy: str | None) -> str:
