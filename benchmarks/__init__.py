@@ -1,1 +1,1 @@
-"""Side-by-side measurements that anyone can run: ``python -m benchmarks.<name> --help``."""
+"""Measurements: each module runs alone, `python -m benchmarks.<name> --help`."""
