@@ -2,7 +2,7 @@
 
 1. ingest        gs:// or local, ZIP or class folders -> tar parts and a catalog, pinned and checksummed
 2. audit         one decode per image -> findings: what should not be trained on, and why
-3. clean         a policy turns findings into keep or drop, every drop with its reason
+3. clean         a policy turns findings into keep, fix, drop or quarantine, every image with its reasons
 4. split         train, validation and test, stratified, copies kept together -> TFRecord shards
 5. train_frozen  a new head on the frozen, pretrained backbone
 6. fine_tune     the last layers of the backbone too, at a low learning rate
@@ -36,10 +36,10 @@ CLEANING_POLICY = {
     "empty_file": "drop",
     "not_an_image": "drop",
     "decompression_bomb": "drop",
-    "exact_duplicate": "drop",  # keeps one of each group
+    "exact_duplicate": "drop",  # of copies one is kept: the largest
     "identical_pixels": "drop",
     "near_duplicate": "drop",
-    "conflicting_label": "drop",  # drops every copy: nobody knows which label is right
+    "conflicting_label": "drop",  # every copy goes to quarantine: nobody knows which label is right
     "near_conflicting_label": "drop",
     "label_mismatch": "drop",
     "dark": "drop",
@@ -52,14 +52,14 @@ CLEANING_POLICY = {
     "aspect_outlier": "warn",
     "duplicate_filename": "warn",
     "naming_inconsistency": "warn",
-    "wrong_extension": "warn",
+    "wrong_extension": "fix",
     "decoder_warning": "warn",
-    "exif_rotated": "warn",
-    "animated": "warn",
-    "cmyk": "warn",
-    "alpha": "warn",
-    "sixteen_bit": "warn",
-    "palette": "warn",
+    "exif_rotated": "fix",  # kept: split mends it
+    "animated": "fix",
+    "cmyk": "fix",
+    "alpha": "fix",
+    "sixteen_bit": "fix",
+    "palette": "fix",
     "grayscale": "warn",
     "nested_folder": "warn",
     "loose_file": "warn",
@@ -113,6 +113,7 @@ def image_classification(placement: Placement) -> Any:
         cleaning_policy: dict = CLEANING_POLICY,
         allow_list: list = [],  # noqa: B006 - kfp copies it into the compiled pipeline
         deny_list: list = [],  # noqa: B006
+        previous_decisions: str = "",
         # Split
         train_fraction: float = 0.8,
         validation_fraction: float = 0.1,
@@ -176,6 +177,7 @@ def image_classification(placement: Placement) -> Any:
             policy=cleaning_policy,
             allow_list=allow_list,
             deny_list=deny_list,
+            previous_decisions=previous_decisions,
         ).set_display_name("3 Clean")
         divided = split(
             archive=ingested.outputs["archive"],
