@@ -11,6 +11,16 @@ DATA = f"image-classification-data:{__version__}"
 TRAINING = f"image-classification-training:{__version__}"
 """Split, train, fine-tune and evaluate: TensorFlow."""
 
+VERSION_LABEL = "org.opencontainers.image.version"
+"""Label of both images: the version of the steps in it."""
+VARIANT_LABEL = "image-classification.variant"
+"""Label of the training image: ``gpu`` or ``cpu``."""
+WEIGHTS_LABEL = "image-classification.weights"
+"""Label of the training image: name of the weights file in it, empty for none."""
+WEIGHTS_SHA256_LABEL = "image-classification.weights.sha256"
+"""Label of the training image: what that file was checked by."""
+BAKED_WEIGHTS_FOLDER = "/opt/keras/models"
+"""Where the training image keeps that file."""
 
 IMAGE_USER = 65532
 """Numeric user and group of both images."""

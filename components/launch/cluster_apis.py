@@ -3,11 +3,12 @@
 import json
 import subprocess
 import urllib.parse
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from components.failures import TransientError, UserError
-from components.launch.submission import Destination, require_options
+from components.launch.submission import Destination, require_host, require_options
 from components.launch.web_answers import (
     BUSY,
     LOG_IN,
@@ -21,9 +22,12 @@ from components.launch.web_answers import (
 
 _API = "/apis/v2beta1"
 _VERSIONS = ("tag_name", "apiServerTagName", "frontendTagName")
-_FORWARD = (
+FORWARD = (
     "kubectl --namespace kubeflow port-forward service/ml-pipeline-ui 8080:80, and give --host http://localhost:8080"
 )
+"""The way to the Kubeflow Pipelines API that needs no login."""
+NO_KUBEFLOW = f"no Kubeflow Pipelines API answers: {{reason}}; forward it: {FORWARD}"
+"""What to say when nothing answers at ``--host``, with the reason."""
 
 
 def check_kubeflow(destination: Destination, timeout_seconds: float) -> str:
@@ -33,8 +37,7 @@ def check_kubeflow(destination: Destination, timeout_seconds: float) -> str:
         UserError: When there is none at ``--host``, it wants a login, or the namespace is not the caller's.
         TransientError: When it is busy or does not answer.
     """
-    require_options("kubeflow", destination)
-    host = (destination.host or "").rstrip("/")
+    host = require_host(destination)
     health = _kubeflow_answer(f"{host}{_API}/healthz", host, timeout_seconds)
     if health.get("apiServerReady") is False:
         raise TransientError(f"the user interface at {host} answers, but not the API behind it; try again later")
@@ -42,9 +45,22 @@ def check_kubeflow(destination: Destination, timeout_seconds: float) -> str:
     shared = bool(health.get("multi_user") or health.get("apiServerMultiUser"))
     query = {"page_size": "1"} | ({"namespace": destination.namespace} if shared else {})
     _kubeflow_answer(f"{host}{_API}/experiments?{urllib.parse.urlencode(query)}", host, timeout_seconds)
-    version = next((str(health[name]) for name in _VERSIONS if health.get(name)), "")
+    version = _version(health)
     users = f"several users, you may use namespace {destination.namespace}" if shared else "one user"
     return f"{host} answers: Kubeflow Pipelines {version or 'of unknown version'}, {users}"
+
+
+def kubeflow_version(destination: Destination, timeout_seconds: float) -> str:
+    """Return the version of Kubeflow Pipelines at ``--host``, empty where it cannot be told."""
+    try:
+        host = require_host(destination)
+        return _version(_kubeflow_answer(f"{host}{_API}/healthz", host, timeout_seconds))
+    except (UserError, TransientError):
+        return ""
+
+
+def _version(health: Mapping[str, Any]) -> str:
+    return next((str(health[name]) for name in _VERSIONS if health.get(name)), "")
 
 
 def check_vertex(destination: Destination, timeout_seconds: float) -> str:
@@ -59,7 +75,7 @@ def check_vertex(destination: Destination, timeout_seconds: float) -> str:
 
     require_options("vertex", destination)
     project, region = destination.project, destination.region
-    endpoint = destination.api_endpoint or f"{region}-aiplatform.googleapis.com"
+    endpoint = destination.vertex_endpoint
     request = {"parent": f"projects/{project}/locations/{region}", "page_size": 1}
     credentials, options = google_credentials(), {"api_endpoint": endpoint}
     try:
@@ -70,20 +86,26 @@ def check_vertex(destination: Destination, timeout_seconds: float) -> str:
     return f"Vertex AI answers for project {project} in {region}"
 
 
-def labelled_nodes(label: str, value: str, timeout_seconds: float) -> str:
-    """Return in words how many nodes kubectl sees with a label, empty where there is no kubectl or it cannot tell."""
-    selector = f"{label}={value}"
-    nodes = _kubectl("get", "nodes", "--selector", selector, "--output", "name", timeout_seconds=timeout_seconds)
+def labelled_nodes(labels: Mapping[str, str], timeout_seconds: float) -> str:
+    """Return in words how many nodes kubectl sees with labels, empty where there is no kubectl or it cannot tell."""
+    selector = ",".join(f"{label}={value}" for label, value in labels.items())
+    nodes = kubectl("get", "nodes", "--selector", selector, "--output", "name", timeout_seconds=timeout_seconds)
     if nodes is None:
         return ""
-    context = (_kubectl("config", "current-context", timeout_seconds=timeout_seconds) or "").strip()
+    context = kubectl_context(timeout_seconds)
     count = len(nodes.split())
     if not count:
         return f"kubectl sees no such node in {context} now: a node pool must be able to add one"
     return f"kubectl sees {count} such node{'s' if count > 1 else ''} in {context} now"
 
 
-def _kubectl(*arguments: str, timeout_seconds: float) -> str | None:
+def kubectl_context(timeout_seconds: float) -> str:
+    """Return kubectl's name for the cluster it talks to."""
+    return (kubectl("config", "current-context", timeout_seconds=timeout_seconds) or "").strip()
+
+
+def kubectl(*arguments: str, timeout_seconds: float) -> str | None:
+    """Return what kubectl prints, None where there is none, it fails, or it takes too long."""
     try:
         ended = subprocess.run(
             ["kubectl", *arguments],
@@ -128,11 +150,11 @@ def _kubeflow_answer(url: str, host: str, timeout_seconds: float) -> dict[str, A
     try:
         answer = ask(url, timeout_seconds=timeout_seconds, headers=_kubeflow_headers(url, timeout_seconds))
     except NoAnswerError as error:
-        raise error.with_fix(f"no Kubeflow Pipelines API answers: {error}; forward it: {_FORWARD}") from error
+        raise error.with_fix(NO_KUBEFLOW.format(reason=error)) from error
     if answer.status in BUSY:
         raise TransientError(f"{host} is busy or starting; try again later (it answered {answer.in_words()})")
     if answer.status == 401 or _is_page(answer):
-        raise UserError(f"{host} wants a login, which a submission cannot do; go around it: {_FORWARD}")
+        raise UserError(f"{host} wants a login, which a submission cannot do; go around it: {FORWARD}")
     if answer.status == 403:
         raise UserError(
             f"{host} does not let you see its runs: {answer.in_words()}; give --namespace, the name of a profile of "

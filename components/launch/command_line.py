@@ -7,7 +7,7 @@ import os
 import re
 import sys
 import tempfile
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -18,11 +18,20 @@ from components.failures import TransientError, UserError
 from components.formats.evaluation import read_evaluation
 from components.images import SHORT_NAMES
 from components.launch.accelerators import ACCELERATORS, find_accelerator
+from components.launch.cluster_reach import (
+    choose_checkpoints,
+    require_lasting_checkpoints,
+    require_lasting_registry,
+    require_readable_source,
+    require_readable_weights,
+    unused_volume,
+)
 from components.launch.compilation import compile_components, compile_pipeline
 from components.launch.containment import Terminated, contained_steps
 from components.launch.kubeflow_submission import submit_to_kubeflow
-from components.launch.labels import read_labels
+from components.launch.labels import read_labels, read_node_selector
 from components.launch.local_run import RunResult, StepFailedError, run_locally
+from components.launch.option_uses import require_used
 from components.launch.parameters import (
     Parameter,
     pipeline_parameters,
@@ -53,8 +62,10 @@ def main(
         SystemExit: 0 done, 2 wrong data or settings, 75 try again later, 130 or 143 stopped by SIGINT or SIGTERM, 1 a
             defect.
     """
-    options = command_line_parser().parse_args(arguments)
+    parser = command_line_parser()
+    options = parser.parse_args(arguments)
     try:
+        require_used(_given(parser, options, arguments), options)
         if options.compile:
             _compile(build, options)
         elif options.components:
@@ -73,6 +84,15 @@ def main(
     except KeyboardInterrupt as stopped:
         print("\nstopped; what steps had finished stays, nothing is half-written", file=sys.stderr)
         sys.exit(143 if isinstance(stopped, Terminated) else 130)
+
+
+def _given(
+    parser: argparse.ArgumentParser, options: argparse.Namespace, arguments: Sequence[str] | None
+) -> Iterable[str]:
+    """Return the options that the user gave, be it with the value they have anyway."""
+    # A parser leaves alone what a namespace already has, so here nothing gets its default.
+    without_defaults = parser.parse_args(arguments, argparse.Namespace(**dict.fromkeys(vars(options))))
+    return [name for name, value in vars(without_defaults).items() if value is not None]
 
 
 def command_line_parser() -> argparse.ArgumentParser:
@@ -100,7 +120,7 @@ def command_line_parser() -> argparse.ArgumentParser:
     )
     action.add_argument("--parameters", action="store_true", help="list every parameter as a Markdown table")
 
-    values = parser.add_argument_group("parameters of the run")
+    values = parser.add_argument_group("parameters of the run (--run, --submit, --doctor)")
     values.add_argument("--source", help="gs://bucket/Photos.zip, gs://bucket/folder/, or a local ZIP or folder")
     values.add_argument("--registry", help="gs:// or local folder models are registered in")
     values.add_argument("--config", type=Path, metavar="FILE.yaml", help="run file with one 'name: value' per line")
@@ -108,18 +128,29 @@ def command_line_parser() -> argparse.ArgumentParser:
         "--set", action="append", default=[], metavar="NAME=VALUE", help="one parameter, over the run file; repeatable"
     )
 
-    placement = parser.add_argument_group("compile and submit")
-    placement.add_argument("--target", choices=["kubeflow", "vertex"], default="kubeflow", help="default: kubeflow")
+    placement = parser.add_argument_group(
+        "images, also for --components, and places of the steps (--compile, --submit, --doctor)"
+    )
+    placement.add_argument(
+        "--target",
+        choices=["kubeflow", "vertex"],
+        default="kubeflow",
+        help="of --compile and --doctor; default: kubeflow",
+    )
     placement.add_argument(
         "--gpu", metavar="NAME", default="nvidia-l4",
         help=f"GPU of the training steps: {', '.join(ACCELERATORS)}, or none; default: nvidia-l4",
     )  # fmt: skip
-    placement.add_argument("--gpu-count", type=int, default=1, metavar="N", help="GPUs on one node; default: 1")
-    placement.add_argument("--spot", action="store_true", help="GPU steps on spot nodes, with retries (Kubernetes)")
+    placement.add_argument("--gpu-count", type=int, metavar="N", help="GPUs on one node; default: 1")
+    placement.add_argument(
+        "--spot", action="store_true",
+        help="GPU steps may be preempted: on GKE's spot nodes, or those of --node-selector, with retries (Kubernetes)",
+    )  # fmt: skip
     placement.add_argument("--evaluate-on-gpu", action="store_true", help="give evaluation a GPU too")
     placement.add_argument(
-        "--node-selector", metavar="LABEL=VALUE",
-        help="node label for GPU steps instead of GKE's, for example nvidia.com/gpu.product=NVIDIA-L4",
+        "--node-selector", action="append", default=[], metavar="LABEL=VALUE",
+        help="label of the nodes for GPU steps instead of GKE's own, those of --gpu and --spot; for example "
+        "nvidia.com/gpu.product=NVIDIA-L4; repeatable (Kubernetes)",
     )  # fmt: skip
     placement.add_argument(
         "--weights-claim", default="", metavar="NAME",
@@ -138,9 +169,10 @@ def command_line_parser() -> argparse.ArgumentParser:
         "--label", action="append", default=[], metavar="NAME=VALUE",
         help="label of the run on Vertex AI, of its pods on Kubernetes, for example team=vision; repeatable",
     )  # fmt: skip
-    placement.add_argument("--output", type=Path, help="compile: YAML file; components, run: folder")
-
-    submission = parser.add_argument_group("submit")
+    parser.add_argument_group("--compile, --components, --run").add_argument(
+        "--output", type=Path, help="compile: YAML file; components, run: folder"
+    )
+    submission = parser.add_argument_group("where a run goes (--submit, --doctor)")
     submission.add_argument("--host", help="kubeflow: URL of the Kubeflow Pipelines API")
     submission.add_argument("--namespace", default="kubeflow", help="kubeflow: namespace of the run; default: kubeflow")
     submission.add_argument("--project", help="vertex: Google Cloud project")
@@ -149,7 +181,11 @@ def command_line_parser() -> argparse.ArgumentParser:
         "--api-endpoint", metavar="HOST[:PORT]",
         help="vertex: API endpoint instead of REGION-aiplatform.googleapis.com, for private endpoints",
     )  # fmt: skip
-    submission.add_argument("--pipeline-root", metavar="GS_URI", help="where artifacts go; required for vertex")
+    submission.add_argument(
+        "--pipeline-root",
+        metavar="URI",
+        help="where artifacts go: gs://bucket/path, on Kubeflow also s3:// or minio://; required for vertex",
+    )
     submission.add_argument("--service-account", help="identity the steps run as")
     submission.add_argument("--experiment", help="experiment the run is filed under")
     submission.add_argument("--run-name", help="name of the run; default: the pipeline's name and the time")
@@ -168,20 +204,17 @@ def command_line_parser() -> argparse.ArgumentParser:
 
 
 def _placement(options: argparse.Namespace, target: Target) -> Placement:
-    accelerator = None if options.gpu == "none" else find_accelerator(options.gpu, options.gpu_count)
-    selector = None
-    if options.node_selector:
-        label, equals, value = options.node_selector.partition("=")
-        if not (label and equals and value):
-            raise UserError(f"--node-selector takes LABEL=VALUE, not '{options.node_selector}'")
-        selector = (label, value)
+    gpu_count = 1 if options.gpu_count is None else options.gpu_count
+    if options.gpu == "none" and options.gpu_count is not None:
+        raise UserError("--gpu none trains on CPU: leave out --gpu-count, or name a --gpu")
+    accelerator = None if options.gpu == "none" else find_accelerator(options.gpu, gpu_count)
     return Placement(
         target=target,
         accelerator=accelerator,
-        gpu_count=options.gpu_count,
+        gpu_count=gpu_count,
         spot=options.spot,
         evaluate_on_gpu=options.evaluate_on_gpu,
-        node_selector=selector,
+        node_selector=read_node_selector(options.node_selector),
         image_registry=options.image_registry,
         image_tag=options.image_tag,
         weights_claim=options.weights_claim,
@@ -210,7 +243,7 @@ def _on_this_machine() -> Placement:
         gpu_count=0,
         spot=False,
         evaluate_on_gpu=False,
-        node_selector=None,
+        node_selector={},
         image_registry="",
         image_tag="",
     )
@@ -230,18 +263,15 @@ def _compile(build: PipelineBuilder, options: argparse.Namespace) -> None:
     output = options.output or Path("build") / f"image-classification-{options.target}.yaml"
     if output.suffix not in (".yaml", ".yml"):
         raise UserError(f"--output {output} must end in .yaml")
-    if options.source or options.registry or options.config or options.set:
-        raise UserError(
-            "--source, --registry, --config and --set are values of a run: leave them out of --compile, and give them "
-            "when the run starts"
-        )
-    if options.label and options.target == "vertex":
-        raise UserError("Vertex AI labels runs, not pipelines: leave --label out of --compile, and give it to --submit")
     try:
         compile_pipeline(build(_placement(options, options.target)), output)
     except OSError as error:
         raise UserError(f"cannot write {output}: {error.strerror}; give --output another path") from error
     print(f"compiled for {options.target}: {output}")
+    if options.spot:
+        print("preempted steps go on where they were if the run is given checkpoint_uri=gs://bucket/checkpoints")
+    if options.weights_claim:
+        print(f"training reads the volume {options.weights_claim} if the run is given weights={WEIGHTS_FOLDER}/FILE")
 
 
 def _compile_components(components: Sequence[BaseComponent], options: argparse.Namespace) -> None:
@@ -327,23 +357,23 @@ def _destination(options: argparse.Namespace, target: Target) -> Destination:
 def _submit(build: PipelineBuilder, options: argparse.Namespace) -> None:
     from components.ingest.source import fingerprint_source  # noqa: PLC0415 - needs a cloud client
 
-    pipeline = build(_placement(options, options.submit))
+    placement = _placement(options, options.submit)
+    pipeline = build(placement)
     parameters = pipeline_parameters(pipeline)
     values = _values(options, parameters)
     require_values(values, parameters)
-    if not values["source"].startswith("gs://"):
-        raise UserError(f"a cluster cannot read {values['source']}; upload it and give --source gs://bucket/Photos.zip")
-    if not values["registry_uri"].startswith("gs://"):
-        raise UserError(
-            f"a model registered in {values['registry_uri']} would be lost with its pod; give --registry gs://bucket/models"
-        )
-    check_values(with_defaults(values, parameters))
-    _require_reachable_weights(values.get("weights", WEIGHTS_IN_WORDS[0]))
+    complete = with_defaults(values, parameters)
+    require_readable_source(complete["source"])
+    require_lasting_registry(complete["registry_uri"])
+    require_lasting_checkpoints(complete["checkpoint_uri"])
+    require_readable_weights(complete["weights"], options.weights_claim)
+    check_values(complete, placement.training_gpus)
+    destination = _destination(options, options.submit)
+    require_options(options.submit, destination)
+    _say_what_is_unused(complete["weights"], options.weights_claim)
     _choose_checkpoints(values, options)
     now = datetime.datetime.now(tz=datetime.UTC)
     run_name = options.run_name or f"{pipeline.name}-{now.strftime('%Y%m%d-%H%M%S')}"
-    destination = _destination(options, options.submit)
-    require_options(options.submit, destination)
     if "source_fingerprint" not in values:
         # The cache of Kubeflow and Vertex AI knows parameters, not what a bucket holds: pin what it holds now.
         values["source_fingerprint"] = fingerprint_source(values["source"])
@@ -355,17 +385,21 @@ def _submit(build: PipelineBuilder, options: argparse.Namespace) -> None:
 
 
 def _choose_checkpoints(values: dict[str, Any], options: argparse.Namespace) -> None:
-    """On spot nodes a step goes on where it was preempted, so it needs a place to keep its state."""
-    checkpoints = values.get("checkpoint_uri", "")
-    if checkpoints and not checkpoints.startswith("gs://"):
-        raise UserError(
-            f"checkpoints in {checkpoints} would be lost with their pod; give --set checkpoint_uri=gs://bucket/checkpoints"
-        )
-    if options.spot and not checkpoints:
-        root = options.pipeline_root or ""
-        place = root if root.startswith("gs://") else values["registry_uri"]
-        values["checkpoint_uri"] = f"gs://{place.removeprefix('gs://').partition('/')[0]}/checkpoints"
-        print(f"checkpoints go to {values['checkpoint_uri']}, from where preempted steps go on")
+    place = choose_checkpoints(
+        values.get("checkpoint_uri", ""),
+        spot=options.spot,
+        pipeline_root=options.pipeline_root,
+        registry_uri=values["registry_uri"],
+    )
+    if place.chosen:
+        values["checkpoint_uri"] = place.uri
+        caution = f"; {place.caution}" if place.caution else ""
+        print(f"checkpoints go to {place.uri}, from where preempted steps go on{caution}")
+
+
+def _say_what_is_unused(weights: str, weights_claim: str) -> None:
+    if warning := unused_volume(weights, weights_claim):
+        print(f"warning: {warning}", file=sys.stderr)
 
 
 def _examine(build: PipelineBuilder, options: argparse.Namespace) -> int:
@@ -375,13 +409,6 @@ def _examine(build: PipelineBuilder, options: argparse.Namespace) -> int:
     parameters = pipeline_parameters(build(placement))
     values = with_defaults(_values(options, parameters), parameters)
     return print_and_judge(examine(options.target, placement, values, _destination(options, options.target)))
-
-
-def _require_reachable_weights(weights: str) -> None:
-    # An absolute path may be one inside an image of one's own.
-    if weights in WEIGHTS_IN_WORDS or "://" in weights or (Path(weights).is_absolute() and not Path(weights).exists()):
-        return
-    raise UserError(f"a cluster cannot read {weights}; upload it and give --set weights=gs://bucket/weights")
 
 
 def _print_parameters(build: PipelineBuilder) -> None:

@@ -13,27 +13,33 @@ import time
 import uuid
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any, Literal
 
 from components import __version__, images, storage
+from components.classifier.weights_source import IMAGENET, IMAGENET_ADDRESS, IMAGENET_FILE, RANDOM, check_weights
 from components.failures import TransientError, UserError
 from components.ingest.source import find_source, require_fingerprint
-from components.launch import cluster_apis
+from components.launch import argo_retries, cluster_apis
 from components.launch.accelerators import find_accelerator
+from components.launch.cluster_reach import (
+    CheckpointPlace,
+    choose_checkpoints,
+    in_volume,
+    require_lasting_checkpoints,
+    require_lasting_registry,
+    require_readable_source,
+    require_readable_weights,
+    unused_volume,
+)
 from components.launch.gcs_emulator import HOST_VARIABLE
 from components.launch.image_registry import LoginNeededError, find_image, parse_reference
-from components.launch.placement import GKE_ACCELERATOR_LABEL, WEIGHTS_FOLDER, Placement, Target
+from components.launch.placement import Placement, Target
 from components.launch.preflight import check_values
-from components.launch.submission import Destination
+from components.launch.submission import Destination, require_pipeline_root
 from components.launch.web_answers import BUSY, NoAnswerError, ask
 from components.register.registry import ModelRegistry
 
-Verdict = Literal["ok", "fix", "later", "unchecked"]
-
-IMAGENET_FILE = "inception_v3_weights_tf_dim_ordering_tf_kernels_notop.h5"
-IMAGENET_ADDRESS = f"https://storage.googleapis.com/tensorflow/keras-applications/inception_v3/{IMAGENET_FILE}"
-"""Where Keras downloads the weights that ``imagenet`` stands for."""
+Verdict = Literal["ok", "note", "fix", "later", "unchecked"]
 
 _ANSWER_SECONDS = 8.0
 _CHECK_SECONDS = 30.0
@@ -44,11 +50,7 @@ _LONG_LISTING = (
 )
 _SLOW_NETWORK = "try again, and see whether the network works"
 _PLATFORM = "linux/amd64"
-_WORDS: Mapping[Verdict, str] = {"ok": "OK", "fix": "FIX", "later": "LATER", "unchecked": "NOTE"}
-_VERSION_LABEL = "org.opencontainers.image.version"
-_VARIANT_LABEL = "image-classification.variant"
-_WEIGHTS_LABEL = "image-classification.weights"
-_BAKED_WEIGHTS_FOLDER = "/opt/keras/models"
+_WORDS: Mapping[Verdict, str] = {"ok": "OK", "note": "NOTE", "fix": "FIX", "later": "LATER", "unchecked": "NOTE"}
 
 
 @dataclass(frozen=True)
@@ -57,8 +59,8 @@ class Checkup:
 
     Attributes:
         subject: What was looked at.
-        verdict: ``ok``; ``fix``: the user must act; ``later``: trouble outside that may pass; ``unchecked``: cannot be
-            seen from here.
+        verdict: ``ok``; ``note``: it works, but not as well as it could; ``fix``: the user must act; ``later``: trouble
+            outside that may pass; ``unchecked``: cannot be seen from here.
         detail: What was found, and after ``;`` what to do.
     """
 
@@ -69,6 +71,10 @@ class Checkup:
 
 class UncheckedError(Exception):
     """What cannot be seen from here; the message says what to make sure of."""
+
+
+class NoteError(Exception):
+    """What works, but should be known; the message says what to do about it."""
 
 
 def examine(
@@ -86,15 +92,20 @@ def examine(
         destination: Where and as whom to run.
     """
     _import_clients()
-    checkpoints = values.get("checkpoint_uri")
+    checkpoints = choose_checkpoints(
+        values["checkpoint_uri"],
+        spot=placement.spot,
+        pipeline_root=destination.pipeline_root,
+        registry_uri=values["registry_uri"],
+    )
     checks = [
-        _Check("values", lambda: _values(values)),
+        _Check("values", lambda: _values(values, placement.training_gpus)),
         _Check(
             "source", lambda: _source(values["source"], values["source_fingerprint"]), _SOURCE_SECONDS, _LONG_LISTING
         ),
         _Check("registry", lambda: _registry(values["registry_uri"], values["model_name"])),
         _Check("pipeline root", lambda: _pipeline_root(target, destination.pipeline_root)),
-        *([_Check("checkpoints", lambda: _checkpoints(checkpoints))] if checkpoints else []),
+        *([_Check("checkpoints", lambda: _checkpoints(checkpoints))] if checkpoints.uri else []),
         _Check("data image", lambda: _image(images.DATA, placement)),
         _Check("training image", lambda: _image(images.TRAINING, placement)),
         _Check("GPU", lambda: _gpu(placement)),
@@ -102,6 +113,7 @@ def examine(
         _Check("Vertex AI", lambda: cluster_apis.check_vertex(destination, _ANSWER_SECONDS))
         if target == "vertex"
         else _Check("Kubeflow", lambda: cluster_apis.check_kubeflow(destination, _ANSWER_SECONDS)),
+        *([_Check("retries", lambda: _retries(destination))] if placement.spot else []),
         _Check("rights", lambda: _rights(target, destination.service_account)),
     ]
     for check in checks:
@@ -118,7 +130,7 @@ def print_and_judge(checkups: Iterable[Checkup]) -> int:
     Returns:
         0 when the run can start; 2 when the user must fix something; 75 when trouble outside may pass.
     """
-    found: dict[Verdict, list[str]] = {"ok": [], "fix": [], "later": [], "unchecked": []}
+    found: dict[Verdict, list[str]] = {"ok": [], "note": [], "fix": [], "later": [], "unchecked": []}
     for checkup in checkups:
         found[checkup.verdict].append(checkup.subject)
         what, *to_do = checkup.detail.split("; ")
@@ -126,8 +138,10 @@ def print_and_judge(checkups: Iterable[Checkup]) -> int:
         for part in to_do:
             print(f"{'':5}  {'':14}  {part}")
         sys.stdout.flush()
-    checked = len(found["ok"]) + len(found["fix"]) + len(found["later"])
+    checked = sum(map(len, found.values())) - len(found["unchecked"])
     summary = [f"{len(found['ok'])} of {checked} checks are fine"]
+    if found["note"]:
+        summary.append(f"worth a look: {', '.join(found['note'])}")
     if found["fix"]:
         need = "needs" if len(found["fix"]) == 1 else "need"
         summary.append(f"{len(found['fix'])} {need} a fix: {', '.join(found['fix'])}")
@@ -185,6 +199,8 @@ class _Check:
             return "fix", str(error)
         except TransientError as error:
             return "later", str(error)
+        except NoteError as error:
+            return "note", str(error)
         except UncheckedError as error:
             return "unchecked", str(error)
         except Exception as error:
@@ -202,10 +218,10 @@ def _import_clients() -> None:
 # The checks ---------------------------------------------------------------------------------------------------------
 
 
-def _values(values: Mapping[str, Any]) -> str:
+def _values(values: Mapping[str, Any], training_gpus: int) -> str:
     missing = [name for name, value in values.items() if value is None]
     # The rest can be checked all the same.
-    check_values({**values, "registry_uri": values["registry_uri"] or "gs://bucket"})
+    check_values({**values, "registry_uri": values["registry_uri"] or "gs://bucket"}, training_gpus)
     if missing:
         options = " and ".join(f"--{name.removesuffix('_uri')}" for name in missing)
         raise UserError(f"no value for {' and '.join(missing)}; give {options}, or put it in the run file")
@@ -215,8 +231,7 @@ def _values(values: Mapping[str, Any]) -> str:
 def _source(uri: str | None, fingerprint: str) -> str:
     if not uri:
         raise UserError("no source; give --source gs://bucket/Photos.zip")
-    if not storage.is_remote(uri):
-        raise UserError(f"a cluster cannot read {uri}; upload it and give --source gs://bucket/Photos.zip")
+    require_readable_source(uri)
     source = find_source(uri)
     found = require_fingerprint(source, fingerprint)
     size = _size(sum(file.size_bytes for file in source.files))
@@ -228,31 +243,29 @@ def _source(uri: str | None, fingerprint: str) -> str:
 def _registry(uri: str | None, model_name: str) -> str:
     if not uri:
         raise UserError("no registry; give --registry gs://bucket/models")
-    if not storage.is_remote(uri):
-        raise UserError(f"a model registered in {uri} would be lost with its pod; give --registry gs://bucket/models")
+    require_lasting_registry(uri)
     versions = len(ModelRegistry(uri, model_name).read_index().versions)
     _probe(uri)
     return f"{uri}, wrote, read and deleted a probe; it holds {versions} versions of {model_name}"
 
 
 def _pipeline_root(target: Target, uri: str | None) -> str:
-    if not uri and target == "vertex":
-        raise UserError("no pipeline root; give --pipeline-root gs://bucket/runs")
+    require_pipeline_root(target, uri)
     if not uri:
         raise UncheckedError("not given: artifacts go where the cluster is set up to put them")
     if not storage.is_remote(uri):
-        if target == "kubeflow" and "://" in uri:
-            raise UncheckedError(f"{uri} can be seen from the cluster only")
-        raise UserError(f"a cluster cannot write to {uri}; give --pipeline-root gs://bucket/runs")
+        raise UncheckedError(f"{uri} can be seen from the cluster only")
     _probe(uri)
     return f"{uri}, wrote, read and deleted a probe"
 
 
-def _checkpoints(uri: str) -> str:
-    if not storage.is_remote(uri):
-        raise UserError(f"checkpoints in {uri} would be lost with their pod; give --set checkpoint_uri=gs://bucket/...")
-    _probe(uri)
-    return f"{uri}, wrote, read and deleted a probe"
+def _checkpoints(place: CheckpointPlace) -> str:
+    require_lasting_checkpoints(place.uri)
+    _probe(place.uri)
+    found = f"{place.uri}, wrote, read and deleted a probe"
+    if place.caution:
+        raise NoteError(f"{found}; {place.caution}")
+    return found
 
 
 def _probe(uri: str) -> None:
@@ -288,13 +301,12 @@ def _image(image: str, placement: Placement) -> str:
         if placement.target == "vertex":
             raise UserError(
                 f"Vertex AI cannot pull {name}, which names no registry; give --image-registry, for example "
-                "europe-docker.pkg.dev/my-project/images, and push to it: make images push REGISTRY=..."
+                "europe-docker.pkg.dev/my-project/images, and push to it: make push REGISTRY=..."
             )
         raise UncheckedError(
             f"{name} names no registry: every node must hold it already; give --image-registry, or on kind run: "
             f"kind load docker-image {name}"
         )
-    push = f"make images push REGISTRY={placement.image_registry}"
     try:
         found = find_image(parse_reference(name), _PLATFORM, _ANSWER_SECONDS)
     except LoginNeededError:
@@ -303,24 +315,50 @@ def _image(image: str, placement: Placement) -> str:
             "and give the steps' service account the imagePullSecret"
         ) from None
     if found is None:
-        given = "--image-digest" if "@" in name else "--image-tag" if placement.image_tag else ""
-        check = f", or check {given}" if given else ""
-        raise UserError(f"{name} is not in its registry; put it there: {push}{check}")
+        raise UserError(_missing(name, placement))
     if _PLATFORM not in found.platforms and (placement.accelerator or placement.target == "vertex"):
         raise UserError(
             f"{name} is built for {', '.join(found.platforms) or 'no platform'}, and the nodes are {_PLATFORM}; build "
-            f"it for them: DOCKER_DEFAULT_PLATFORM={_PLATFORM} {push}"
+            f"it for them: DOCKER_DEFAULT_PLATFORM={_PLATFORM} {_rebuild(placement)}"
         )
-    version = found.labels.get(_VERSION_LABEL, __version__)
+    version = found.labels.get(images.VERSION_LABEL, __version__)
     if version != __version__:
         raise UserError(
-            f"{name} holds version {version} of the steps, and this is {__version__}; push this one: {push}"
+            f"{name} holds version {version} of the steps, and this is {__version__}; push this one: "
+            f"{_rebuild(placement)}"
         )
-    if image == images.TRAINING and placement.accelerator and found.labels.get(_VARIANT_LABEL) == "cpu":
+    if image == images.TRAINING and placement.accelerator and found.labels.get(images.VARIANT_LABEL) == "cpu":
         raise UserError(
-            f"{name} was built without CUDA, and training asks for a GPU; build it for one: {push} VARIANT=gpu"
+            f"{name} was built without CUDA, and training asks for a GPU; build it for one: "
+            f"{_rebuild(placement, 'VARIANT=gpu')}"
         )
     return f"{name}, {found.digest[:19]}, {', '.join(found.platforms)}"
+
+
+def _missing(name: str, placement: Placement) -> str:
+    push = f"make push REGISTRY={placement.image_registry}"
+    if "@" in name:
+        return (
+            f"{name} is not in its registry; check --image-digest; images that are pushed again have other digests, "
+            f"which {push} prints"
+        )
+    built = f"{push}, after make images if it is not built yet"
+    if placement.image_tag:
+        return f"{name} is not in its registry; check --image-tag, or leave it out and push this version: {built}"
+    return f"{name} is not in its registry; put it there: {built}"
+
+
+def _rebuild(placement: Placement, variant: str = "") -> str:
+    """Return the command that makes both images again and replaces those in the registry, weights included."""
+    command = " ".join(["make images push", f"REGISTRY={placement.image_registry}", *([variant] if variant else [])])
+    if "@" in placement.image_reference(images.TRAINING) or "@" in placement.image_reference(images.DATA):
+        command += ", and give --image-digest as it prints them"
+    labels = _training_labels(placement)
+    weights = labels.get(images.WEIGHTS_LABEL)
+    if not weights:
+        return command
+    sha256 = labels.get(images.WEIGHTS_SHA256_LABEL) or "..."
+    return f"{command}; with the weights that are in the image now, WEIGHTS=/path/to/{weights} WEIGHTS_SHA256={sha256}"
 
 
 def _gpu(placement: Placement) -> str:
@@ -330,41 +368,45 @@ def _gpu(placement: Placement) -> str:
     machine = accelerator.machines[count]
     if placement.target == "vertex":
         return f"{count} x {accelerator.vertex_type} on {machine.machine_type}; your quota is not looked at"
-    label, value = placement.node_selector or (GKE_ACCELERATOR_LABEL, accelerator.name)
     spot = " on spot nodes" if placement.spot else ""
-    nodes = cluster_apis.labelled_nodes(label, value, _ANSWER_SECONDS)
+    where = "" if placement.node_selector else f", on GKE {machine.machine_type}"
+    labels = placement.gpu_node_labels
+    labelled = " and ".join(f"{label}={value}" for label, value in labels.items())
+    nodes = cluster_apis.labelled_nodes(labels, _ANSWER_SECONDS)
     return (
-        f"{count} x {accelerator.name}{spot}, on GKE {machine.machine_type}; steps go to nodes labelled "
-        f"{label}={value} and tolerate the taint nvidia.com/gpu{'; ' if nodes else ''}{nodes}"
+        f"{count} x {accelerator.name}{spot}{where}; steps go to nodes labelled {labelled} and tolerate the taint "
+        f"nvidia.com/gpu{'; ' if nodes else ''}{nodes}"
     )
 
 
 def _weights(weights: str, backbone: str, placement: Placement) -> str:
+    found = _weights_found(weights, backbone, placement)
+    if unused := unused_volume(weights, placement.weights_claim):
+        raise NoteError(f"{found}; {unused}")
+    return found
+
+
+def _weights_found(weights: str, backbone: str, placement: Placement) -> str:
     if storage.is_remote(weights):
         file = storage.stat_file(weights)
         if file is None:
             raise UserError(f"{weights} does not exist; see what does: gcloud storage ls {weights.rpartition('/')[0]}/")
         return f"{weights}, {_size(file.size_bytes)}"
-    if weights == "random":
+    if weights == RANDOM:
         return "random: an untrained backbone, good for trying out the pipeline only"
-    if placement.weights_claim and weights.startswith(f"{WEIGHTS_FOLDER}/"):
+    if in_volume(weights, placement.weights_claim):
         raise UncheckedError(f"{weights} is for the cluster to find, in the volume {placement.weights_claim}")
-    baked = _baked_weights(placement)
-    if weights == "imagenet":
+    baked = _training_labels(placement).get(images.WEIGHTS_LABEL, "")
+    if weights == IMAGENET:
         return _imagenet(backbone, baked)
-    if baked and weights == f"{_BAKED_WEIGHTS_FOLDER}/{baked}":
+    if baked and weights == f"{images.BAKED_WEIGHTS_FOLDER}/{baked}":
         return f"{weights}, in the training image"
-    if Path(weights).is_absolute() and not Path(weights).exists():
-        raise UncheckedError(f"{weights} is not a file of this machine; it must be in the training image")
-    raise UserError(f"a cluster cannot read {weights}; upload it and give --set weights=gs://bucket/weights")
+    require_readable_weights(weights, placement.weights_claim)
+    raise UncheckedError(f"{weights} is not a file of this machine; it must be in the training image")
 
 
 def _imagenet(backbone: str, baked: str) -> str:
-    if backbone != "inception_v3":
-        raise UserError(
-            f"Keras has no ImageNet weights for {backbone}; upload "
-            "samples/efficientnet_lite0/imagenet_float16.npz and give --set weights=gs://bucket/imagenet_float16.npz"
-        )
+    check_weights(IMAGENET, backbone)
     if baked == IMAGENET_FILE:
         return f"imagenet, in the training image: {baked}"
     instead = (
@@ -385,16 +427,47 @@ def _imagenet(backbone: str, baked: str) -> str:
     return f"imagenet, {size}from {IMAGENET_ADDRESS}; the training pods must reach it too, or {instead}"
 
 
-def _baked_weights(placement: Placement) -> str:
-    """Return the name of the weights file in the training image, empty when there is none or nobody can tell."""
+def _training_labels(placement: Placement) -> Mapping[str, str]:
+    """Return the labels of the training image, none when it is not there or nobody can tell."""
     if not placement.image_registry:
-        return ""
+        return {}
     name = placement.image_reference(images.TRAINING)
     # What is wrong with the image is said where the image is checked.
     with contextlib.suppress(UserError, TransientError, LoginNeededError):
         found = find_image(parse_reference(name), _PLATFORM, _ANSWER_SECONDS)
-        return found.labels.get(_WEIGHTS_LABEL, "") if found else ""
-    return ""
+        return found.labels if found else {}
+    return {}
+
+
+def _retries(destination: Destination) -> str:
+    """Look at what Argo does when a spot node is taken away."""
+    version = cluster_apis.kubeflow_version(destination, _ANSWER_SECONDS)
+    old = argo_retries.is_older(version)
+    patch = argo_retries.PATCH
+    if old:
+        patch += (
+            f"; without its ttlStrategy, for Kubeflow Pipelines {version} is older than the 2.17 it was written for"
+        )
+    retried = argo_retries.retried_in_cluster(_ANSWER_SECONDS)
+    if retried == "unknown":
+        installed = "any failure is retried, wrong settings too" if old else "a node's shutdown is not retried"
+        raise UncheckedError(f"kubectl cannot tell; as installed, {installed}; change that once: {patch}")
+    cluster = cluster_apis.kubectl_context(_ANSWER_SECONDS) or "kubectl's cluster"
+    if retried == "deleted pods":
+        raise UserError(f"Argo in {cluster} does not retry a step whose node shuts down; change that: {patch}")
+    if retried == "any failure":
+        raise NoteError(f"Argo in {cluster} retries any failure, wrong settings too; make it choose: {patch}")
+    if retried == "by an expression":
+        raise NoteError(
+            f"Argo in {cluster} retries by an expression of its own; see that it retries what a node's shutdown ends, "
+            f"as that in {argo_retries.DEFAULTS_FILE} does"
+        )
+    if old:
+        raise NoteError(
+            f"Argo in {cluster} retries what a node's shutdown ends; whether it does in Kubeflow Pipelines {version} "
+            "nobody has looked up: the expression was written for 2.17"
+        )
+    return f"Argo in {cluster} retries what a node's shutdown ends, and exit code 75"
 
 
 def _rights(target: Target, service_account: str | None) -> str:

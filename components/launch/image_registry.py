@@ -19,6 +19,7 @@ from components.launch.web_answers import BUSY, Answer, NoAnswerError, ask, base
 _IMAGES = ("application/vnd.oci.image.manifest.v1+json", "application/vnd.docker.distribution.manifest.v2+json")
 _INDEXES = ("application/vnd.oci.image.index.v1+json", "application/vnd.docker.distribution.manifest.list.v2+json")
 _DOCKER_HUB = "registry-1.docker.io"
+_HOST = re.compile(r"([A-Za-z0-9]([A-Za-z0-9.-]*[A-Za-z0-9])?|\[[0-9a-fA-F:]+\])(:[0-9]{1,5})?")
 _PATH = re.compile(r"[a-z0-9]+(?:(?:\.|__?|-+)[a-z0-9]+)*")
 _TAG = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._-]{0,127}")
 _DIGEST = re.compile(r"sha256:[0-9a-f]{64}")
@@ -79,13 +80,41 @@ def parse_reference(text: str) -> Reference:
     else:
         host, repository = "docker.io", path if slash else f"library/{path}"
     version = digest or tag or "latest"
-    well_formed = all(_PATH.fullmatch(part) for part in repository.split("/"))
+    well_formed = bool(_HOST.fullmatch(host))
+    well_formed &= all(_PATH.fullmatch(part) for part in repository.split("/"))
     well_formed &= bool(_DIGEST.fullmatch(digest) if "@" in text else _TAG.fullmatch(version))
     if not well_formed:
         raise UserError(
             f"{text} is no name of an image; write host/path:tag or host/path@sha256:digest, the path in lowercase"
         )
     return Reference(_DOCKER_HUB if host in ("docker.io", "index.docker.io") else host, repository, version)
+
+
+def require_registry_and_tag(registry: str, tag: str) -> None:
+    """Check ``--image-registry`` and ``--image-tag`` before names of images are made of them.
+
+    Args:
+        registry: Host and path; empty for none.
+        tag: Empty for none.
+
+    Raises:
+        UserError: When no name of an image can be made of them.
+    """
+    scheme, is_url, rest = registry.partition("://")
+    if is_url:
+        raise UserError(f"--image-registry {registry} is a URL; leave out {scheme}://: --image-registry {rest}")
+    if tag and not _TAG.fullmatch(tag):
+        raise UserError(
+            f"--image-tag {tag} is no tag: it holds letters, digits, '_', '.' and '-', at most 128 of them, and begins "
+            "with a letter, a digit or '_'"
+        )
+    try:
+        parse_reference(f"{registry.rstrip('/')}/image" if registry else "image")
+    except UserError as error:
+        raise UserError(
+            f"--image-registry {registry} is no place of images; give a host and a path in lowercase, for example "
+            "europe-docker.pkg.dev/my-project/images"
+        ) from error
 
 
 def is_google(host: str) -> bool:

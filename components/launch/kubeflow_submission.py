@@ -12,17 +12,15 @@ import yaml
 
 from components import __version__
 from components.failures import TransientError, UserError
+from components.launch.cluster_apis import FORWARD, NO_KUBEFLOW
 from components.launch.submission import Destination, NotAcceptedError, require_options, retried
+from components.launch.web_answers import ANSWER_LOST, NOT_ACCEPTED, explain_no_answer
 
-# Answers that mean the request was not taken, and those of a gateway that lost the API's own answer.
-_NOT_ACCEPTED = (429, 503)
-_ANSWER_LOST = (502, 504)
 _LOOKUP_TIMEOUT_SECONDS, _START_TIMEOUT_SECONDS = 15, 60
 _LONGEST_QUOTE = 400
 _UNTRUSTED = "the certificate of {host} is not trusted; set SSL_CERT_FILE to a file with its authority's: {error}"
 _NO_API = (
-    "{host} answers, but not as the Kubeflow Pipelines API does; a login may be before it: try the API itself, by "
-    "kubectl port-forward -n kubeflow svc/ml-pipeline-ui 8080:80 and --host http://localhost:8080"
+    "{host} answers, but not as the Kubeflow Pipelines API does; a login may be before it: go around it: " + FORWARD
 )
 
 
@@ -141,15 +139,17 @@ def _failures_in_words(host: str, *, starts_run: bool) -> Iterator[None]:
             raise UserError(_UNTRUSTED.format(host=host, error=reason)) from error
         never_sent = isinstance(reason, (urllib3.exceptions.NewConnectionError, urllib3.exceptions.ConnectTimeoutError))
         if never_sent:
-            raise NotAcceptedError(f"the Kubeflow Pipelines host {host} does not answer: {reason}") from error
+            # Even where nothing listens: a port that is being forwarded opens again.
+            why = explain_no_answer(reason, host, _LOOKUP_TIMEOUT_SECONDS)
+            raise NotAcceptedError(NO_KUBEFLOW.format(reason=why)) from error
         raise TransientError(f"the Kubeflow Pipelines host {host} gave no answer: {reason}{unsure}") from error
     except kfp_server_api.ApiException as error:
         if not error.status:  # how this client says that TLS failed
             raise UserError(_UNTRUSTED.format(host=host, error=error.reason)) from error
         body = str(error.body)
         answer = f"{error.status} {error.reason}: {body[:_LONGEST_QUOTE]}{'...' if len(body) > _LONGEST_QUOTE else ''}"
-        if error.status in _NOT_ACCEPTED or (error.status in _ANSWER_LOST and not starts_run):
+        if error.status in NOT_ACCEPTED or (error.status in ANSWER_LOST and not starts_run):
             raise NotAcceptedError(f"{host} cannot take the run now, try again later: {answer}") from error
-        if error.status in _ANSWER_LOST:
+        if error.status in ANSWER_LOST:
             raise TransientError(f"a gateway before {host} lost its answer: {answer}{unsure}") from error
         raise UserError(f"{host} refused the run: {answer}") from error

@@ -52,6 +52,30 @@ def read_labels(assignments: Sequence[str], target: Target) -> dict[str, str]:
     return labels
 
 
+def read_node_selector(assignments: Sequence[str]) -> dict[str, str]:
+    """Read the ``LABEL=VALUE`` pairs that ``--node-selector`` was given.
+
+    Returns:
+        Value by label; a value may be empty, as that of ``node-role.kubernetes.io/gpu`` is.
+
+    Raises:
+        UserError: When one is no label of Kubernetes, or is given twice.
+    """
+    labels: dict[str, str] = {}
+    for assignment in assignments:
+        name, equals, value = assignment.partition("=")
+        if not (name and equals):
+            raise UserError(
+                "--node-selector takes LABEL=VALUE, for example --node-selector nvidia.com/gpu.product=NVIDIA-L4, not "
+                f"'{assignment}'"
+            )
+        if name in labels:
+            raise UserError(f"--node-selector {name} is given twice; a node has one value of a label")
+        _require_kubernetes("--node-selector", name, value)
+        labels[name] = value
+    return labels
+
+
 def _require_valid(name: str, value: str, target: Target) -> None:
     if target == "vertex":
         if not (_VERTEX_NAME.fullmatch(name) and _VERTEX_VALUE.fullmatch(value)):
@@ -62,8 +86,12 @@ def _require_valid(name: str, value: str, target: Target) -> None:
         return
     if name in PROJECT_POD_LABELS:
         raise UserError(f"--label {name}: the pipeline sets this label itself; choose another name")
+    _require_kubernetes("--label", name, value)
+
+
+def _require_kubernetes(option: str, name: str, value: str) -> None:
     if not (_KUBERNETES_NAME.fullmatch(name) and _KUBERNETES_VALUE.fullmatch(value)):
         raise UserError(
-            f"--label {name}={value}: on Kubernetes a name and a value hold letters, digits, '-', '_' and '.', at most "
-            "63 of them, begin and end with a letter or digit, and a name may have a domain and '/' before it"
+            f"{option} {name}={value}: on Kubernetes a name and a value hold letters, digits, '-', '_' and '.', at "
+            "most 63 of them, begin and end with a letter or digit, and a name may have a domain and '/' before it"
         )

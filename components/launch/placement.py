@@ -5,6 +5,7 @@ client refuses; Vertex AI picks a machine type from the limits, Kubernetes from 
 """
 
 import dataclasses
+import re
 from collections.abc import Mapping
 from typing import Literal
 
@@ -14,11 +15,11 @@ from components import __version__
 from components.failures import UserError
 from components.images import IMAGE_USER, published_reference
 from components.launch.accelerators import Accelerator
+from components.launch.image_registry import require_registry_and_tag
 
 Target = Literal["kubeflow", "vertex"]
 
-GKE_ACCELERATOR_LABEL = "cloud.google.com/gke-accelerator"
-"""Node label of GKE that names the GPU."""
+_GKE_ACCELERATOR_LABEL = "cloud.google.com/gke-accelerator"
 _GKE_SPOT_LABEL = "cloud.google.com/gke-spot"
 _GPU_RESOURCE = "nvidia.com/gpu"
 _PART_OF_LABEL, _VERSION_LABEL = "app.kubernetes.io/part-of", "app.kubernetes.io/version"
@@ -28,6 +29,8 @@ PROJECT_POD_LABELS = frozenset({_PART_OF_LABEL, _VERSION_LABEL, _WORKLOAD_LABEL}
 WEIGHTS_FOLDER = "/weights"
 """Where training steps find the volume of ``weights_claim``."""
 
+# https://kubernetes.io/docs/concepts/overview/working-with-objects/names/#dns-subdomain-names
+_CLAIM = re.compile(r"(?=.{1,253}$)[a-z0-9]([a-z0-9-]*[a-z0-9])?(\.[a-z0-9]([a-z0-9-]*[a-z0-9])?)*")
 _VERTEX_MAXIMUM_VCPUS, _VERTEX_MAXIMUM_GB = 96, 624
 # A node keeps some of its CPUs and memory for itself: a pod that asks for all of them is never scheduled.
 _SHARE_OF_NODE = 0.8
@@ -41,9 +44,11 @@ class Placement:
         target: What the pipeline is compiled for.
         accelerator: GPU of the training steps, None to train on CPU.
         gpu_count: GPUs for each training step, on one node.
-        spot: Run GPU steps on spot capacity (Kubernetes only).
+        spot: GPU steps may be preempted: they are started again, and without a node_selector go to GKE's spot nodes
+            (Kubernetes only).
         evaluate_on_gpu: Give evaluation a GPU too.
-        node_selector: Node label and value for GPU steps instead of GKE's accelerator label, for other clusters.
+        node_selector: Labels of the nodes for GPU steps, value by name, instead of all of GKE's own: those of the
+            accelerator and of spot nodes. Empty: GKE's own.
         image_registry: Host and path the images are pulled from, empty for images that are already on the nodes.
         image_tag: Tag of the images, empty for the version of this package.
         weights_claim: PersistentVolumeClaim that training steps see at WEIGHTS_FOLDER, empty: none (Kubernetes only).
@@ -56,7 +61,7 @@ class Placement:
     gpu_count: int
     spot: bool
     evaluate_on_gpu: bool
-    node_selector: tuple[str, str] | None
+    node_selector: Mapping[str, str]
     image_registry: str
     image_tag: str
     weights_claim: str = ""
@@ -72,11 +77,25 @@ class Placement:
             raise UserError("Vertex AI picks machines itself; leave out --node-selector")
         if self.accelerator is None and (self.spot or self.evaluate_on_gpu or self.node_selector):
             raise UserError("--spot, --evaluate-on-gpu and --node-selector place GPU steps; give a --gpu too")
+        if self.weights_claim and not _CLAIM.fullmatch(self.weights_claim):
+            raise UserError(
+                f"--weights-claim {self.weights_claim} is no name of a PersistentVolumeClaim: it holds lowercase "
+                "letters, digits, '-' and '.', and begins and ends with a letter or digit"
+            )
+        require_registry_and_tag(self.image_registry, self.image_tag)
 
     @property
     def training_gpus(self) -> int:
         """GPUs each training step must see, 0 on CPU."""
         return self.gpu_count if self.accelerator else 0
+
+    @property
+    def gpu_node_labels(self) -> Mapping[str, str]:
+        """Labels that a node must have to be given a GPU step, value by name; empty on CPU and on Vertex AI."""
+        if self.node_selector or self.accelerator is None or self.target == "vertex":
+            return self.node_selector
+        labels = {_GKE_ACCELERATOR_LABEL: self.accelerator.name}
+        return labels | {_GKE_SPOT_LABEL: "true"} if self.spot else labels
 
     def image_reference(self, image: str) -> str:
         """Return where the image DATA or TRAINING is pulled from."""
@@ -117,11 +136,11 @@ class Placement:
         task.set_accelerator_type(_GPU_RESOURCE)
         task.set_cpu_limit(str(int(machine.vcpus * _SHARE_OF_NODE)))
         task.set_memory_limit(f"{int(machine.memory_gb * _SHARE_OF_NODE)}G")
-        label, value = self.node_selector or (GKE_ACCELERATOR_LABEL, accelerator.name)
-        kubernetes.add_node_selector(task, label, value)
+        for label, value in self.gpu_node_labels.items():
+            kubernetes.add_node_selector(task, label, value)
         kubernetes.add_toleration(task, key=_GPU_RESOURCE, operator="Exists", effect="NoSchedule")
         if self.spot:
-            kubernetes.add_node_selector(task, _GKE_SPOT_LABEL, "true")
+            # Where no node has this taint, tolerating it changes nothing.
             kubernetes.add_toleration(task, key=_GKE_SPOT_LABEL, operator="Equal", value="true", effect="NoSchedule")
             # A preempted step starts again on another node. Argo counts the maximum from the start of the first
             # attempt: a short one would give up on a step that had run for longer before it was preempted.

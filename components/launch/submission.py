@@ -9,6 +9,9 @@ from typing import TypeVar
 from components.failures import TransientError, UserError
 from components.launch.placement import Target
 
+PIPELINE_ROOT_SCHEMES: Mapping[Target, tuple[str, ...]] = {"kubeflow": ("gs", "s3", "minio"), "vertex": ("gs",)}
+"""Stores that the launcher of each target's steps can write to."""
+
 _FIRST_WAIT_SECONDS, _LONGEST_WAIT_SECONDS = 1.0, 30.0
 _Answer = TypeVar("_Answer")
 
@@ -43,6 +46,11 @@ class Destination:
     caching: bool
     retries: int
 
+    @property
+    def vertex_endpoint(self) -> str:
+        """``host`` or ``host:port`` where Vertex AI is asked."""
+        return self.api_endpoint or f"{self.region}-aiplatform.googleapis.com"
+
 
 class NotAcceptedError(TransientError):
     """The service is busy or away and has certainly not taken the request: it may be sent again at once."""
@@ -53,10 +61,8 @@ def require_options(target: Target, destination: Destination) -> None:
     if destination.retries < 0:
         raise UserError(f"--retries {destination.retries} must be 0 or more")
     if target == "kubeflow":
-        if not destination.host:
-            raise UserError("no Kubeflow Pipelines host; give --host, for example --host http://localhost:8080")
-        if not re.fullmatch(r"https?://[^/\s]+(/\S*)?", destination.host):
-            raise UserError(f"--host {destination.host} is no URL; for example http://localhost:8080")
+        require_host(destination)
+        require_pipeline_root(target, destination.pipeline_root)
         return
     needed = {
         "--project": destination.project,
@@ -68,12 +74,39 @@ def require_options(target: Target, destination: Destination) -> None:
         raise UserError(f"Vertex AI needs {', '.join(missing)}")
     if not re.fullmatch(r"[a-z]+-[a-z]+[0-9]+", destination.region or ""):
         raise UserError(f"--region {destination.region} is no Google Cloud region; for example europe-west4")
-    if not re.fullmatch(r"gs://[^/]+(/.*)?", destination.pipeline_root or ""):
-        raise UserError(f"--pipeline-root {destination.pipeline_root} must be a gs:// location")
+    require_pipeline_root(target, destination.pipeline_root)
     if destination.experiment and not re.fullmatch(r"[a-z0-9][a-z0-9-]{0,127}", destination.experiment):
         raise UserError(
             f"--experiment {destination.experiment}: on Vertex AI its name holds lowercase letters, digits and -, at "
             "most 128 of them"
+        )
+
+
+def require_host(destination: Destination) -> str:
+    """Return the URL of the Kubeflow Pipelines API without a slash at its end.
+
+    Raises:
+        UserError: When there is none, or it is no URL.
+    """
+    if not destination.host:
+        raise UserError("no Kubeflow Pipelines host; give --host, for example --host http://localhost:8080")
+    if not re.fullmatch(r"https?://[^/\s]+(/\S*)?", destination.host):
+        raise UserError(f"--host {destination.host} is no URL; for example http://localhost:8080")
+    return destination.host.rstrip("/")
+
+
+def require_pipeline_root(target: Target, uri: str | None) -> None:
+    """Raise ``UserError`` unless steps can keep artifacts there; Kubeflow has a place of its own when none is given."""
+    if not uri and target == "kubeflow":
+        return
+    if not uri:
+        raise UserError("no pipeline root; give --pipeline-root gs://bucket/runs")
+    schemes = PIPELINE_ROOT_SCHEMES[target]
+    if not re.fullmatch(rf"({'|'.join(schemes)})://[^/\s]+(/\S*)?", uri):
+        stores = " or ".join(f"{scheme}://" for scheme in schemes)
+        raise UserError(
+            f"steps cannot keep artifacts in {uri}; give --pipeline-root a place in {stores}, for example "
+            "gs://bucket/runs"
         )
 
 

@@ -18,11 +18,10 @@ import yaml
 
 from components.failures import TransientError, UserError
 from components.launch.submission import Destination, NotAcceptedError, require_options, retried
+from components.launch.web_answers import LOG_IN, google_credentials
 
-_SCOPE = "https://www.googleapis.com/auth/cloud-platform"
 _TIMEOUT_SECONDS = 30.0
 _CONTEXT_WAIT_SECONDS, _CONTEXT_POLL_SECONDS = 60.0, 1.0
-_LOG_IN = "run: gcloud auth application-default login"
 _TRUST = "set GRPC_DEFAULT_SSL_ROOTS_FILE_PATH to a file with its authority's"
 _ROLES = "you need roles/aiplatform.user, and roles/iam.serviceAccountUser on the service account of the run"
 
@@ -49,12 +48,12 @@ def submit_to_vertex(package: Path, run_name: str, values: Mapping[str, Any], de
 
     require_options("vertex", destination)
     parent = f"projects/{destination.project}/locations/{destination.region}"
-    endpoint = destination.api_endpoint or f"{destination.region}-aiplatform.googleapis.com"
+    endpoint = destination.vertex_endpoint
     specification = _specification(package, caching=destination.caching)
     job = _job(specification, run_name, values, destination)
     now = datetime.datetime.now(tz=datetime.UTC).strftime("%Y%m%d%H%M%S")
     job_id = f"{specification['pipelineInfo']['name']}-{now}-{secrets.token_hex(3)}"
-    connection = {"credentials": _credentials(), "client_options": {"api_endpoint": endpoint}}
+    connection = {"credentials": google_credentials(), "client_options": {"api_endpoint": endpoint}}
     url = (
         f"https://console.cloud.google.com/vertex-ai/locations/{destination.region}/pipelines/runs/{job_id}"
         f"?project={destination.project}"
@@ -72,16 +71,6 @@ def submit_to_vertex(package: Path, run_name: str, values: Mapping[str, Any], de
             job_name = f"{parent}/pipelineJobs/{job_id}"
             _file_under(experiment, metadata, pipelines, job_name, endpoint, destination.retries)
     return url
-
-
-def _credentials() -> Any:
-    import google.auth  # noqa: PLC0415
-
-    try:
-        credentials, _ = google.auth.default(scopes=[_SCOPE])
-    except google.auth.exceptions.DefaultCredentialsError as error:
-        raise UserError(f"no Google Cloud credentials; {_LOG_IN} ({error})") from error
-    return credentials
 
 
 def _specification(package: Path, *, caching: bool) -> dict[str, Any]:
@@ -186,7 +175,7 @@ def _failures_in_words(endpoint: str, started_at: str = "") -> Iterator[None]:
         raise UserError(f"{endpoint} is no Vertex AI API: {error.message}; check --api-endpoint") from error
     except (exceptions.ServerError, exceptions.TooManyRequests) as error:
         if "Getting metadata from plugin failed" in error.message:  # how gRPC says that credentials do not refresh
-            raise UserError(f"the Google Cloud credentials do not work; {_LOG_IN} ({error.message})") from error
+            raise UserError(f"the Google Cloud credentials do not work; {LOG_IN} ({error.message})") from error
         if "CERTIFICATE_VERIFY_FAILED" in error.message:
             raise UserError(f"the certificate of {endpoint} is not trusted; {_TRUST}") from error
         unsure = ""
@@ -195,7 +184,7 @@ def _failures_in_words(endpoint: str, started_at: str = "") -> Iterator[None]:
         raise NotAcceptedError(f"Vertex AI at {endpoint} does not answer or is busy: {error}{unsure}") from error
     except exceptions.Unauthenticated as error:
         raise UserError(
-            f"Vertex AI does not accept the Google Cloud credentials; {_LOG_IN} ({error.message})"
+            f"Vertex AI does not accept the Google Cloud credentials; {LOG_IN} ({error.message})"
         ) from error
     except exceptions.Forbidden as error:
         raise UserError(f"Vertex AI refused the run: {error}; {_ROLES}") from error

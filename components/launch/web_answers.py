@@ -9,7 +9,11 @@ from typing import Any
 
 from components.failures import TransientError, UserError
 
-BUSY = (408, 429, 500, 502, 503, 504)
+NOT_ACCEPTED = (429, 503)
+"""What says that a request was not taken: it may be sent again."""
+ANSWER_LOST = (502, 504)
+"""What a gateway answers that lost the answer of the server behind it."""
+BUSY = (408, *NOT_ACCEPTED, 500, *ANSWER_LOST)
 """What servers and the proxies before them answer when another try may succeed."""
 
 LOG_IN = "run: gcloud auth application-default login"
@@ -60,7 +64,7 @@ def ask(url: str, *, timeout_seconds: float, method: str = "GET", headers: Mappi
                 allow_redirects=True,
             )
         except requests.exceptions.RequestException as error:
-            raise _no_answer(error, url, timeout_seconds) from error
+            raise explain_no_answer(error, url, timeout_seconds) from error
         return Answer(response.status_code, response.headers, response.content, response.url)
 
 
@@ -158,11 +162,16 @@ def _said(value: dict[str, Any] | None) -> str:
     return " ".join(str(said or "").split())[:300]
 
 
-def _no_answer(error: Exception, url: str, timeout_seconds: float) -> NoAnswerError:
+def explain_no_answer(error: Exception, url: str, timeout_seconds: float) -> NoAnswerError:
+    """Return in plain words why no answer came, from what ``requests`` or ``urllib3`` raised."""
     import requests  # noqa: PLC0415
+    import urllib3  # noqa: PLC0415
 
     host = urllib.parse.urlsplit(url).netloc
-    if isinstance(error, requests.exceptions.Timeout):
+    # urllib3 counts every failure to connect, such as a closed port, as one kind of timeout.
+    timeouts = (requests.exceptions.Timeout, urllib3.exceptions.ReadTimeoutError)
+    slow = type(error) is urllib3.exceptions.ConnectTimeoutError
+    if isinstance(error, timeouts) or slow:
         return NoAnswerError(f"{host} gives no answer within {timeout_seconds:.0f} s", passing=True)
     if isinstance(error, (requests.exceptions.InvalidURL, requests.exceptions.InvalidSchema)):
         return NoAnswerError(f"{url} is no address", passing=False)

@@ -76,7 +76,7 @@ def test_a_published_component_is_one_anybody_can_load(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["--set", "frozen_epochs=3"], "values of a run: leave them out of --compile"),
+        (["--set", "frozen_epochs=3"], "--set does nothing with --compile --target kubeflow; leave it out"),
         (["--output", "file/a.yaml"], "cannot write file/a.yaml: .*; give --output another path"),
         (["--output", "a.json"], "must end in .yaml"),
     ],
@@ -178,11 +178,26 @@ def test_training_steps_see_a_volume_of_weights(tmp_path: Path) -> None:
         assert mount["pvcNameParameter"]["runtimeValue"]["constant"] == "image-classification-weights"
 
 
-def test_another_cluster_gives_its_own_node_label(tmp_path: Path) -> None:
-    path = compiled(tmp_path, "--node-selector", "nvidia.com/gpu.product=NVIDIA-L4")
-    assert kubernetes_settings(path)["exec-fine-tune"]["nodeSelector"]["labels"] == {
-        "nvidia.com/gpu.product": "NVIDIA-L4"
-    }
+def test_another_cluster_gives_its_own_node_labels(tmp_path: Path) -> None:
+    labels = ["--node-selector", "nvidia.com/gpu.product=NVIDIA-L4", "--node-selector", "example.org/gpu="]
+    own = {"nvidia.com/gpu.product": "NVIDIA-L4", "example.org/gpu": ""}
+    for spot in ([], ["--spot"]):
+        path = compiled(tmp_path, *labels, *spot)
+        for executor in TRAINING:
+            assert kubernetes_settings(path)[executor]["nodeSelector"]["labels"] == own, "none of GKE's beside them"
+        tasks = documents(path)[0]["root"]["dag"]["tasks"]
+        assert ("retryPolicy" in tasks["fine-tune"]) == bool(spot)
+
+
+def test_what_a_run_must_be_given_is_said_when_compiling(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    compiled(tmp_path, "--spot", "--weights-claim", "backbones")
+    _, *said = capsys.readouterr().out.splitlines()
+    assert said == [
+        "preempted steps go on where they were if the run is given checkpoint_uri=gs://bucket/checkpoints",
+        "training reads the volume backbones if the run is given weights=/weights/FILE",
+    ]
+    compiled(tmp_path)
+    assert len(capsys.readouterr().out.splitlines()) == 1
 
 
 def test_without_a_gpu_nothing_asks_for_one(tmp_path: Path) -> None:
@@ -263,7 +278,19 @@ def test_every_input_is_described() -> None:
         (["--target", "vertex", "--weights-claim", "weights"], "leave out --weights-claim"),
         (["--target", "vertex", "--node-selector", "a=b"], "leave out --node-selector"),
         (["--gpu", "none", "--spot"], "give a --gpu too"),
+        (["--gpu", "none", "--gpu-count", "1"], "--gpu none trains on CPU: leave out --gpu-count"),
+        (["--gpu-count", "0"], "no machine type offers 0"),
         (["--node-selector", "broken"], "takes LABEL=VALUE"),
+        (["--node-selector", "a b=c"], "--node-selector a b=c: on Kubernetes"),
+        (["--node-selector", "a=b", "--node-selector", "a=c"], "--node-selector a is given twice"),
+        (["--weights-claim", "My_Claim"], "--weights-claim My_Claim is no name of a PersistentVolumeClaim"),
+        (["--weights-claim", "a..b"], "--weights-claim a..b is no name"),
+        (["--image-tag", "v 7"], "--image-tag v 7 is no tag"),
+        (["--image-tag=-v7"], "is no tag"),
+        (["--image-registry", "https://example.org/team"], "leave out https://: --image-registry example.org/team"),
+        (["--image-registry", "Example.org/Team"], "--image-registry Example.org/Team is no place of images"),
+        (["--image-registry", "exa mple.org/team"], "is no place of images"),
+        (["--image-registry", "example.org/team:v7"], "is no place of images"),
     ],
 )
 def test_a_wrong_placement_is_refused_before_anything_is_written(

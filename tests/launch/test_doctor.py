@@ -2,6 +2,7 @@
 
 import dataclasses
 import importlib
+import json
 import os
 import re
 import threading
@@ -10,15 +11,17 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import yaml
 from kfp import Client
 
 from components import __version__, images, storage
+from components.classifier.weights_source import IMAGENET_ADDRESS, IMAGENET_FILE
 from components.failures import TransientError, UserError
 from components.ingest.source import fingerprint_source
-from components.launch import doctor
+from components.launch import argo_retries, doctor
 from components.launch.accelerators import ACCELERATORS
 from components.launch.command_line import main
-from components.launch.doctor import IMAGENET_ADDRESS, IMAGENET_FILE, Checkup, examine, print_and_judge
+from components.launch.doctor import Checkup, examine, print_and_judge
 from components.launch.gcs_emulator import HOST_VARIABLE
 from components.launch.parameters import pipeline_parameters, with_defaults
 from components.launch.placement import Placement, Target
@@ -35,7 +38,7 @@ L4 = Placement(
     gpu_count=1,
     spot=False,
     evaluate_on_gpu=False,
-    node_selector=None,
+    node_selector={},
     image_registry="",
     image_tag="",
 )
@@ -148,6 +151,8 @@ def test_the_command_line_asks_for_it(
     options += ["--host", kubeflow.url, "--image-registry", f"{registry.host}/pinned", *digests]
     assert exit_code(["--doctor", *options]) == 0
     assert "8 of 8 checks are fine" in capsys.readouterr().out
+    options.remove("--host")
+    options.remove(kubeflow.url)
     assert exit_code(["--doctor", "--target", "vertex", *options]) == 2
     assert "Vertex AI needs --project, --region, --pipeline-root" in capsys.readouterr().out
 
@@ -174,7 +179,7 @@ def test_trouble_that_may_pass_is_told_apart_by_the_exit_code() -> None:
     assert print_and_judge([fine]) == 0
     assert print_and_judge([fine, later]) == TransientError.exit_code
     assert print_and_judge([later, Checkup("c", "fix", "x")]) == UserError.exit_code
-    assert print_and_judge([Checkup("d", "unchecked", "x")]) == 0
+    assert print_and_judge([Checkup("d", "unchecked", "x"), Checkup("e", "note", "x")]) == 0
 
 
 def test_what_to_do_stands_on_a_line_of_its_own(capsys: pytest.CaptureFixture[str]) -> None:
@@ -331,9 +336,9 @@ def test_an_outage_may_pass(values: Values, monkeypatch: pytest.MonkeyPatch) -> 
     [
         ("kubeflow", None, "unchecked", "where the cluster is set up to put them"),
         ("kubeflow", "minio://mlpipeline/root", "unchecked", "can be seen from the cluster only"),
-        ("kubeflow", "runs", "fix", "a cluster cannot write to runs; give --pipeline-root gs://"),
+        ("kubeflow", "runs", "fix", "steps cannot keep artifacts in runs; give --pipeline-root a place in gs:// or"),
         ("vertex", None, "fix", "no pipeline root; give --pipeline-root gs://"),
-        ("vertex", "s3://bucket/root", "fix", "a cluster cannot write to s3://bucket/root"),
+        ("vertex", "s3://bucket/root", "fix", "steps cannot keep artifacts in s3://bucket/root"),
     ],
 )
 def test_a_pipeline_root_elsewhere(
@@ -352,6 +357,89 @@ def test_a_place_for_checkpoints_is_tried_when_there_is_one(new_bucket: Callable
     assert found.detail == f"{bucket}/checkpoints, wrote, read and deleted a probe"
     assert names_in(bucket) == []
     assert results({**values(), "checkpoint_uri": "/tmp/x"})["checkpoints"].verdict == "fix"
+
+
+def test_on_spot_nodes_the_place_that_a_submission_would_choose_is_tried(
+    new_bucket: Callable[[], str], values: Values
+) -> None:
+    models, runs = new_bucket(), new_bucket()
+    spot, wanted = dataclasses.replace(L4, spot=True), values(registry_uri=f"{models}/registry")
+    beside_models = results(wanted, spot)["checkpoints"]
+    assert beside_models.verdict == "note"
+    assert beside_models.detail.startswith(
+        f"{models}/checkpoints, wrote, read and deleted a probe; this is the bucket of"
+    )
+    beside_runs = results(wanted, spot, dataclasses.replace(NOWHERE, pipeline_root=f"{runs}/root"))["checkpoints"]
+    assert (beside_runs.verdict, beside_runs.detail) == (
+        "ok", f"{runs}/checkpoints, wrote, read and deleted a probe",
+    )  # fmt: skip
+    assert "checkpoints" not in results(values(), spot), "without a registry there is no place to choose"
+
+
+# Retries ------------------------------------------------------------------------------------------------------------
+
+ARGO_DEFAULTS = Path(__file__).resolve().parents[2] / argo_retries.DEFAULTS_FILE
+STOCK = "spec: {templateDefaults: {retryStrategy: {limit: '2', retryPolicy: OnError}}}"
+OWN = "spec: {templateDefaults: {retryStrategy: {limit: '2', expression: 'true'}}}"
+
+
+def argo_is(folder: Path, workflow_defaults: str | None) -> None:
+    config_map = {"data": {} if workflow_defaults is None else {"workflowDefaults": workflow_defaults}}
+    (folder / "config-map.json").write_text(json.dumps(config_map), encoding="utf-8")
+    kubectl_that(folder, f"[ $1 = config ] && echo gke_animals || cat {folder}/config-map.json")
+
+
+def retries_with(values: Values, version: str) -> Checkup:
+    def script(method: str, path: str, headers: Mapping[str, str]) -> Answer:
+        return Answer.of({"tag_name": version} if path.endswith("/healthz") else {})
+
+    with scripted_server(script) as url:
+        destination = dataclasses.replace(NOWHERE, host=url)
+        return results(values(), dataclasses.replace(L4, spot=True), destination)["retries"]
+
+
+def test_the_defaults_of_this_project_retry_interruptions(values: Values, gcs: str, tmp_path: Path) -> None:
+    argo_is(tmp_path, yaml.safe_load(ARGO_DEFAULTS.read_text(encoding="utf-8"))["data"]["workflowDefaults"])
+    found = retries_with(values, "2.17.0")
+    assert found.verdict == "ok"
+    assert found.detail == "Argo in gke_animals retries what a node's shutdown ends, and exit code 75"
+    older = retries_with(values, "2.16.1")
+    assert older.verdict == "note"
+    assert "whether it does in Kubeflow Pipelines 2.16.1 nobody has looked up" in older.detail
+
+
+@pytest.mark.parametrize(
+    ("workflow_defaults", "verdict", "expected"),
+    [
+        (STOCK, "fix", "Argo in gke_animals does not retry a step whose node shuts down; change that: kubectl patch "),
+        (None, "note", "retries any failure, wrong settings too; make it choose: kubectl patch configmap "),
+        (OWN, "note", "retries by an expression of its own; see that it retries what"),
+        ("no: [table", "unchecked", "kubectl cannot tell"),
+        ("spec: 5", "unchecked", "kubectl cannot tell"),
+    ],
+)
+def test_other_defaults_are_told_apart(
+    values: Values, gcs: str, tmp_path: Path, workflow_defaults: str | None, verdict: str, expected: str
+) -> None:
+    argo_is(tmp_path, workflow_defaults)
+    found = retries_with(values, "2.17.0")
+    assert found.verdict == verdict
+    assert expected in found.detail
+
+
+def test_without_kubectl_what_is_installed_is_said(values: Values, gcs: str) -> None:
+    new, old = retries_with(values, "2.17.0"), retries_with(values, "2.5.0")
+    assert new.verdict == old.verdict == "unchecked"
+    assert new.detail == (
+        f"kubectl cannot tell; as installed, a node's shutdown is not retried; change that once: {argo_retries.PATCH}"
+    )
+    assert "as installed, any failure is retried, wrong settings too; change that once: kubectl patch" in old.detail
+    assert old.detail.endswith("; without its ttlStrategy, for Kubeflow Pipelines 2.5.0 is older than the 2.17 it was "
+                               "written for")  # fmt: skip
+
+
+def test_retries_are_looked_at_for_spot_nodes_only(values: Values, gcs: str) -> None:
+    assert "retries" not in results(values())
 
 
 # Images and GPUs ----------------------------------------------------------------------------------------------------
@@ -394,12 +482,12 @@ def test_an_image_that_was_not_pushed_names_the_command(values: Values, gcs: str
     placement = dataclasses.replace(L4, image_registry=f"{registry.host}/none")
     found = results(values(), placement)["data image"]
     assert found.verdict == "fix"
-    assert found.detail.endswith(
-        f"is not in its registry; put it there: make images push REGISTRY={registry.host}/none"
-    )
+    push = f"make push REGISTRY={registry.host}/none"
+    built = f"{push}, after make images if it is not built yet"
+    assert found.detail.endswith(f"is not in its registry; put it there: {built}"), "a new build may lack the weights"
     tagged = results(values(), dataclasses.replace(placement, image_tag="nightly"))["data image"]
     assert f"{DATA}:nightly is not" in tagged.detail
-    assert tagged.detail.endswith(", or check --image-tag")
+    assert tagged.detail.endswith(f"check --image-tag, or leave it out and push this version: {built}")
 
 
 def test_an_image_pinned_by_digest_is_looked_up_by_it(values: Values, gcs: str, registry: RegistryServer) -> None:
@@ -409,7 +497,26 @@ def test_an_image_pinned_by_digest_is_looked_up_by_it(values: Values, gcs: str, 
     assert found["data image"].detail == f"{registry.host}/pinned/{DATA}@{digest}, {digest[:19]}, linux/amd64"
     assert found["training image"].verdict == "fix", "this one goes by its tag"
     other = dataclasses.replace(placement, image_digests={images.DATA: f"sha256:{'0' * 64}"})
-    assert results(values(), other)["data image"].detail.endswith(", or check --image-digest")
+    assert results(values(), other)["data image"].detail.endswith(
+        "is not in its registry; check --image-digest; images that are pushed again have other digests, which make "
+        f"push REGISTRY={registry.host}/pinned prints"
+    )
+
+
+def test_building_an_image_again_is_told_with_the_weights_that_were_in_it(
+    values: Values, gcs: str, registry: RegistryServer
+) -> None:
+    old = {"org.opencontainers.image.version": "0.0.1"}
+    weights = {"image-classification.weights": "mine.npz", "image-classification.weights.sha256": "5a" * 32}
+    registry.push(f"old/{DATA}", __version__, "linux/amd64", old)
+    registry.push(f"old/{TRAINING}", __version__, "linux/amd64", old | weights)
+    repository = f"{registry.host}/old"
+    found = results(values(), dataclasses.replace(L4, image_registry=repository))
+    for subject in ("data image", "training image"):
+        assert found[subject].detail.endswith(
+            f"push this one: make images push REGISTRY={repository}; with the weights that are in the image now, "
+            f"WEIGHTS=/path/to/mine.npz WEIGHTS_SHA256={'5a' * 32}"
+        )
 
 
 def test_an_image_behind_a_login_cannot_be_seen(values: Values, gcs: str) -> None:
@@ -424,7 +531,7 @@ def test_an_image_behind_a_login_cannot_be_seen(values: Values, gcs: str) -> Non
 def test_what_the_gpu_steps_ask_for_is_said(values: Values, gcs: str) -> None:
     assert "1 x nvidia-l4, on GKE g2-standard-12; " in results(values())["GPU"].detail
     assert "cloud.google.com/gke-accelerator=nvidia-l4" in results(values())["GPU"].detail
-    elsewhere = dataclasses.replace(L4, node_selector=("nvidia.com/gpu.product", "NVIDIA-L4"), spot=True)
+    elsewhere = dataclasses.replace(L4, node_selector={"nvidia.com/gpu.product": "NVIDIA-L4"}, spot=True)
     detail = results(values(), elsewhere)["GPU"].detail
     assert "on spot nodes" in detail
     assert "nvidia.com/gpu.product=NVIDIA-L4" in detail
@@ -534,6 +641,14 @@ def test_weights_in_a_volume_are_for_the_cluster_to_find(values: Values, gcs: st
     found = results(values(weights="/weights/mine.npz"), dataclasses.replace(L4, weights_claim="backbones"))["weights"]
     assert found.verdict == "unchecked"
     assert found.detail == "/weights/mine.npz is for the cluster to find, in the volume backbones"
+
+
+def test_a_volume_that_nothing_reads_is_worth_a_look(values: Values, gcs: str) -> None:
+    found = results(values(weights="random"), dataclasses.replace(L4, weights_claim="backbones"))["weights"]
+    assert found.verdict == "note"
+    assert found.detail.endswith(
+        "weights is random, so nothing reads the volume backbones; give --set weights=/weights/FILE"
+    )
 
 
 # Where it runs ------------------------------------------------------------------------------------------------------

@@ -113,7 +113,7 @@ def test_labels_are_compiled_for_kubernetes_and_refused_for_vertex_ai(
     assert {executor["podMetadata"]["labels"]["team"] for executor in executors.values()} == {"vision"}
     with pytest.raises(SystemExit, match="2"):
         main(image_classification, ["--compile", "--target", "vertex", "--label", "team=vision"])
-    assert "leave --label out of --compile" in capsys.readouterr().err
+    assert "--label does nothing with --compile --target vertex; leave it out" in capsys.readouterr().err
 
 
 def test_a_host_that_refuses_is_quoted_and_not_asked_again(
@@ -176,9 +176,10 @@ def test_a_host_that_does_not_answer_is_tried_again_and_then_worth_a_try_later(
     with pytest.raises(SystemExit, match="75"):
         submit("kubeflow", source, "--host", "http://127.0.0.1:9", "--retries", "1")
     shown = capsys.readouterr()
-    assert "http://127.0.0.1:9 does not answer" in shown.out
+    why = "no Kubeflow Pipelines API answers: nothing listens at 127.0.0.1:9; forward it: kubectl --namespace kubeflow "
+    assert why in shown.out
     assert "trying again in 1 s, 1 time more at most" in shown.out
-    assert "http://127.0.0.1:9 does not answer" in shown.err
+    assert why in shown.err
 
 
 def test_a_host_with_a_certificate_of_ones_own_is_trusted_when_the_environment_says_so(
@@ -226,7 +227,24 @@ def test_on_spot_nodes_steps_keep_their_state_where_the_run_keeps_its_outputs(
         "gs://runs/checkpoints",
         "gs://mine/here",
     ]
-    assert "checkpoints go to gs://runs/checkpoints" in capsys.readouterr().out
+    said = [line for line in capsys.readouterr().out.splitlines() if line.startswith("checkpoints")]
+    assert said == [
+        "checkpoints go to gs://models/checkpoints, from where preempted steps go on; this is the bucket of models, "
+        "which usually keeps what is deleted, so old checkpoints are billed on; give --pipeline-root "
+        "gs://another-bucket/runs, or --set checkpoint_uri=gs://another-bucket/checkpoints",
+        "checkpoints go to gs://runs/checkpoints, from where preempted steps go on",
+    ]
+
+
+def test_a_volume_of_weights_that_nothing_reads_is_warned_of(
+    kubeflow: RecordedKubeflowApi, source: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    claim = ["--host", kubeflow.url, "--weights-claim", "backbones"]
+    submit("kubeflow", source, *claim)
+    warning = "warning: weights is imagenet, so nothing reads the volume backbones; give --set weights=/weights/FILE\n"
+    assert capsys.readouterr().err == warning
+    submit("kubeflow", source, *claim, "--set", "weights=/weights/mine.npz")
+    assert capsys.readouterr().err == ""
 
 
 def test_checkpoints_in_a_pod_are_refused(source: str, capsys: pytest.CaptureFixture[str]) -> None:

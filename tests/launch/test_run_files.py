@@ -14,7 +14,7 @@ from pipeline import image_classification
 
 ROOT = Path(__file__).resolve().parents[2]
 RUN_FILES = sorted((ROOT / "manifests" / "runs").glob("*.yaml"))
-PLACEMENT = Placement("vertex", None, 0, False, False, None, "", "")
+PLACEMENT = Placement("vertex", None, 0, False, False, {}, "", "")
 
 
 def commands(path: Path) -> list[list[str]]:
