@@ -97,6 +97,7 @@ def image_classification(placement: Placement) -> Any:
         test_fraction: float = 0.1,
         image_size_px: int = 256,
         resize_policy: str = "stretch",
+        group_pattern: str = "",  # regular expression on the path: an animal's or a burst's id stays in one split
         shard_size_mib: int = 128,
         workers: int = 0,  # threads of ingest, audit and split; 0: as many as the machine is good for
         # Train
@@ -158,6 +159,7 @@ def image_classification(placement: Placement) -> Any:
             test_fraction=test_fraction,
             image_size_px=image_size_px,
             resize_policy=resize_policy,
+            group_pattern=group_pattern,
             shard_size_mib=shard_size_mib,
             workers=workers,
             seed=seed,

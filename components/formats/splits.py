@@ -7,7 +7,7 @@ The folder:
       validation-00000-of-00001.tfrecord
       test-00000-of-00001.tfrecord
       splits.json                         Splits
-      assignments.parquet                 path, label, split, duplicate_group of every image that was kept
+      assignments.parquet                 path, label, split, duplicate_group and pattern_group of every image kept
 """
 
 import dataclasses

@@ -51,6 +51,7 @@ def check_values(values: Mapping[str, Any]) -> None:
             fractions={name: values[f"{name}_fraction"] for name in SPLIT_NAMES},
             image_size_px=values["image_size_px"],
             resize_policy=values["resize_policy"],
+            group_pattern=values["group_pattern"],
             shard_size_mib=values["shard_size_mib"],
             workers=values["workers"],
             seed=values["seed"],

@@ -14,6 +14,7 @@ def split(
     test_fraction: float,
     image_size_px: int,
     resize_policy: str,
+    group_pattern: str,
     shard_size_mib: int,
     workers: int,
     seed: int,
@@ -30,6 +31,8 @@ def split(
         test_fraction: Part of each class to evaluate on, in (0, 1); the three add up to 1.
         image_size_px: Height and width that every image is brought to.
         resize_policy: stretch (ignore the shape), crop (the middle square) or pad (black borders).
+        group_pattern: Regular expression (RE2) on the path: images with the same first capture group, or match without
+            one, stay in one split, whatever their class; burst or animal ids for example. Empty: copies only.
         shard_size_mib: A shard is closed once it holds this much.
         workers: Threads that prepare images, 0 for one per processor; they do not change the result.
         seed: Of the assignment and of the order within splits.
@@ -52,6 +55,7 @@ def split(
                 fractions={"train": train_fraction, "validation": validation_fraction, "test": test_fraction},
                 image_size_px=image_size_px,
                 resize_policy=resize_policy,
+                group_pattern=group_pattern,
                 shard_size_mib=shard_size_mib,
                 workers=workers,
                 seed=seed,

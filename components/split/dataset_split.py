@@ -34,7 +34,7 @@ def split_archive(archive: Path, decisions: Path, output: Path, settings: SplitS
 
     Returns:
         Counts: ``images``, ``train_images``, ``validation_images``, ``test_images``, ``classes``, ``shards``,
-        ``groups_of_copies`` and ``groups_across_splits``.
+        ``groups_of_copies``, ``groups_of_pattern`` and ``groups_across_splits``.
 
     Raises:
         UserError: When a setting is out of range, a class is too small, the decisions are of another archive, or an
@@ -43,10 +43,10 @@ def split_archive(archive: Path, decisions: Path, output: Path, settings: SplitS
     check_settings(settings)
     decided = read_decisions(decisions)
     images = decided[decided["keep"]].reset_index(drop=True)
-    assignments = assign_splits(images, settings.fractions, settings.seed)
+    assignments = assign_splits(images, settings.fractions, settings.seed, settings.group_pattern)
     evidence = certificate(assignments, images)
     if evidence["groups_across_splits"]:
-        raise RuntimeError(f"the assignment lets {evidence['groups_across_splits']} groups of copies cross splits")
+        raise RuntimeError(f"the assignment lets {evidence['groups_across_splits']} groups cross splits")
 
     class_names = sorted(images["label"].unique())
     table = images[["path", "label", "part", "offset", "size_bytes", "md5"]].assign(split=assignments["split"])
@@ -80,6 +80,7 @@ def split_archive(archive: Path, decisions: Path, output: Path, settings: SplitS
         "classes": len(class_names),
         "shards": sum(len(split.shards) for split in splits.values()),
         "groups_of_copies": evidence["groups"],
+        "groups_of_pattern": evidence["pattern_groups"],
         "groups_across_splits": evidence["groups_across_splits"],
     }
 

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 
 from components.failures import UserError
 from components.formats.splits import RESIZE_POLICIES
+from components.split.image_groups import check_group_pattern
 from components.split.split_assignment import check_fractions
 
 
@@ -16,6 +17,7 @@ class SplitSettings:
         fractions: Part of the images by split name, each in (0, 1), adding up to 1.
         image_size_px: Height and width of every prepared image, [16, 4096].
         resize_policy: One of ``RESIZE_POLICIES``.
+        group_pattern: Ties images by their paths, see ``components.split.image_groups.pattern_groups``; may be empty.
         shard_size_mib: A shard is closed once it holds this much.
         workers: Threads that prepare images, 0 for one per processor; they do not change the result.
         seed: Of the assignment and of the order within splits.
@@ -24,6 +26,7 @@ class SplitSettings:
     fractions: Mapping[str, float]
     image_size_px: int
     resize_policy: str
+    group_pattern: str
     shard_size_mib: int
     workers: int
     seed: int
@@ -36,6 +39,7 @@ def check_settings(settings: SplitSettings) -> None:
         UserError: When a setting is out of range.
     """
     check_fractions(settings.fractions)
+    check_group_pattern(settings.group_pattern)
     if settings.resize_policy not in RESIZE_POLICIES:
         raise UserError(f"resize_policy is {settings.resize_policy!r}: use one of {', '.join(RESIZE_POLICIES)}")
     if not 16 <= settings.image_size_px <= 4096:
