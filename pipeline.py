@@ -86,6 +86,8 @@ def image_classification(placement: Placement) -> Any:
         size_outlier_iqr: float = 2.5,
         aspect_outlier: float = 3.0,
         tiny_side_px: int = 32,
+        near_duplicate_distance: int = 10,
+        near_duplicate_correlation: float = 0.85,
         sample_images: int = 24,
         # Clean
         cleaning_policy: dict = CLEANING_POLICY,
@@ -160,6 +162,8 @@ def image_classification(placement: Placement) -> Any:
             image_size_px=image_size_px,
             resize_policy=resize_policy,
             group_pattern=group_pattern,
+            near_duplicate_distance=near_duplicate_distance,
+            near_duplicate_correlation=near_duplicate_correlation,
             shard_size_mib=shard_size_mib,
             workers=workers,
             seed=seed,

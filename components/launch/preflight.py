@@ -52,6 +52,8 @@ def check_values(values: Mapping[str, Any]) -> None:
             image_size_px=values["image_size_px"],
             resize_policy=values["resize_policy"],
             group_pattern=values["group_pattern"],
+            near_duplicate_distance=values["near_duplicate_distance"],
+            near_duplicate_correlation=values["near_duplicate_correlation"],
             shard_size_mib=values["shard_size_mib"],
             workers=values["workers"],
             seed=values["seed"],

@@ -10,8 +10,10 @@ import io
 import math
 from dataclasses import dataclass
 
+import numpy as np
 from PIL import Image
 
+from components.copies.perceptual_hashes import Pixels, luma_square
 from components.formats.stored_pixels import SIDEWAYS, to_rgb, upright_turn
 
 FORMATS = ("JPEG", "PNG", "GIF", "BMP", "WEBP", "TIFF")
@@ -39,7 +41,20 @@ class Preparation:
     resize_policy: str
 
 
-def prepare_image(data: bytes, preparation: Preparation) -> bytes:
+@dataclass(frozen=True)
+class PreparedImage:
+    """What one decode gives.
+
+    Attributes:
+        jpeg: The square that training reads.
+        luma_square: uint8 ``[64, 64]`` of the whole image, whatever the policy shows: see ``components.copies``.
+    """
+
+    jpeg: bytes
+    luma_square: Pixels
+
+
+def prepare_image(data: bytes, preparation: Preparation) -> PreparedImage:
     """Return an image as a square RGB JPEG without chroma subsampling: the same bytes for the same input.
 
     The EXIF orientation is applied, of an animation the first frame is taken, transparency is laid on white, and 16
@@ -52,8 +67,26 @@ def prepare_image(data: bytes, preparation: Preparation) -> bytes:
     Raises:
         UndecodableImageError: When the bytes cannot be decoded.
     """
+    rgb, stored_size, reduction = _decoded(data, preparation)
     encoded = io.BytesIO()
-    square_image(data, preparation).save(encoded, "JPEG", quality=JPEG_QUALITY, subsampling=0)
+    _squared(rgb, stored_size, reduction, preparation).save(encoded, "JPEG", quality=JPEG_QUALITY, subsampling=0)
+    return PreparedImage(encoded.getvalue(), luma_square(np.asarray(rgb.convert("L"))))
+
+
+def small_picture(data: bytes, side_px: int) -> bytes:
+    """Return an image as a small JPEG in its own shape, to show it to a person.
+
+    Args:
+        data: Bytes of a file in one of ``FORMATS``.
+        side_px: Of the longer side, at most.
+
+    Raises:
+        UndecodableImageError: When the bytes cannot be decoded.
+    """
+    rgb, _, _ = _decoded(data, Preparation(side_px, "pad"))
+    rgb.thumbnail((side_px, side_px), Image.Resampling.BILINEAR)
+    encoded = io.BytesIO()
+    rgb.save(encoded, "JPEG", quality=85)
     return encoded.getvalue()
 
 
@@ -63,6 +96,11 @@ def square_image(data: bytes, preparation: Preparation) -> Image.Image:
     Raises:
         UndecodableImageError: When the bytes cannot be decoded.
     """
+    return _squared(*_decoded(data, preparation), preparation)
+
+
+def _decoded(data: bytes, preparation: Preparation) -> tuple[Image.Image, tuple[int, int], int]:
+    """Return an image upright and RGB, at no less than the size needed, its full size, and how much it is reduced."""
     try:
         with Image.open(io.BytesIO(data), formats=FORMATS) as image:
             stored_size = image.size
@@ -79,7 +117,7 @@ def square_image(data: bytes, preparation: Preparation) -> Image.Image:
         rgb = rgb.transpose(turn)
         if turn in SIDEWAYS:
             stored_size = stored_size[::-1]
-    return _squared(rgb, stored_size, reduction, preparation)
+    return rgb, stored_size, reduction
 
 
 def _squared(image: Image.Image, size: tuple[int, int], reduction: int, preparation: Preparation) -> Image.Image:

@@ -18,6 +18,8 @@ class SplitSettings:
         image_size_px: Height and width of every prepared image, [16, 4096].
         resize_policy: One of ``RESIZE_POLICIES``.
         group_pattern: Ties images by their paths, see ``components.split.image_groups.pattern_groups``; may be empty.
+        near_duplicate_distance: Bits in which the hashes of copies differ at most, as in the audit, [0, 11].
+        near_duplicate_correlation: Least correlation of the thumbnails of copies, as in the audit, [-1, 1].
         shard_size_mib: A shard is closed once it holds this much.
         workers: Threads that prepare images, 0 for one per processor; they do not change the result.
         seed: Of the assignment and of the order within splits.
@@ -27,6 +29,8 @@ class SplitSettings:
     image_size_px: int
     resize_policy: str
     group_pattern: str
+    near_duplicate_distance: int
+    near_duplicate_correlation: float
     shard_size_mib: int
     workers: int
     seed: int
@@ -44,6 +48,10 @@ def check_settings(settings: SplitSettings) -> None:
         raise UserError(f"resize_policy is {settings.resize_policy!r}: use one of {', '.join(RESIZE_POLICIES)}")
     if not 16 <= settings.image_size_px <= 4096:
         raise UserError(f"image_size_px is {settings.image_size_px}: set it between 16 and 4096")
+    if not 0 <= settings.near_duplicate_distance <= 11:
+        raise UserError(f"near_duplicate_distance is {settings.near_duplicate_distance}: set it between 0 and 11")
+    if not -1 <= settings.near_duplicate_correlation <= 1:
+        raise UserError(f"near_duplicate_correlation is {settings.near_duplicate_correlation}: set it between -1 and 1")
     if settings.shard_size_mib < 1:
         raise UserError(f"shard_size_mib is {settings.shard_size_mib}: set it to 1 or more")
     if settings.workers < 0:

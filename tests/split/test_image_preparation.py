@@ -13,13 +13,19 @@ from components.formats.splits import RESIZE_POLICIES
 from components.split.image_preparation import (
     Preparation,
     UndecodableImageError,
-    prepare_image,
     square_image,
+)
+from components.split.image_preparation import (
+    prepare_image as prepare,
 )
 from tests.split.archives import encoded_image
 
 STRETCH = Preparation(64, "stretch")
 RED, BLUE = (255, 0, 0), (0, 0, 255)
+
+
+def prepare_image(data: bytes, preparation: Preparation) -> bytes:
+    return prepare(data, preparation).jpeg
 
 
 def pixels(data: bytes) -> np.ndarray:
