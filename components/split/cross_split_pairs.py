@@ -34,6 +34,8 @@ _CHUNK_IMAGES = 64
 _LIMITS = SearchLimits(compared_per_bucket=10_000, pairs_per_hash=200)
 # About 50,000 images, for which comparing all with all takes ten seconds. Above, only copies' distances are searched.
 _MOST_COMPARISONS = 4 * 10**9
+# Half a millisecond each. Photos have a handful; drawings of a few strokes can all have near hashes, and no meaning.
+_MOST_EXAMINED_PAIRS = 50_000
 _COMPARISONS_AT_A_TIME = 1 << 22
 
 
@@ -168,7 +170,7 @@ def cross_split_pairs(thumbnails: Pixels, splits: npt.NDArray[np.int64], thresho
     """
     hashes = oriented_hashes(thumbnails, WHOLE)
     found = find_pairs(hashes[:, 0].copy(), hashes, thresholds.distance, _LIMITS, fastest_engine())
-    within = _pairs_across(found, thumbnails, splits, thresholds)
+    within, left_out = _pairs_across(found, thumbnails, splits, thresholds)
     nearest: dict[tuple[str, str], CrossPair | None] = {}
     for one, other in combinations(range(len(SPLIT_NAMES)), 2):
         rows, columns = (np.flatnonzero((splits == code) & has_fingerprint(thumbnails)) for code in (one, other))
@@ -185,27 +187,33 @@ def cross_split_pairs(thumbnails: Pixels, splits: npt.NDArray[np.int64], thresho
         nearest=nearest,
         copies=[pair for pair in within if pair.are_copies],
         images_without_hash=int((~has_fingerprint(thumbnails)).sum()),
-        left_out_comparisons=found.left_out_comparisons + found.left_out_pairs,
+        left_out_comparisons=found.left_out_comparisons + found.left_out_pairs + left_out,
     )
 
 
 def _pairs_across(
     found: Pairs, thumbnails: Pixels, splits: npt.NDArray[np.int64], thresholds: CopyThresholds
-) -> list[CrossPair]:
-    """Return the pairs in different splits, each once, in its best orientation, copies and then the nearest first."""
-    across = splits[found.first] != splits[found.second]
-    first, second = found.first[across].astype(np.int64), found.second[across].astype(np.int64)
-    orientations, distances = found.orientation[across], found.distance[across]
-    alike = likeness(thumbnails[first], thumbnails[second], orientations)
+) -> tuple[list[CrossPair], int]:
+    """Return the pairs in different splits, copies and then the nearest first, and how many were too many to look at.
+
+    Each pair counts once, in the orientation in which its hashes are nearest.
+    """
+    positions = np.flatnonzero(splits[found.first] != splits[found.second])
+    first, second = found.first[positions].astype(np.int64), found.second[positions].astype(np.int64)
+    order = np.lexsort((found.orientation[positions], first, found.distance[positions]))
+    pair_keys = np.minimum(first, second) * len(splits) + np.maximum(first, second)
+    # np.unique names the first of each key: the nearest, in this order.
+    chosen = order[np.sort(np.unique(pair_keys[order], return_index=True)[1])]
+    left_out = max(0, len(chosen) - _MOST_EXAMINED_PAIRS)
+    chosen = chosen[:_MOST_EXAMINED_PAIRS]
+    first, second, positions = first[chosen], second[chosen], positions[chosen]
+    alike = likeness(thumbnails[first], thumbnails[second], found.orientation[positions])
     copies = (alike.correlation >= thresholds.correlation) & (alike.local_difference <= MOST_LOCAL_DIFFERENCE)
-    best: dict[tuple[int, int], CrossPair] = {}
-    columns = (first, second, distances, alike.correlation, copies)
-    for a, b, distance, correlation, are_copies in zip(*(column.tolist() for column in columns), strict=True):
-        ordered = (a, b) if splits[a] < splits[b] else (b, a)
-        pair = CrossPair(*ordered, distance, correlation, are_copies)
-        if ordered not in best or _rank(pair) < _rank(best[ordered]):
-            best[ordered] = pair
-    return sorted(best.values(), key=_rank)
+    turned = splits[first] > splits[second]
+    first, second = np.where(turned, second, first), np.where(turned, first, second)
+    columns = (first, second, found.distance[positions], alike.correlation, copies)
+    pairs = [CrossPair(*row) for row in zip(*(column.tolist() for column in columns), strict=True)]
+    return sorted(pairs, key=_rank), left_out
 
 
 def _rank(pair: CrossPair) -> tuple[bool, int, float, int, int]:

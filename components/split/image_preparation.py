@@ -1,8 +1,8 @@
 """Bring an image of any format, mode, size and orientation to the square RGB JPEG that training reads.
 
 Each image is decoded once. A JPEG is reduced by 1/2, 1/4 or 1/8 inside its inverse DCT where that leaves at least 1.5
-times the size needed, which saves most of the decoding and cannot be seen: 40 dB against the full decode at the least, 47
-at the median of the sample photos. What remains is an antialiased bilinear resize, the same as
+times the size needed, which saves decoding and cannot be seen: against the full decode 40 dB at the worst and 47 at the
+median of the sample photos. What remains is an antialiased bilinear resize, the same as
 ``tf.image.resize(antialias=True)``, which the exported model applies to images it is sent.
 """
 

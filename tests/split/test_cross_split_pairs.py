@@ -112,6 +112,18 @@ def test_too_many_images_to_compare_all_leave_only_copies_to_search(monkeypatch:
     json.dumps(certificate, allow_nan=False)
 
 
+def test_of_too_many_near_pairs_the_nearest_are_examined_and_the_rest_is_counted(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    brighter = drawn(1).point(lambda level: 20 + 0.8 * level)
+    pictures = [drawn(1), brighter, drawn(1), brighter, drawn(2)]
+    thumbnails = thumbnails_of([square(picture) for picture in pictures])
+    monkeypatch.setattr(searched, "_MOST_EXAMINED_PAIRS", 3)
+    found = cross_split_pairs(thumbnails, codes(TRAIN, TRAIN, TEST, TEST, VALIDATION), COPIES)
+    assert len(found.copies) == 3
+    assert found.left_out_comparisons == 1
+
+
 @pytest.mark.parametrize("images", [0, 1, 63, 64, 65, 200])
 def test_each_image_has_its_fingerprint(images: int) -> None:
     squares = [square(drawn(number)) for number in range(images)]
