@@ -120,6 +120,7 @@ def image_classification(placement: Placement) -> Any:
         test_fraction: float = 0.1,
         image_size_px: int = 256,
         resize_policy: str = "stretch",
+        group_pattern: str = "",  # regular expression on the path: an animal's or a burst's id stays in one split
         shard_size_mib: int = 128,
         workers: int = 0,  # threads of ingest, audit and split; 0: as many as the machine is good for
         # Train
@@ -187,6 +188,9 @@ def image_classification(placement: Placement) -> Any:
             test_fraction=test_fraction,
             image_size_px=image_size_px,
             resize_policy=resize_policy,
+            group_pattern=group_pattern,
+            near_duplicate_distance=near_duplicate_distance,
+            near_duplicate_correlation=near_duplicate_correlation,
             shard_size_mib=shard_size_mib,
             workers=workers,
             seed=seed,
