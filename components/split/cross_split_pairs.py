@@ -22,7 +22,7 @@ from components.copies.perceptual_hashes import (
     oriented_hashes,
     thumbnails_of,
 )
-from components.copies.thumbnail_comparison import likeness
+from components.copies.thumbnail_comparison import are_alike, best_correlation
 from components.formats.splits import SPLIT_NAMES
 
 HASH_BITS = 64
@@ -207,11 +207,13 @@ def _pairs_across(
     left_out = max(0, len(chosen) - _MOST_EXAMINED_PAIRS)
     chosen = chosen[:_MOST_EXAMINED_PAIRS]
     first, second, positions = first[chosen], second[chosen], positions[chosen]
-    alike = likeness(thumbnails[first], thumbnails[second], found.orientation[positions])
-    copies = (alike.correlation >= thresholds.correlation) & (alike.local_difference <= MOST_LOCAL_DIFFERENCE)
+    ones, others = thumbnails[first], thumbnails[second]
+    turns = found.orientation[positions]
+    copies = are_alike(ones, others, turns, thresholds.correlation, MOST_LOCAL_DIFFERENCE)
+    correlation = best_correlation(ones, others)
     turned = splits[first] > splits[second]
     first, second = np.where(turned, second, first), np.where(turned, first, second)
-    columns = (first, second, found.distance[positions], alike.correlation, copies)
+    columns = (first, second, found.distance[positions], correlation, copies)
     pairs = [CrossPair(*row) for row in zip(*(column.tolist() for column in columns), strict=True)]
     return sorted(pairs, key=_rank), left_out
 
@@ -234,6 +236,6 @@ def _nearest(
         if distances[row, orientation, column] < least:
             least, at = int(distances[row, orientation, column]), (start + int(row), int(orientation), int(column))
     first, second = rows[at[0]], columns[at[2]]
-    alike = likeness(thumbnails[[first]], thumbnails[[second]], np.array([at[1]], np.uint8))
+    correlation = best_correlation(thumbnails[[first]], thumbnails[[second]])
     # Further apart than copies, or the search would have found them.
-    return CrossPair(int(first), int(second), least, float(alike.correlation[0]), are_copies=False)
+    return CrossPair(int(first), int(second), least, float(correlation[0]), are_copies=False)
