@@ -80,20 +80,20 @@ def plant_unreadable_files(animals: Animals, generator: np.random.Generator) -> 
     """Add files that no decoder can decode whole."""
     moose = animals.files["mammal/moose.jpg"]
     animals.add("mammal/moose-2.jpg", moose[: len(moose) * 6 // 10], "mammal/moose.jpg", "cut short")
-    animals.plant("mammal/moose-2.jpg", "unreadable", "the first 60 % of the bytes of mammal/moose.jpg")
+    animals.plant("mammal/moose-2.jpg", "truncated", "the first 60 % of the bytes of mammal/moose.jpg")
 
     damaged = bytearray(animals.files["fish/fish5.jpg"])
     start = len(damaged) // 2
     damaged[start : start + 3000] = generator.integers(0, 256, 3000, dtype=np.uint8).tobytes()
     animals.add("fish/fish29.jpg", bytes(damaged), "fish/fish5.jpg", "3,000 bytes overwritten at random")
-    animals.plant("fish/fish29.jpg", "unreadable", "3,000 random bytes in the middle of fish/fish5.jpg")
+    animals.plant("fish/fish29.jpg", "corrupt", "3,000 random bytes in the middle of fish/fish5.jpg")
 
     animals.add("bird/eagle.jpg", b"")
-    animals.plant("bird/eagle.jpg", "unreadable", "zero bytes")
+    animals.plant("bird/eagle.jpg", "empty_file", "zero bytes")
     animals.add("bird/notes.jpg", b"Remember to ask the zoo for better pictures of the toucan.\n")
-    animals.plant("bird/notes.jpg", "unreadable", "a text file under an image's name")
+    animals.plant("bird/notes.jpg", "not_an_image", "a text file under an image's name")
     animals.add("mammal/elephant.png", _declared_png(60_000, 60_000))
-    animals.plant("mammal/elephant.png", "unreadable", "a PNG of 69 bytes that declares 60,000 x 60,000 pixels")
+    animals.plant("mammal/elephant.png", "decompression_bomb", "a PNG of 69 bytes that declares 60,000 x 60,000 pixels")
     animals.plant("mammal", "naming_inconsistency", "the class folder mixes .jpg with one .png, mammal/elephant.png")
 
 

@@ -9,7 +9,8 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullFormatter
 
-from components.audit.checks import Thresholds, size_limits_px
+from components.audit.checks import Thresholds
+from components.audit.checks.shape import size_limits_px
 from components.report.charts import SERIES, chart_style, inline_svg
 
 CLASSES_SHOWN = 30

@@ -21,7 +21,20 @@ from components.publishing import published_directory
 CHUNK_IMAGES = 64
 PROGRESS_SECONDS = 5.0
 
-_FURTHER_COLUMNS = {"luma_p5": "float64", "luma_p95": "float64", "decoder_warning": "str"}
+_FURTHER_COLUMNS = {
+    "luma_p5": "float64",
+    "luma_p95": "float64",
+    "decoder_warning": "str",
+    "cause": "str",
+    "exif_rotated": "bool",
+    "animated": "bool",
+    "alpha": "bool",
+    "sixteen_bit": "bool",
+    "blur": "float64",
+    "entropy": "float64",
+    "pixels": "uint64",
+}
+_NEAR_COLUMNS = {"near_group": "str", "near_path": "str", "near_distance": "float64"}
 
 
 def audit_archive(
@@ -57,8 +70,9 @@ def audit_archive(
         raise UserError("the archive holds no images to audit; check the source that was ingested")
     with ArchiveReader(archive) as reader:
         measurements = measure_archive(reader, catalog, workers)
-        table = pd.concat([catalog, measurements.drop(columns=["path", "label"])], axis=1)
-        found = run_checks(table, thresholds)
+        table = measured_table(catalog, measurements)
+        skipped = read_skipped(archive)
+        found = run_checks(table, skipped, thresholds)
         with published_directory(findings) as directory:
             write_findings(found, measurements, directory)
         metrics = summarize(table, found)
@@ -68,7 +82,7 @@ def audit_archive(
             found,
             thresholds,
             reader=reader,
-            skipped=read_skipped(archive),
+            skipped=skipped,
             sample_images=sample_images,
             seed=seed,
         )
@@ -99,6 +113,13 @@ def measure_archive(reader: ArchiveReader, catalog: pd.DataFrame, workers: int) 
     types = {**MEASUREMENT_COLUMNS, **_FURTHER_COLUMNS}
     measured = pd.concat(tables, ignore_index=True).assign(path=catalog["path"], label=catalog["label"])
     return measured[list(types)].astype(types)
+
+
+def measured_table(catalog: pd.DataFrame, measurements: pd.DataFrame) -> pd.DataFrame:
+    """Return the table that checks see: the catalog, its measurements, and which images are near duplicates."""
+    table = pd.concat([catalog, measurements.drop(columns=["path", "label"])], axis=1)
+    near = pd.DataFrame(index=table.index, columns=list(_NEAR_COLUMNS)).astype(_NEAR_COLUMNS)
+    return pd.concat([table, near], axis=1)
 
 
 def summarize(table: pd.DataFrame, findings: pd.DataFrame) -> dict[str, int | float]:
@@ -137,6 +158,16 @@ def check_settings(thresholds: Thresholds, sample_images: int, workers: int, see
         f"size_outlier_iqr must be above 0; it is {thresholds.size_outlier_iqr:g}": thresholds.size_outlier_iqr > 0,
         f"aspect_outlier must be at least 1; it is {thresholds.aspect_outlier:g}": thresholds.aspect_outlier >= 1,
         f"tiny_side_px must be at least 0; it is {thresholds.tiny_side_px}": thresholds.tiny_side_px >= 0,
+        f"blur_ratio must be from 0 to 1; it is {thresholds.blur_ratio:g}": 0 <= thresholds.blur_ratio <= 1,
+        f"low_entropy_bits must be from 0 to 8; it is {thresholds.low_entropy_bits:g}": 0
+        <= thresholds.low_entropy_bits
+        <= 8,
+        f"near_duplicate_distance must be from 0 to 16; it is {thresholds.near_duplicate_distance}": 0
+        <= thresholds.near_duplicate_distance
+        <= 16,
+        f"near_duplicate_correlation must be from -1 to 1; it is {thresholds.near_duplicate_correlation:g}": -1
+        <= thresholds.near_duplicate_correlation
+        <= 1,
         f"sample_images must be from 0 to 200; it is {sample_images}": 0 <= sample_images <= 200,
         f"workers must be at least 0, which means one per processor; it is {workers}": workers >= 0,
         f"seed must be from 0 to {2**31 - 1}; it is {seed}": 0 <= seed < 2**31,

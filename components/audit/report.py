@@ -28,7 +28,13 @@ MESSAGE_CHARACTERS = 320
 
 # What turns the direction of the text around it, so that exe.gpj reads jpg.exe (Unicode standard annex 9).
 _DIRECTION_MARKS = set("\u061c\u200e\u200f\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069")
-_GROUP_CHECKS = {"exact_duplicate", "conflicting_label"}
+_GROUP_CHECKS = {
+    "exact_duplicate",
+    "identical_pixels",
+    "near_duplicate",
+    "conflicting_label",
+    "near_conflicting_label",
+}
 
 
 def write_report(

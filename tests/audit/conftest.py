@@ -21,6 +21,10 @@ RECOMMENDED = Thresholds(
     size_outlier_iqr=2.5,
     aspect_outlier=3.0,
     tiny_side_px=32,
+    blur_ratio=0.65,
+    low_entropy_bits=3.0,
+    near_duplicate_distance=10,
+    near_duplicate_correlation=0.85,
 )
 
 MakeArchive = Callable[..., Path]

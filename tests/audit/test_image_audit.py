@@ -70,7 +70,7 @@ def test_more_images_than_a_chunk_stay_in_catalog_order(make_archive: MakeArchiv
 
 def test_one_bad_file_alone_is_audited(make_archive: MakeArchive, tmp_path: Path) -> None:
     metrics = run(make_archive({"bird/owl.jpg": b""}), tmp_path)
-    assert (metrics["check_unreadable"], metrics["usable_images"], metrics["usable_share"]) == (1, 0, 0.0)
+    assert (metrics["check_empty_file"], metrics["usable_images"], metrics["usable_share"]) == (1, 0, 0.0)
     assert "1 image of 1 must not be trained on" in (tmp_path / "report.html").read_text(encoding="utf-8")
 
 

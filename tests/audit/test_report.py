@@ -107,6 +107,8 @@ def test_the_page_stays_small_and_says_what_it_leaves_out(make_archive: MakeArch
     count = 6000
     numbers = pd.Series(range(count))
     long = "x" * 180
+    texts = ["path", "filename", "label", "recorded_label", "md5", "error", "decoder_warning", "cause"]
+    texts += ["near_group", "near_path"]
     table = pd.DataFrame(
         {
             "path": [f"class{number % 300}-{long}/{long}{number}.png" for number in numbers],
@@ -128,11 +130,22 @@ def test_the_page_stays_small_and_says_what_it_leaves_out(make_archive: MakeArch
             "luma_p5": (numbers % 256).astype("float64"),
             "luma_p95": (numbers % 255).astype("float64"),
             "decoder_warning": "junk",
+            "cause": None,
+            "exif_rotated": numbers % 2 == 0,
+            "animated": numbers % 3 == 0,
+            "alpha": numbers % 4 == 0,
+            "sixteen_bit": numbers % 5 == 0,
+            "blur": numbers % 10 / 10,
+            "entropy": (numbers % 8).astype("float64"),
+            "pixels": (numbers // 2).astype("uint64"),
+            "near_group": "near-" + (numbers // 3).astype("str"),
+            "near_path": long,
+            "near_distance": 1.0,
         }
-    ).astype(dict.fromkeys(["path", "filename", "label", "recorded_label", "md5", "error", "decoder_warning"], "str"))
-    findings = run_checks(table, RECOMMENDED)
+    ).astype(dict.fromkeys(texts, "str"))
     page = tmp_path / "report.html"
     skipped = pd.DataFrame({"path": [long] * 500, "reason": [f"{long}{number}" for number in range(500)]})
+    findings = run_checks(table, skipped, RECOMMENDED)
     with ArchiveReader(archive) as reader:
         write_report(page, table, findings, RECOMMENDED, reader=reader, skipped=skipped, sample_images=200, seed=0)
     assert page.stat().st_size < 5_000_000

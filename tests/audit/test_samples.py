@@ -9,8 +9,8 @@ import pandas as pd
 import pytest
 
 from components.audit.checks import run_checks
-from components.audit.image_audit import measure_archive
-from components.formats.image_archive import ArchiveReader, read_catalog
+from components.audit.image_audit import measure_archive, measured_table
+from components.formats.image_archive import ArchiveReader, read_catalog, read_skipped
 from samples.build_animals import build
 from tests.audit.conftest import RECOMMENDED, SAMPLES
 
@@ -25,7 +25,7 @@ def findings(animals_archive: Path) -> pd.DataFrame:
     catalog = read_catalog(animals_archive)
     with ArchiveReader(animals_archive) as reader:
         measurements = measure_archive(reader, catalog, workers=2)
-    return run_checks(pd.concat([catalog, measurements.drop(columns=["path", "label"])], axis=1), RECOMMENDED)
+    return run_checks(measured_table(catalog, measurements), read_skipped(animals_archive), RECOMMENDED)
 
 
 def test_the_sample_is_what_its_script_builds(tmp_path: Path) -> None:
@@ -52,7 +52,9 @@ def test_related_images_are_the_planted_ones(findings: pd.DataFrame, planted: pd
 
 
 def test_hardly_an_original_is_lost_to_what_must_not_be_trained_on(planted: pd.DataFrame) -> None:
-    dropped = planted[planted["check"].isin(["unreadable", "conflicting_label", "label_mismatch", "dark", "bright"])]
+    dropped = planted[
+        planted["check"].isin(["truncated", "corrupt", "conflicting_label", "label_mismatch", "dark", "bright"])
+    ]
     originals = {path.relative_to(SAMPLES / "photos").as_posix() for path in (SAMPLES / "photos").glob("*/*.jpg")}
     assert len(originals) == 77
     assert originals.isdisjoint(dropped["path"])
