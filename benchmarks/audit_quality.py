@@ -85,7 +85,7 @@ _IMPLIED: Mapping[str, tuple[str, ...]] = {
     "blurry": ("low_contrast", "low_information"),
     "tiny": ("blurry", "low_information", "size_outlier"),
     "size_outlier": ("blurry",),
-    "animated": ("palette",),
+    "animated": ("palette", "alpha"),  # encoders store what changes between frames with transparency around it
     "grayscale": ("low_information",),
 }
 # A check whose finding counts as having found the defect, though the name is another.
