@@ -115,6 +115,16 @@ def plant_copies(animals: Animals) -> None:
     for path, other in (("fish/fish31.jpg", "mammal/dolphin-2.jpg"), ("mammal/dolphin-2.jpg", "fish/fish31.jpg")):
         animals.add(path, dolphin, "mammal/dolphin.jpg", "mirrored and cropped")
         animals.plant(path, "conflicting_label", "one mirrored crop of mammal/dolphin.jpg in two classes", other)
+        animals.plant(path, "near_conflicting_label", "a mirrored crop of mammal/dolphin.jpg", other)
+    how = "mirrored and cropped in both classes"
+    animals.plant("mammal/dolphin.jpg", "near_conflicting_label", how, "fish/fish31.jpg")
+    plant_near_copy(animals, "mammal/dolphin.jpg", "mammal/dolphin-2.jpg", "mirrored and cropped")
+
+
+def plant_near_copy(animals: Animals, original: str, copy: str, how: str) -> None:
+    """Record that a photograph and a changed copy of it are near duplicates."""
+    animals.plant(original, "near_duplicate", f"{how} in {copy}", copy)
+    animals.plant(copy, "near_duplicate", f"{original}, {how}", original)
 
 
 def plant_wrong_labels(animals: Animals) -> None:
@@ -127,6 +137,8 @@ def plant_wrong_labels(animals: Animals) -> None:
         image = _jpeg(_mirrored_crop(animals.files[original]))
         animals.add(path, image, original, "mirrored and cropped", label=label)
         animals.plant(path, "label_mismatch", f"a mirrored crop of {original} that labels.csv calls {label}")
+        if original != "mammal/narwhal.jpg":  # whose crop cuts so much away that it is another picture
+            plant_near_copy(animals, original, path, "mirrored and cropped")
 
 
 def plant_exposures(animals: Animals, generator: np.random.Generator) -> None:
@@ -135,10 +147,12 @@ def plant_exposures(animals: Animals, generator: np.random.Generator) -> None:
         image = _open(animals.files[original]).point(lambda level: round(level * 0.1))
         animals.add(path, _jpeg(image), original, "darkened")
         animals.plant(path, "dark", f"{original} at a tenth of its luma")
+        plant_near_copy(animals, original, path, "darkened")
     for path, original in (("mammal/sheep-2.jpg", "mammal/sheep.jpg"), ("bird/gosling-2.jpg", "bird/gosling.jpg")):
         image = _open(animals.files[original]).point(lambda level: round(255 - (255 - level) * 0.1))
         animals.add(path, _jpeg(image), original, "brightened")
         animals.plant(path, "bright", f"{original} with its distance from white cut to a tenth")
+        plant_near_copy(animals, original, path, "brightened")
     animals.add("mammal/mole.jpg", _jpeg(Image.new("RGB", (512, 288))))
     animals.plant("mammal/mole.jpg", "dark", "a black frame, as with the lens cap on")
     noise = generator.normal((124.0, 138.0, 150.0), 1.5, (214, 320, 3))

@@ -23,8 +23,9 @@ RECOMMENDED = Thresholds(
     tiny_side_px=32,
     blur_ratio=0.65,
     low_entropy_bits=3.0,
-    near_duplicate_distance=10,
-    near_duplicate_correlation=0.85,
+    near_duplicate_distance=8,
+    near_duplicate_correlation=0.9,
+    near_duplicate_difference=0.8,
 )
 
 MakeArchive = Callable[..., Path]

@@ -35,7 +35,7 @@ USUAL: dict[str, Any] = {
     "entropy": 7.0,
     "near_group": None,
     "near_path": None,
-    "near_distance": np.nan,
+    "near_correlation": np.nan,
 }
 UNREADABLE: dict[str, Any] = {
     "error": "its decoder crashed",
@@ -245,11 +245,11 @@ def test_the_same_pixels_under_two_labels_conflict() -> None:
     findings = findings_of(image("bird/bird90.jpg", pixels=9), image("fish/fish90.jpg", pixels=9), among=among)
     assert findings["check"].tolist() == ["near_conflicting_label"] * 2
     assert findings["related_path"].tolist() == ["fish/fish90.jpg", "bird/bird90.jpg"]
-    assert findings["measured"].tolist() == [0.0, 0.0]
+    assert findings["measured"].tolist() == [1.0, 1.0]
 
 
 def near(path: str, other: str, **differs: Any) -> dict[str, Any]:
-    return image(path, near_group="near-1", near_path=other, near_distance=4.0, **differs)
+    return image(path, near_group="near-1", near_path=other, near_correlation=0.95, **differs)
 
 
 def test_near_duplicates_in_a_class_and_across_classes() -> None:
@@ -257,7 +257,7 @@ def test_near_duplicates_in_a_class_and_across_classes() -> None:
     pair = [near("bird/bird90.jpg", "bird/bird91.jpg"), near("bird/bird91.jpg", "bird/bird90.jpg")]
     findings = findings_of(*pair, among=among)
     assert findings["check"].tolist() == ["near_duplicate"] * 2
-    assert findings["measured"].tolist() == [4.0, 4.0]
+    assert findings["measured"].tolist() == [0.95, 0.95]
     assert findings["related_path"].tolist() == ["bird/bird91.jpg", "bird/bird90.jpg"]
     findings = findings_of(*pair, near("fish/fish90.jpg", "bird/bird90.jpg"), among=among)
     assert findings["check"].value_counts().to_dict() == {"near_conflicting_label": 3, "near_duplicate": 2}

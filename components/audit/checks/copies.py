@@ -66,24 +66,32 @@ def identical_pixels(table: pd.DataFrame, thresholds: Thresholds) -> pd.DataFram
     "near_duplicate",
     "warning",
     "Near duplicates",
-    "Images of a class whose 64-bit DCT hashes, in any of 8 orientations, differ in at most {near_duplicate_distance} "
-    "bits, and whose thumbnails correlate by at least {near_duplicate_correlation:g}.",
-    measures="differing bits",
+    "Images of a class whose 64-bit DCT hashes, in any of 8 orientations and cropped a little or not, differ in at "
+    "most {near_duplicate_distance} bits, while their thumbnails correlate by at least {near_duplicate_correlation:g} "
+    "and differ nowhere by more than {near_duplicate_difference:g} standard deviations.",
+    measures="correlation of thumbnails",
 )
 def near_duplicate(table: pd.DataFrame, thresholds: Thresholds) -> pd.DataFrame:
     """Images resized, compressed again, brightened, cropped a little, mirrored or turned; see ``components.copies``.
 
-    All members of a group share ``group``; ``measured`` is the distance to the nearest of them, ``related_path``.
+    All members of a group share ``group``; ``measured`` is the correlation with the member that all are like, and
+    ``related_path`` that member, or another where that one lies in another class.
     """
     found = table[table["near_group"].notna()]
     found = found[found.groupby(["label", "near_group"])["pixels"].transform("nunique") > 1]
-    messages = [f"Nearly the same picture, {distance:.0f} of 64 bits apart." for distance in found["near_distance"]]
+    found = found.sort_values(["label", "near_group", "path"])
+    elsewhere = found["near_path"].map(table.set_index("path")["label"]) != found["label"]
+    related = found["near_path"].mask(elsewhere, another(found["path"], [found["label"], found["near_group"]]))
+    messages = [
+        f"Nearly the same picture as another of its class; their thumbnails correlate by {correlation:.3f}."
+        for correlation in found["near_correlation"]
+    ]
     return image_findings(
         found,
         messages,
-        measured=found["near_distance"],
-        threshold=thresholds.near_duplicate_distance,
-        related=found["near_path"],
+        measured=found["near_correlation"],
+        threshold=thresholds.near_duplicate_correlation,
+        related=related,
         group=found["near_group"],
     )
 
@@ -93,7 +101,7 @@ def near_duplicate(table: pd.DataFrame, thresholds: Thresholds) -> pd.DataFrame:
     "error",
     "Nearly the same image, different labels",
     "Images with the same pixels, or near duplicates, lie in two class folders.",
-    measures="differing bits",
+    measures="correlation of thumbnails",
 )
 def near_conflicting_label(table: pd.DataFrame, thresholds: Thresholds) -> pd.DataFrame:
     """Every member of a group of near duplicates, or of identical pixels in other bytes, that spans class folders."""
@@ -109,8 +117,8 @@ def near_conflicting_label(table: pd.DataFrame, thresholds: Thresholds) -> pd.Da
     return image_findings(
         found,
         messages,
-        measured=found["near_distance"].fillna(0.0),
-        threshold=thresholds.near_duplicate_distance,
+        measured=found["near_correlation"].fillna(1.0),
+        threshold=thresholds.near_duplicate_correlation,
         related=found["near_path"].fillna(another(found["path"], [found["copies"]])),
         group=found["copies"],
     )

@@ -21,6 +21,7 @@ class Thresholds:
     low_entropy_bits: float
     near_duplicate_distance: int
     near_duplicate_correlation: float
+    near_duplicate_difference: float
 
 
 @dataclass(frozen=True)
