@@ -130,10 +130,19 @@ def copies(pixels: Pixels, random: np.random.Generator) -> Iterator[tuple[str, b
         turned = oriented(pixels.transpose(2, 0, 1), orientation).transpose(1, 2, 0)
         yield name, encoded(np.ascontiguousarray(turned), 88)
     yield "cropped to 95 %, centre", encoded(_cropped(pixels, 0.025, 0.025, 0.95), 88)
-    yield "cropped to 95 %, anywhere", encoded(_cropped(pixels, *random.uniform(0, 0.05, 2).tolist(), share=0.95), 88)
-    yield "cropped to 95 %, corner", encoded(_cropped(pixels, *random.choice([0, 0.05], 2).tolist(), share=0.95), 88)
+    yield (
+        "cropped to 95 %, anywhere",
+        encoded(_cropped(pixels, random.uniform(0, 0.05), random.uniform(0, 0.05), 0.95), 88),
+    )
+    yield (
+        "cropped to 95 %, corner",
+        encoded(_cropped(pixels, random.choice([0, 0.05]), random.choice([0, 0.05]), 0.95), 88),
+    )
     yield "cropped 5 % at each side", encoded(_cropped(pixels, 0.05, 0.05, 0.9), 88)
-    yield "cropped to 90 %, anywhere", encoded(_cropped(pixels, *random.uniform(0, 0.1, 2).tolist(), share=0.9), 88)
+    yield (
+        "cropped to 90 %, anywhere",
+        encoded(_cropped(pixels, random.uniform(0, 0.1), random.uniform(0, 0.1), 0.9), 88),
+    )
     yield "mirrored, cropped, resized", encoded(_resized(_cropped(pixels[:, ::-1], 0.03, 0.03, 0.94), 0.6), 80)
 
 

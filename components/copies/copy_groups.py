@@ -252,7 +252,8 @@ def _like(
     second = np.repeat(rows[positions], ORIENTATIONS)
     first = np.full(len(second), rows[head])
     alike = _alike(thumbnails, first, second, np.tile(np.arange(ORIENTATIONS), len(positions)), rules)
-    return [position for position, one in zip(positions, alike.reshape(-1, ORIENTATIONS).tolist(), strict=True) if one]
+    like_any = alike.reshape(-1, ORIENTATIONS).any(axis=1)
+    return np.asarray(positions)[like_any].tolist()
 
 
 def _neighbours(edges: npt.NDArray[np.int64]) -> dict[int, list[int]]:

@@ -17,9 +17,16 @@ from components.copies.perceptual_hashes import (
     oriented,
 )
 
+PLAIN_SHARE = 0.65
+PLAIN_CORRELATION = 0.97
+PLAIN_LOCAL_DIFFERENCE = 0.4
+
 _LEVELS = 256  # of an interpolation weight: a sum of products is a whole number and exact, in any order
 _PAIRS_AT_ONCE = 2048
 _BOX = 3
+_PLAIN_LEVELS = 7
+_PLAIN_STEP = 8
+_NOT_CROPPED = 0.97  # correlation at which no better alignment needs to be looked for
 
 
 def _centred(margin: float) -> Window:
@@ -56,6 +63,10 @@ def are_alike(
     The local difference is the largest mean difference within a box of 3 x 3 of the 16 x 16 values, in standard
     deviations of the picture: small after another compression, large where an object was replaced.
 
+    Plain images, most of which is one gray level, are alike though they show different things: a letter, a product or
+    a drawing on white. They have to correlate by ``PLAIN_CORRELATION`` and differ locally by at most
+    ``PLAIN_LOCAL_DIFFERENCE``.
+
     Args:
         first: uint8 ``[pairs, 16, 16]``.
         second: uint8 ``[pairs, 16, 16]``.
@@ -70,19 +81,23 @@ def are_alike(
     for begin in range(0, len(first), _PAIRS_AT_ONCE):
         part = slice(begin, begin + _PAIRS_AT_ONCE)
         open_pairs = np.arange(begin, begin + len(first[part]))
+        plain = np.minimum(_plain_share(first[part]), _plain_share(second[part])) >= PLAIN_SHARE
+        least = np.where(plain, np.maximum(minimum_correlation, PLAIN_CORRELATION), minimum_correlation)
+        most = np.where(plain, np.minimum(maximum_local_difference, PLAIN_LOCAL_DIFFERENCE), maximum_local_difference)
         one, other = _turned(first[part], orientations[part]), second[part].astype(np.float64)
         for window in ALIGNMENTS:
             for one_at, other_at in _aligned(one, other, window):
-                enough = np.flatnonzero(_correlation(one_at, other_at) >= minimum_correlation)
-                same = _local_difference(one_at[enough] - other_at[enough]) <= maximum_local_difference
+                enough = np.flatnonzero(_correlation(one_at, other_at) >= least)
+                same = _local_difference(one_at[enough] - other_at[enough]) <= most[enough]
                 alike[open_pairs[enough[same]]] = True
             left = ~alike[open_pairs]
             open_pairs, one, other = open_pairs[left], one[left], other[left]
+            least, most = least[left], most[left]
     return alike
 
 
 def best_correlation(first: Pixels, second: Pixels) -> npt.NDArray[np.float64]:
-    """Return the correlation of pairs in the orientation that fits best, at the best alignment.
+    """Return the correlation of pairs in the orientation that fits best, and at the best alignment where need be.
 
     Args:
         first: uint8 ``[pairs, 16, 16]``.
@@ -99,11 +114,25 @@ def best_correlation(first: Pixels, second: Pixels) -> npt.NDArray[np.float64]:
             _correlation(*_aligned(_turned(first[part], np.full(len(other), turn)), other, WHOLE)[0])
             for turn in range(ORIENTATIONS)
         ]
-        one = _turned(first[part], np.argmax(plain, axis=0))
-        for window in ALIGNMENTS:
+        found = np.max(plain, axis=0)
+        cropped = np.flatnonzero(found < _NOT_CROPPED)
+        one, other = _turned(first[part], np.argmax(plain, axis=0))[cropped], other[cropped]
+        for window in ALIGNMENTS[1:]:
             for one_at, other_at in _aligned(one, other, window):
-                best[part] = np.maximum(best[part], _correlation(one_at, other_at))
+                found[cropped] = np.maximum(found[cropped], _correlation(one_at, other_at))
+        best[part] = found
     return best
+
+
+def _plain_share(thumbnails: Pixels) -> npt.NDArray[np.float64]:
+    """Return the largest share of the values of each thumbnail that lie within 7 neighbouring gray levels."""
+    levels = np.sort(thumbnails.reshape(len(thumbnails), THUMBNAIL_BYTES).astype(np.int16), axis=1)
+    # Of ascending values, as many lie within 7 levels of one as stand between it and the first that is 7 above.
+    share = np.zeros(len(levels))
+    for step in range(_PLAIN_STEP, THUMBNAIL_BYTES, _PLAIN_STEP):
+        within = (levels[:, step:] - levels[:, :-step] < _PLAIN_LEVELS).any(axis=1)
+        share = np.where(within, (step + 1) / THUMBNAIL_BYTES, share)
+    return share
 
 
 def _turned(thumbnails: Pixels, orientations: npt.NDArray) -> npt.NDArray[np.float64]:
