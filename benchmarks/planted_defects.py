@@ -37,6 +37,7 @@ LABELS_FILE = "labels.csv"
 CLASSES = ("badger", "beetle", "falcon", "herring", "lizard", "otter", "salmon", "weasel")
 SMALL_CLASS, NEAR_EMPTY_CLASS = "newt", "quokka"
 ALIKE_CLASSES = ("sea_lion", "sealion")
+GAPPED_CLASS, GAPPED_CLASS_IMAGES, MISSING_NUMBERS = "osprey", 30, (7, 19)
 SMALL_CLASS_IMAGES, NEAR_EMPTY_IMAGES = 12, 4
 _PHOTO_SHARE = 0.45
 
@@ -60,7 +61,8 @@ class PlantedFile:
         source: ``photo`` or ``drawn``.
         defects: Check, cluster (empty for none) and how, of each defect.
         label: Its class, chosen at random when empty.
-        path: Its path, named after its class and numbered when empty.
+        path: Its path, named after its class and numbered when empty; ``{number}`` is the next number of its class.
+        namesake: The file whose name it takes.
         recorded_label: What the labels file says, its class when empty.
     """
 
@@ -71,6 +73,7 @@ class PlantedFile:
     label: str = ""
     path: str = ""
     recorded_label: str = ""
+    namesake: "PlantedFile | None" = None
 
 
 @dataclass(frozen=True)
@@ -115,7 +118,10 @@ def build_dataset(seed: int, files: int, photos: Path) -> PlantedDataset:
     """
     planter = _Planter(seed, files / DEFAULT_FILES, photos)
     planter.plant_everything()
-    while len(planter.planted) < files - SMALL_CLASS_IMAGES - NEAR_EMPTY_IMAGES - 2 * SMALL_CLASS_IMAGES:
+    while (
+        len(planter.planted)
+        < files - SMALL_CLASS_IMAGES - NEAR_EMPTY_IMAGES - 2 * SMALL_CLASS_IMAGES - GAPPED_CLASS_IMAGES
+    ):
         planter.add_clean()
     for label, images in (
         (SMALL_CLASS, SMALL_CLASS_IMAGES),
@@ -124,6 +130,7 @@ def build_dataset(seed: int, files: int, photos: Path) -> PlantedDataset:
     ):
         for _ in range(images):
             planter.add_clean(label)
+    planter.add_gapped_class()
     return planter.finished()
 
 
@@ -331,33 +338,43 @@ class _Planter:
             self.planted.append(planted)
 
     def _plant_names(self) -> None:
-        for how, change in {
-            "white space": "{label} {number}.jpg",
-            "parentheses": "{label}_{number:04d}(1).jpg",
-            "a letter outside ASCII": "{label}_ä{number}.jpg",
-            "breaks the pattern of its folder": "IMG-{number}-final.jpg",
+        for how, name in {
+            "white space": "{label} {odd}.jpg",
+            "parentheses": "{label}_0001({odd}).jpg",
+            "a letter outside ASCII": "{label}_ä{odd}.jpg",
+            "breaks the pattern of its folder": "IMG-{odd}-final.jpg",
             "upper-case extension": "{label}_{number:04d}.JPG",
             ".jpeg among .jpg": "{label}_{number:04d}.jpeg",
         }.items():
-            for number in self._times(3):
-                label = str(self.generator.choice(CLASSES))
-                name = change.format(label=label, number=9000 + number)
-                if not any(one.path == f"{label}/{name}" for one in self.planted):
-                    self._named(label, f"{label}/{name}", "naming_inconsistency", how)
-        for number in self._times(6):
+            for odd in self._times(3):
+                label = self._class()
+                path = f"{label}/{name.replace('{label}', label).replace('{odd}', str(odd + 2))}"
+                self._named(label, path, "naming_inconsistency", how)
+        for _ in self._times(6):
             first, second = (str(label) for label in self.generator.permutation(CLASSES)[:2])
-            name = f"{first}_{8000 + number}.jpg"
-            for label in (first, second):
-                self._named(label, f"{label}/{name}", "duplicate_filename", f"also in {first} and {second}")
-        for number in self._times(8):
-            label = str(self.generator.choice(CLASSES))
-            self._named(label, f"{label}/more/{label}_{7000 + number}.jpg", "nested_folder", "a folder in a class")
+            how = f"also in {first} and {second}"
+            original = self._named(first, "", "duplicate_filename", how)
+            self._named(second, "", "duplicate_filename", how).namesake = original
+        for _ in self._times(8):
+            label = self._class()
+            self._named(label, f"{label}/more/{label}_{{number:04d}}.jpg", "nested_folder", "a folder in a class")
         for number in self._times(5):
             self._named("", f"stray_{number:04d}.jpg", "loose_file", "outside any class folder")
-        for number in self._times(10):
+        for _ in self._times(10):
             label, other = (str(label) for label in self.generator.permutation(CLASSES)[:2])
-            path = f"{label}/{label}_{6000 + number}.jpg"
-            self._named(label, path, "label_mismatch", f"{LABELS_FILE} says {other}").recorded_label = other
+            self._named(label, "", "label_mismatch", f"{LABELS_FILE} says {other}").recorded_label = other
+
+    def add_gapped_class(self) -> None:
+        """Add a class of one format that misses numbers; in the others every number is there."""
+        numbers = [number for number in range(1, GAPPED_CLASS_IMAGES + 1) if number not in MISSING_NUMBERS]
+        for number in numbers:
+            picture = self._picture()
+            data = rendering.encoded(picture.image, ".jpg", self.generator)
+            path = f"{GAPPED_CLASS}/{GAPPED_CLASS}_{number:04d}.jpg"
+            self.planted.append(PlantedFile(data, ".jpg", picture.source, label=GAPPED_CLASS, path=path))
+
+    def _class(self) -> str:
+        return str(self.generator.choice(CLASSES))
 
     def _named(self, label: str, path: str, check: str, how: str) -> PlantedFile:
         picture = self._picture()
@@ -369,15 +386,20 @@ class _Planter:
     def _label(self) -> None:
         for one in self.planted:
             if not one.label and not one.path:
-                one.label = str(self.generator.choice(CLASSES))
+                one.label = self._class()
 
     def _name(self) -> None:
         """Number the files of each class in random order, so that copies are not neighbours."""
         numbers: dict[str, Iterator[int]] = defaultdict(lambda: count(1))
         for index in self.generator.permutation(len(self.planted)):
             one = self.planted[index]
-            if not one.path:
+            if "{number" in one.path:
+                one.path = one.path.format(number=next(numbers[one.label]))
+            elif not one.path and one.namesake is None:
                 one.path = f"{one.label}/{one.label}_{next(numbers[one.label]):04d}{one.extension}"
+        for one in self.planted:
+            if one.namesake is not None:
+                one.path = f"{one.label}/{one.namesake.path.rpartition('/')[2]}"
 
     def _class_truth(self) -> list[PlantedDefect]:
         labelled = [one for one in self.planted if one.label]
@@ -390,6 +412,8 @@ class _Planter:
             for label, mixed in families.items()
             if len(mixed) > 1
         ]
+        missing = f"{len(MISSING_NUMBERS)} numbers are missing"
+        truth.append(PlantedDefect(GAPPED_CLASS, "naming_inconsistency", "", missing, "class"))
         few = f"{images[NEAR_EMPTY_CLASS]} images"
         truth.append(PlantedDefect(NEAR_EMPTY_CLASS, "near_empty_class", "", few, "class"))
         most = max(images.values())
