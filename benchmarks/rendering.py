@@ -7,7 +7,7 @@ from typing import Any
 
 import cv2
 import numpy as np
-from PIL import Image, ImageFilter
+from PIL import Image, ImageFile, ImageFilter
 
 Change = Callable[[Image.Image, np.random.Generator], Image.Image]
 
@@ -19,6 +19,8 @@ _EXTENSION_SHARES = (0.86, 0.07, 0.01, 0.01, 0.04, 0.01)
 
 def saved(image: Image.Image, image_format: str, **options: Any) -> bytes:
     """Return an image's bytes in a format."""
+    # A progressive JPEG must fit into one block, and that of noise is larger than Pillow reckons.
+    ImageFile.MAXBLOCK = 2**25
     buffer = io.BytesIO()
     image.save(buffer, image_format, **options)
     return buffer.getvalue()
