@@ -103,7 +103,7 @@ def image_classification(placement: Placement) -> Any:
         size_outlier_iqr: float = 2.5,
         aspect_outlier: float = 3.0,
         tiny_side_px: int = 32,
-        blur_ratio: float = 0.65,
+        blur_ratio: float = 0.55,
         low_entropy_bits: float = 3.0,
         near_duplicate_distance: int = 8,
         near_duplicate_correlation: float = 0.9,

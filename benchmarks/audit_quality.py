@@ -237,7 +237,7 @@ def audit_archive_with_defaults(directory: Path) -> None:
 
 def _run_step(step: Any, arguments: Mapping[str, Any]) -> None:
     here = Placement(
-        "vertex", None, 0, spot=False, evaluate_on_gpu=False, node_selector=None, image_registry="", image_tag=""
+        "vertex", None, 0, spot=False, evaluate_on_gpu=False, node_selector={}, image_registry="", image_tag=""
     )
     defaults = pipeline_parameters(image_classification(here))
     values = {name: defaults[name].default for name in step.component_spec.inputs if name in defaults}

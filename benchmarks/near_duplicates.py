@@ -293,7 +293,7 @@ def main() -> None:
     two.add_argument("--distance", type=int, default=RULES.maximum_distance, help="bits")
     two.add_argument("--runs", type=int, default=3)
     for command in (one, two):
-        command.add_argument("--engine", default=fastest_engine(), help="numpy or numba")
+        command.add_argument("--engine", default=fastest_engine(10**6), help="numpy or numba")
     arguments = parser.parse_args()
     if arguments.command == "quality":
         rules = CopyRules(

@@ -149,7 +149,7 @@ def _decode_damaged_jpeg(data: bytes, minimum_side_px: int) -> Pixels | None:
         if not 0 < height * width <= PIXEL_LIMIT:
             return None
         return _turbo(data, height, width, minimum_side_px, strict=False)
-    except ValueError:
+    except (ValueError, KeyError):  # the KeyError is simplejpeg's for a colour space that the header does not name
         return None
 
 

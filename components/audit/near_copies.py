@@ -27,7 +27,7 @@ def near_copies(catalog: pd.DataFrame, thumbnails: Pixels, thresholds: Threshold
         maximum_local_difference=thresholds.near_duplicate_difference,
         crops=True,
     )
-    groups = find_copies(catalog["path"].tolist(), thumbnails, rules, fastest_engine())
+    groups = find_copies(catalog["path"].tolist(), thumbnails, rules, fastest_engine(len(catalog)))
     if groups.left_out_pairs or groups.left_out_comparisons:
         print(
             f"audit: the images are so alike that {groups.left_out_pairs:,} pairs and {groups.left_out_comparisons:,} "

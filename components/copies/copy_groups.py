@@ -91,7 +91,7 @@ def find_copies(paths: Sequence[str], thumbnails: Pixels, rules: CopyRules, engi
         thumbnails: uint8 ``[images, 16, 16]`` from ``perceptual_hashes.thumbnails_of``; all zero for images that take
             no part.
         rules: What makes two images copies.
-        engine: One of ``pair_search.ENGINES``; ``pair_search.fastest_engine()`` chooses.
+        engine: One of ``pair_search.ENGINES``; ``pair_search.fastest_engine`` chooses.
     """
     rows = np.array(sorted(np.flatnonzero(has_fingerprint(thumbnails)).tolist(), key=paths.__getitem__), np.int64)
     search = _Search(thumbnails, rows, rules, engine)

@@ -20,6 +20,7 @@ from components.copies.perceptual_hashes import Hashes
 
 ENGINES = ("numpy", "numba")
 
+_WORTH_COMPILING = 20_000  # hashes; compiling takes seconds
 _TABLES = 4
 _PART_BITS = 16
 _BUCKETS = 1 << _PART_BITS
@@ -109,9 +110,12 @@ class Hits:
 Search = Callable[[Table, Block, int, SearchLimits], Hits]
 
 
-def fastest_engine() -> str:
-    """Return ``numba`` where it is installed (the extra ``fast``), ``numpy`` otherwise. Both find the same."""
-    return "numba" if importlib.util.find_spec("numba") else "numpy"
+def fastest_engine(hashes: int) -> str:
+    """Return the engine that finds pairs of so many hashes soonest; both find the same.
+
+    ``numba`` where it is installed (the extra ``fast``) and has enough to do to make up for compiling first.
+    """
+    return "numba" if hashes >= _WORTH_COMPILING and importlib.util.find_spec("numba") else "numpy"
 
 
 def find_pairs(references: Hashes, queries: Hashes, maximum_distance: int, limits: SearchLimits, engine: str) -> Pairs:

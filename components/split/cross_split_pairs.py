@@ -169,7 +169,7 @@ def cross_split_pairs(thumbnails: Pixels, splits: npt.NDArray[np.int64], thresho
         thresholds: What counts as copies.
     """
     hashes = oriented_hashes(thumbnails, WHOLE)
-    found = find_pairs(hashes[:, 0].copy(), hashes, thresholds.distance, _LIMITS, fastest_engine())
+    found = find_pairs(hashes[:, 0].copy(), hashes, thresholds.distance, _LIMITS, fastest_engine(len(hashes)))
     within, left_out = _pairs_across(found, thumbnails, splits, thresholds)
     nearest: dict[tuple[str, str], CrossPair | None] = {}
     for one, other in combinations(range(len(SPLIT_NAMES)), 2):

@@ -9,7 +9,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
-from benchmarks.hostile_files import Ending, measure_image, mutated_images, real_images, watch
+from benchmarks.hostile_files import Ending, measure_and_show_image, mutated_images, real_images, watch
 from components.audit.measurements import Measurement, analyze
 from components.formats.check_names import CHECK_MEANINGS
 
@@ -30,7 +30,7 @@ SIGNATURES = (
 def endings() -> list[Ending]:
     """How mutated images end; absurd dimensions, which take their time, are left to the benchmark."""
     files = [(name, data) for name, data in mutated_images(IMAGES, SEED) if "dimensions" not in name]
-    return watch(measure_image, files)
+    return watch(measure_and_show_image, files)
 
 
 def test_originals_are_read() -> None:

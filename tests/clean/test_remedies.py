@@ -79,7 +79,7 @@ def test_every_remedy_is_shown_here() -> None:
 def test_split_does_what_the_remedy_says(
     write: Callable[[], bytes], upper: tuple[int, ...], lower: tuple[int, ...]
 ) -> None:
-    prepared = Image.open(io.BytesIO(prepare_image(write(), Preparation(SIDE_PX, "stretch"))))
+    prepared = Image.open(io.BytesIO(prepare_image(write(), Preparation(SIDE_PX, "stretch")).jpeg))
     assert (prepared.mode, prepared.size) == ("RGB", (SIDE_PX, SIDE_PX))
     pixels = np.asarray(prepared).astype(int)
     for rows, colour in ((slice(4, SIDE_PX // 2 - 4), upper), (slice(SIDE_PX // 2 + 4, SIDE_PX - 4), lower)):

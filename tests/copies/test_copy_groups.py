@@ -122,7 +122,7 @@ def test_a_great_many_copies_of_one_image_do_not_grow_quadratic() -> None:
     assert (groups.left_out_pairs, groups.left_out_comparisons) == (0, 0)
 
 
-@pytest.mark.skipif(fastest_engine() != "numba", reason="an extra")
+@pytest.mark.skipif(fastest_engine(10**6) != "numba", reason="an extra")
 def test_both_engines_find_the_same_groups() -> None:
     images = [picture(seed)[shift:, shift:] for seed in range(30) for shift in (0, 7, 14)]
     names = [f"{row:03}" for row in range(len(images))]
