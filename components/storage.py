@@ -10,7 +10,6 @@ import contextlib
 import contextvars
 import errno
 import fcntl
-import functools
 import hashlib
 import os
 import re
@@ -329,13 +328,22 @@ def delete_file(uri: str) -> bool:
 # Cloud Storage ------------------------------------------------------------------------------------------------------
 
 
+_clients: dict[str, Any] = {}  # one at most, by the emulator it talks to; empty for the cloud
+_clients_lock = threading.Lock()
+
+
 def _client() -> Any:
     # A process keeps one client, and one only: finding credentials takes a request or more.
-    return _client_of(os.environ.get("STORAGE_EMULATOR_HOST", ""))
+    emulator = os.environ.get("STORAGE_EMULATOR_HOST", "")
+    with _clients_lock:
+        if emulator not in _clients:
+            while _clients:
+                _clients.popitem()[1].close()
+            _clients[emulator] = _new_client()
+        return _clients[emulator]
 
 
-@functools.lru_cache(maxsize=1)
-def _client_of(emulator: str) -> Any:  # noqa: ARG001  the client reads the variable itself; here it is the cache's key
+def _new_client() -> Any:
     import requests.adapters  # noqa: PLC0415
     from google.cloud import storage  # noqa: PLC0415
 

@@ -30,6 +30,6 @@ def test_a_machine_without_a_program_is_named(monkeypatch: pytest.MonkeyPatch) -
 
 
 def test_a_program_that_ends_at_once_is_reported(monkeypatch: pytest.MonkeyPatch, tmp_path: object) -> None:
-    monkeypatch.setattr(emulator, "_emulator_program", lambda: "/bin/false")
+    monkeypatch.setattr(emulator, "emulator_program", lambda: "/bin/false")
     with pytest.raises(TransientError, match="did not start"), emulator.gcs_emulator():
         pass
