@@ -39,9 +39,10 @@ def encoded(pixels: Pixels, quality: int) -> bytes:
     return buffer.getvalue()
 
 
-def square_of(data: bytes) -> Pixels:
-    """Decode as the audit does, and reduce."""
-    return luma_square(cv2.cvtColor(decode(data, 192).pixels, cv2.COLOR_RGB2GRAY))
+def square_of(data: bytes) -> tuple[Pixels, float]:
+    """Decode as the audit does, and reduce; return the square and width / height before."""
+    image = decode(data, 192)
+    return luma_square(cv2.cvtColor(image.pixels, cv2.COLOR_RGB2GRAY)), image.width_px / image.height_px
 
 
 # Pictures
@@ -214,8 +215,8 @@ def _gradient(angle: float, random: np.random.Generator) -> Pixels:
 # Measuring
 
 
-def planted(photos: Path, seed: int, drawn: int) -> tuple[list[str], list[str], Pixels]:
-    """Return the picture and the kind of each image of a data set, and their fingerprints."""
+def planted(photos: Path, seed: int, drawn: int) -> tuple[list[str], list[str], Pixels, npt.NDArray[np.float64]]:
+    """Return the picture and the kind of each image of a data set, their fingerprints and their width / height."""
     random = np.random.default_rng(seed)
     pictures = originals(photos, random, drawn)
     sources, kinds, squares = [], [], []
@@ -228,7 +229,8 @@ def planted(photos: Path, seed: int, drawn: int) -> tuple[list[str], list[str], 
         sources.append(f"{kind} {number}")
         kinds.append(kind)
         squares.append(square_of(data))
-    return sources, kinds, thumbnails_of(np.stack(squares))
+    thumbnails = thumbnails_of(np.stack([square for square, _ in squares]))
+    return sources, kinds, thumbnails, np.array([aspect for _, aspect in squares])
 
 
 def quality(photos: Path, seeds: list[int], drawn: int, rules: CopyRules, engine: str) -> None:
@@ -236,9 +238,9 @@ def quality(photos: Path, seeds: list[int], drawn: int, rules: CopyRules, engine
     found, total, false = Counter[str](), Counter[str](), Counter[str]()
     alike = 0
     for seed in seeds:
-        sources, kinds, thumbnails = planted(photos, seed, drawn)
+        sources, kinds, thumbnails, aspects = planted(photos, seed, drawn)
         order = np.random.default_rng(seed).permutation(len(sources))  # the original is not the first by name
-        groups = find_copies([f"{number:06}" for number in order.tolist()], thumbnails, rules, engine)
+        groups = find_copies([f"{number:06}" for number in order.tolist()], thumbnails, aspects, rules, engine)
         original = {
             source: row for row, (source, kind) in enumerate(zip(sources, kinds, strict=True)) if kind == "original"
         }

@@ -9,11 +9,14 @@ from components.copies.pair_search import fastest_engine
 from components.copies.perceptual_hashes import Pixels
 
 
-def near_copies(catalog: pd.DataFrame, thumbnails: Pixels, thresholds: Thresholds) -> pd.DataFrame:
+def near_copies(
+    catalog: pd.DataFrame, measurements: pd.DataFrame, thumbnails: Pixels, thresholds: Thresholds
+) -> pd.DataFrame:
     """Search all images for near duplicates.
 
     Args:
         catalog: Paths and MD5s.
+        measurements: Width and height of each image as stored, as the thumbnails show it.
         thumbnails: uint8 ``[images, 16, 16]``, all zero for images that take no part: unreadable and blank ones.
         thresholds: What makes two images near duplicates.
 
@@ -27,7 +30,8 @@ def near_copies(catalog: pd.DataFrame, thumbnails: Pixels, thresholds: Threshold
         maximum_local_difference=thresholds.near_duplicate_difference,
         crops=True,
     )
-    groups = find_copies(catalog["path"].tolist(), thumbnails, rules, fastest_engine(len(catalog)))
+    aspects = (measurements["width_px"] / measurements["height_px"].clip(lower=1)).to_numpy(np.float64)
+    groups = find_copies(catalog["path"].tolist(), thumbnails, aspects, rules, fastest_engine(len(catalog)))
     if groups.left_out_pairs or groups.left_out_comparisons:
         print(
             f"audit: the images are so alike that {groups.left_out_pairs:,} pairs and {groups.left_out_comparisons:,} "

@@ -30,6 +30,11 @@ _ROWS_AT_ONCE = 1 << 16
 _ROUNDS = 8  # unlike images of one and the same hash that are told apart
 _LIMITS = SearchLimits(compared_per_bucket=4096, pairs_per_hash=32)
 
+MOST_ASPECT_CHANGE = 1.06
+"""A copy that was cropped by 5 % on one side only has changed its shape by this factor; different pages by more."""
+
+_LEAST_ASPECT = 1e-6
+
 _BOTH_WAYS = np.arange(ORIENTATIONS, dtype=np.uint8)
 # What a quarter turn of one image finds, the opposite turn of the other finds too.
 _ONE_WAY = _BOTH_WAYS[_BOTH_WAYS != 6]
@@ -83,20 +88,25 @@ class CopyGroups:
     left_out_comparisons: int
 
 
-def find_copies(paths: Sequence[str], thumbnails: Pixels, rules: CopyRules, engine: str) -> CopyGroups:
+def find_copies(
+    paths: Sequence[str], thumbnails: Pixels, aspects: npt.NDArray[np.float64], rules: CopyRules, engine: str
+) -> CopyGroups:
     """Group the copies among images.
 
     Args:
         paths: ``[images]``, unique: they decide wherever something must.
         thumbnails: uint8 ``[images, 16, 16]`` from ``perceptual_hashes.thumbnails_of``; all zero for images that take
             no part.
+        aspects: ``[images]``, width / height of each image as its thumbnail shows it. Pages of text or plots on white
+            look alike once they are squeezed into a square; copies have one shape too.
         rules: What makes two images copies.
         engine: One of ``pair_search.ENGINES``; ``pair_search.fastest_engine`` chooses.
     """
     rows = np.array(sorted(np.flatnonzero(has_fingerprint(thumbnails)).tolist(), key=paths.__getitem__), np.int64)
-    search = _Search(thumbnails, rows, rules, engine)
+    likeness = _Likeness(thumbnails, np.log(np.maximum(aspects, _LEAST_ASPECT)), rules)
+    search = _Search(thumbnails, rows, rules, likeness, engine)
     edges = search.edges()
-    groups = _grouped(edges, thumbnails, rows, rules)
+    groups = _grouped(edges, likeness, rows)
     return _numbered(groups, rows, thumbnails, search)
 
 
@@ -106,8 +116,16 @@ class _Search:
     Positions in ``rows`` stand for images in here.
     """
 
-    def __init__(self, thumbnails: Pixels, rows: npt.NDArray[np.int64], rules: CopyRules, engine: str) -> None:
+    def __init__(
+        self,
+        thumbnails: Pixels,
+        rows: npt.NDArray[np.int64],
+        rules: CopyRules,
+        likeness: "_Likeness",
+        engine: str,
+    ) -> None:
         self._thumbnails, self._rows, self._rules, self._engine = thumbnails, rows, rules, engine
+        self._likeness = likeness
         self.left_out_pairs = 0
         self.left_out_comparisons = 0
 
@@ -182,24 +200,40 @@ class _Search:
         for begin in range(0, len(pairs), _ROWS_AT_ONCE):
             part = slice(begin, begin + _ROWS_AT_ONCE)
             rows = self._rows[pairs[part]]
-            result[part] = _alike(self._thumbnails, rows[:, 0], rows[:, 1], orientations[part], self._rules)
+            result[part] = self._likeness.of(rows[:, 0], rows[:, 1], orientations[part])
         return result
 
 
-def _alike(
-    thumbnails: Pixels,
-    first: npt.NDArray[np.int64],
-    second: npt.NDArray[np.int64],
-    orientations: npt.NDArray,
-    rules: CopyRules,
-) -> npt.NDArray[np.bool_]:
-    return are_alike(
-        thumbnails[first],
-        thumbnails[second],
-        orientations,
-        rules.minimum_correlation,
-        rules.maximum_local_difference,
-    )
+@dataclass(frozen=True)
+class _Likeness:
+    """Whether two images are copies, once their hashes are near.
+
+    Attributes:
+        thumbnails: uint8 ``[images, 16, 16]``.
+        log_aspects: ``[images]``, of width / height.
+        rules: What makes two images copies.
+    """
+
+    thumbnails: Pixels
+    log_aspects: npt.NDArray[np.float64]
+    rules: CopyRules
+
+    def of(
+        self, first: npt.NDArray[np.int64], second: npt.NDArray[np.int64], orientations: npt.NDArray
+    ) -> npt.NDArray[np.bool_]:
+        """Return which pairs of rows are copies, the first of each pair reoriented."""
+        swapped = (orientations & 4) > 0  # width and height change places
+        turned = np.where(swapped, -self.log_aspects[first], self.log_aspects[first])
+        alike = np.abs(turned - self.log_aspects[second]) <= np.log(MOST_ASPECT_CHANGE)
+        shaped = np.flatnonzero(alike)
+        alike[shaped] = are_alike(
+            self.thumbnails[first[shaped]],
+            self.thumbnails[second[shaped]],
+            orientations[shaped],
+            self.rules.minimum_correlation,
+            self.rules.maximum_local_difference,
+        )
+        return alike
 
 
 def _orientation_tables() -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
@@ -214,9 +248,7 @@ def _orientation_tables() -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]
 _COMPOSED, _INVERSES = _orientation_tables()
 
 
-def _grouped(
-    edges: npt.NDArray[np.int64], thumbnails: Pixels, rows: npt.NDArray[np.int64], rules: CopyRules
-) -> list[list[int]]:
+def _grouped(edges: npt.NDArray[np.int64], likeness: _Likeness, rows: npt.NDArray[np.int64]) -> list[list[int]]:
     """Return groups of positions, the representative first and the others ascending.
 
     The representative of connected images is the one that most others are linked to, of those the first by path. With
@@ -235,7 +267,7 @@ def _grouped(
             head = min(members, key=lambda member: (-degree[member], member))
             linked = {other for other in neighbours[head] if other in inside}
             further = sorted({two for one in linked for two in neighbours[one] if two in inside} - linked - {head})
-            group = sorted(linked | set(_like(head, further, thumbnails, rows, rules)))
+            group = sorted(linked | set(_like(head, further, likeness, rows)))
             groups.append([head, *group])
             rest = inside - {head, *group}
             remaining = {member: [other for other in neighbours[member] if other in rest] for member in rest}
@@ -243,15 +275,13 @@ def _grouped(
     return groups
 
 
-def _like(
-    head: int, positions: list[int], thumbnails: Pixels, rows: npt.NDArray[np.int64], rules: CopyRules
-) -> list[int]:
+def _like(head: int, positions: list[int], likeness: _Likeness, rows: npt.NDArray[np.int64]) -> list[int]:
     """Return those of some images that are like a representative in any orientation."""
     if not positions:
         return []
     second = np.repeat(rows[positions], ORIENTATIONS)
     first = np.full(len(second), rows[head])
-    alike = _alike(thumbnails, first, second, np.tile(np.arange(ORIENTATIONS), len(positions)), rules)
+    alike = likeness.of(first, second, np.tile(np.arange(ORIENTATIONS), len(positions)))
     like_any = alike.reshape(-1, ORIENTATIONS).any(axis=1)
     return np.asarray(positions)[like_any].tolist()
 

@@ -26,8 +26,9 @@ def planted() -> pd.DataFrame:
 def findings(animals_archive: Path) -> pd.DataFrame:
     catalog = read_catalog(animals_archive)
     measured = measure_archive(animals_archive, catalog, 2, None)
-    near = near_copies(catalog, measured.thumbnails, RECOMMENDED)
-    table = measured_table(catalog, measured.table(catalog), near)
+    measurements = measured.table(catalog)
+    near = near_copies(catalog, measurements, measured.thumbnails, RECOMMENDED)
+    table = measured_table(catalog, measurements, near)
     return run_checks(table, read_skipped(animals_archive), RECOMMENDED)
 
 

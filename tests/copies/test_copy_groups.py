@@ -24,7 +24,9 @@ def picture(seed: int, height: int = 240, width: int = 320) -> npt.NDArray[np.ui
 
 
 def groups_of(images: list[npt.NDArray[np.uint8]], names: list[str], engine: str = "numpy") -> CopyGroups:
-    return find_copies(names, thumbnails_of(np.stack([luma_square(image) for image in images])), RULES, engine)
+    thumbnails = thumbnails_of(np.stack([luma_square(image) for image in images]))
+    aspects = np.array([image.shape[1] / image.shape[0] for image in images])
+    return find_copies(names, thumbnails, aspects, RULES, engine)
 
 
 def partition(groups: CopyGroups, names: list[str]) -> set[frozenset[str]]:
@@ -59,12 +61,21 @@ def test_copies_are_found_whatever_was_done_to_them() -> None:
     assert partition(groups, names) == {frozenset(names[start : start + 6]) for start in range(0, 48, 6)}
 
 
+def test_images_of_unlike_shapes_are_no_copies_unless_one_was_turned() -> None:
+    thumbnails = thumbnails_of(np.stack([luma_square(picture(5))] * 2))
+    wide = np.array([1.5, 1.3])
+    assert find_copies(["a", "b"], thumbnails, wide, RULES, "numpy").group.tolist() == [-1, -1]
+    turned = thumbnails_of(np.stack([luma_square(picture(5)), luma_square(np.rot90(picture(5)).copy())]))
+    assert find_copies(["a", "b"], turned, np.array([1.25, 0.8]), RULES, "numpy").group.tolist() == [0, 0]
+    assert find_copies(["a", "b"], turned, np.array([1.25, 1.25]), RULES, "numpy").group.tolist() == [-1, -1]
+
+
 def test_cropped_copies_are_found_only_if_looked_for() -> None:
     images = [picture(5), picture(5)[24:, :-32]]
     thumbnails = thumbnails_of(np.stack([luma_square(image) for image in images]))
     without = CopyRules(8, 0.9, 0.8, crops=False)
-    assert find_copies(["a", "b"], thumbnails, RULES, "numpy").group.tolist() == [0, 0]
-    assert find_copies(["a", "b"], thumbnails, without, "numpy").group.tolist() == [-1, -1]
+    assert find_copies(["a", "b"], thumbnails, np.ones(2), RULES, "numpy").group.tolist() == [0, 0]
+    assert find_copies(["a", "b"], thumbnails, np.ones(2), without, "numpy").group.tolist() == [-1, -1]
 
 
 def test_groups_do_not_depend_on_the_order_of_the_images() -> None:
@@ -110,13 +121,13 @@ def test_different_pictures_and_flat_images_stay_alone() -> None:
 @pytest.mark.parametrize("count", [0, 1])
 def test_hardly_any_images(count: int) -> None:
     thumbnails = thumbnails_of(np.stack([luma_square(picture(1))]))[:count]
-    assert find_copies(["a"][:count], thumbnails, RULES, "numpy").group.tolist() == [-1] * count
+    assert find_copies(["a"][:count], thumbnails, np.ones(count), RULES, "numpy").group.tolist() == [-1] * count
 
 
 def test_a_great_many_copies_of_one_image_do_not_grow_quadratic() -> None:
     """Five thousand copies are twelve million pairs: identical hashes are searched for once."""
     thumbnails = np.repeat(thumbnails_of(np.stack([luma_square(picture(1))])), 5000, axis=0)
-    groups = find_copies([f"{row:05}" for row in range(5000)], thumbnails, RULES, "numpy")
+    groups = find_copies([f"{row:05}" for row in range(5000)], thumbnails, np.ones(5000), RULES, "numpy")
     assert (groups.group == 0).all()
     assert (groups.representative == 0).all()
     assert (groups.left_out_pairs, groups.left_out_comparisons) == (0, 0)
