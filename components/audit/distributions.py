@@ -18,6 +18,10 @@ CLASSES_SHOWN = 30
 """So many classes have a bar each; of more, all are drawn by rank, and the ends of the ranking by name."""
 
 CLASSES_AT_ENDS = 12
+
+SKEWED = 20.0
+"""The largest class over the median one, above which ranks are drawn on a logarithmic scale, to be seen at all."""
+
 SIZES_SHOWN = 1500
 
 ASPECT_REACH = 5.0
@@ -83,7 +87,10 @@ def _class_ranks(axes: Axes, classes: pd.DataFrame) -> None:
     )
     axes.set(title=f"Images per class, {len(classes):,} classes", xlabel="rank of the class", ylabel="images")
     axes.set(xlim=(0.5, len(classes) + 0.5), ylim=(0, max(classes["images"].max() * 1.05, 1)))
-    axes.yaxis.set_major_locator(MaxNLocator(5, integer=True))
+    if classes["images"].max() > SKEWED * median:
+        axes.set(yscale="log", ylabel="images, logarithmic", ylim=(0.8, classes["images"].max() * 1.5))
+    else:
+        axes.yaxis.set_major_locator(MaxNLocator(5, integer=True))
     axes.yaxis.set_major_formatter(_THOUSANDS)
     axes.grid(axis="y")
     axes.set_axisbelow(True)
@@ -98,11 +105,14 @@ def dimensions_chart(table: pd.DataFrame, odd: pd.Series, thresholds: Thresholds
         thresholds: What these checks compare with.
     """
     sizes = table.assign(odd=odd).groupby(["width_px", "height_px"])["odd"].agg(["size", "max"]).reset_index()
-    sizes = sizes.sort_values("size", ascending=False, kind="stable").head(SIZES_SHOWN)
+    distinct = len(sizes)
+    # Shuffled first: of equally frequent sizes, those with the smallest widths would be all that is drawn.
+    sizes = sizes.sample(frac=1, random_state=0).sort_values("size", ascending=False, kind="stable").head(SIZES_SHOWN)
+    title = "Dimensions" if len(sizes) == distinct else f"Dimensions, {len(sizes):,} of {distinct:,} sizes"
     with chart_style():
         figure = Figure(figsize=(5.6, 4.2))
         axes = figure.subplots()
-        axes.set(xscale="log", yscale="log", xlabel="width, px", ylabel="height, px", title="Dimensions")
+        axes.set(xscale="log", yscale="log", xlabel="width, px", ylabel="height, px", title=title)
         for is_odd, color, label in ((False, _BLUE, "usual"), (True, _RED, "tiny, or unusual size or shape")):
             some = sizes[sizes["max"] == is_odd]
             if len(some):

@@ -140,10 +140,14 @@ def _class_counts(table: pd.DataFrame, findings: pd.DataFrame) -> pd.DataFrame:
 def _sizes(facts: Mapping[str, Any]) -> dict[str, Any]:
     readable = sum(facts["contents"]["formats"].values())
     rows = [
-        row | {"aspect": f"{row['width_px'] / row['height_px']:.2f}", "share": row["images"] / readable}
+        row | {"aspect": f"{row['width_px'] / row['height_px']:.2f}", "share": _share(row["images"] / readable)}
         for row in facts["sizes"]["rows"]
     ]
     return {**facts["sizes"], "rows": rows}
+
+
+def _share(share: float) -> str:
+    return f"{share:.1%}" if share >= 0.001 else "< 0.1%"
 
 
 def _measured(quantiles: Mapping[str, Mapping[str, float]]) -> list[dict[str, Any]]:
