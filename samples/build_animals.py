@@ -204,6 +204,7 @@ def plant_names(animals: Animals) -> None:
     ):
         animals.replace(old, new)
         animals.plant(new, "naming_inconsistency", how)
+    animals.plant("fish", "naming_inconsistency", "fish9.jpg, now reef.jpg, is missing from fish1 to fish32")
     for path in ("bird/duck.jpg", "mammal/goat.jpg"):
         animals.replace(path, f"{path.partition('/')[0]}/IMG_0417.jpg")
     for path, other in (("bird", "mammal"), ("mammal", "bird")):

@@ -10,8 +10,7 @@ import pandas as pd
 from components.audit.checks import CHECKS, Check, Thresholds
 from components.audit.shown_text import MESSAGE_CHARACTERS, number, shown
 from components.audit.thumbnails import Thumbnails
-from components.copies.perceptual_hashes import ORIENTATIONS, Pixels, luma_square, thumbnails_of
-from components.copies.thumbnail_comparison import likeness
+from components.copies.perceptual_hashes import ORIENTATIONS, Pixels, luma_square, oriented, thumbnails_of
 from components.formats.findings import SEVERITIES
 
 GALLERY_IMAGES = 12
@@ -85,11 +84,12 @@ def orientation_name(first: Pixels, second: Pixels) -> str:
         second: Likewise, of any size.
     """
     squares = np.stack([luma_square(cv2.cvtColor(pixels, cv2.COLOR_RGB2GRAY)) for pixels in (first, second)])
-    one, other = thumbnails_of(squares)
-    turns = np.arange(ORIENTATIONS, dtype=np.uint8)
-    found = likeness(np.repeat(one[None], ORIENTATIONS, 0), np.repeat(other[None], ORIENTATIONS, 0), turns)
-    best = int(found.correlation.argmax())
-    return _ORIENTATION_NAMES[best] if found.correlation[best] > found.correlation[0] + _CLEARER else ""
+    one, other = thumbnails_of(squares).astype(np.float64)
+    turned = np.stack([oriented(one, turn).ravel() for turn in range(ORIENTATIONS)])
+    products = (turned - turned.mean(axis=1, keepdims=True)) @ (other - other.mean()).ravel()
+    correlations = products / max(one.size * one.std() * other.std(), 1e-9)
+    best = int(correlations.argmax())
+    return _ORIENTATION_NAMES[best] if correlations[best] > correlations[0] + _CLEARER else ""
 
 
 def _section(

@@ -72,6 +72,7 @@ def audit_archive(
     measured = measure_archive(archive, catalog, workers or processors(), kept)
     measurements = measured.table(catalog)
     table = measured_table(catalog, measurements, near_copies(catalog, measured.thumbnails, thresholds))
+    del measured  # hundreds of bytes an image that nothing needs from here on
     skipped = read_skipped(archive)
     found = run_checks(table, skipped, thresholds)
     metrics = summarize(table, found)

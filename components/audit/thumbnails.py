@@ -10,7 +10,7 @@ from components.report.page import data_uri
 
 SIDE_PX = 160
 JPEG_QUALITY = 68
-BUDGET_CHARACTERS = 3_000_000
+BUDGET_CHARACTERS = 2_500_000
 
 
 class Thumbnails:

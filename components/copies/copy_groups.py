@@ -24,7 +24,7 @@ from components.copies.perceptual_hashes import (
     oriented,
     oriented_hashes,
 )
-from components.copies.thumbnail_comparison import likeness
+from components.copies.thumbnail_comparison import are_alike, best_correlation
 
 _ROWS_AT_ONCE = 1 << 16
 _ROUNDS = 8  # unlike images of one and the same hash that are told apart
@@ -182,7 +182,7 @@ class _Search:
         for begin in range(0, len(pairs), _ROWS_AT_ONCE):
             part = slice(begin, begin + _ROWS_AT_ONCE)
             rows = self._rows[pairs[part]]
-            result[part] = _alike(self._thumbnails, rows[:, 0], rows[:, 1], orientations[part], self._rules)[0]
+            result[part] = _alike(self._thumbnails, rows[:, 0], rows[:, 1], orientations[part], self._rules)
         return result
 
 
@@ -192,12 +192,14 @@ def _alike(
     second: npt.NDArray[np.int64],
     orientations: npt.NDArray,
     rules: CopyRules,
-) -> tuple[npt.NDArray[np.bool_], npt.NDArray[np.float64]]:
-    found = likeness(thumbnails[first], thumbnails[second], orientations)
-    alike = (found.correlation >= rules.minimum_correlation) & (
-        found.local_difference <= rules.maximum_local_difference
+) -> npt.NDArray[np.bool_]:
+    return are_alike(
+        thumbnails[first],
+        thumbnails[second],
+        orientations,
+        rules.minimum_correlation,
+        rules.maximum_local_difference,
     )
-    return alike, found.correlation
 
 
 def _orientation_tables() -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
@@ -249,8 +251,9 @@ def _like(
         return []
     second = np.repeat(rows[positions], ORIENTATIONS)
     first = np.full(len(second), rows[head])
-    alike, _ = _alike(thumbnails, first, second, np.tile(np.arange(ORIENTATIONS), len(positions)), rules)
-    return [position for position, one in zip(positions, alike.reshape(-1, ORIENTATIONS).tolist(), strict=True) if one]
+    alike = _alike(thumbnails, first, second, np.tile(np.arange(ORIENTATIONS), len(positions)), rules)
+    like_any = alike.reshape(-1, ORIENTATIONS).any(axis=1)
+    return np.asarray(positions)[like_any].tolist()
 
 
 def _neighbours(edges: npt.NDArray[np.int64]) -> dict[int, list[int]]:
@@ -291,9 +294,5 @@ def _numbered(groups: list[list[int]], rows: npt.NDArray[np.int64], thumbnails: 
         heads = representative[part]
         hashes = oriented_hashes(thumbnails[heads], WHOLE) ^ oriented_hashes(thumbnails[part], WHOLE)[:, :1]
         distance[part] = np.bitwise_count(hashes).min(axis=1)
-        tried = [
-            likeness(thumbnails[heads], thumbnails[part], np.full(len(part), turn)).correlation
-            for turn in range(ORIENTATIONS)
-        ]
-        correlation[part] = np.max(tried, axis=0)
+        correlation[part] = best_correlation(thumbnails[heads], thumbnails[part])
     return CopyGroups(group, representative, distance, correlation, search.left_out_pairs, search.left_out_comparisons)

@@ -16,7 +16,8 @@ from components.formats.splits import SPLIT_NAMES
 _LIMITS = ("max_files", "max_file_mib", "max_total_gib", "max_compression_ratio")
 _THRESHOLDS = (
     "dark_brightness", "bright_brightness", "low_contrast", "size_outlier_iqr", "aspect_outlier", "tiny_side_px",
-    "blur_ratio", "low_entropy_bits", "near_duplicate_distance", "near_duplicate_correlation", "near_duplicate_difference",
+    "blur_ratio", "low_entropy_bits", "near_duplicate_distance", "near_duplicate_correlation",
+    "near_duplicate_difference",
 )  # fmt: skip
 WEIGHTS_IN_WORDS = ("imagenet", "random")
 """Values of ``weights`` that are no file."""

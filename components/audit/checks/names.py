@@ -31,7 +31,7 @@ def duplicate_filename(table: pd.DataFrame, _thresholds: Thresholds) -> pd.DataF
     "info",
     "Irregular names",
     "A name holds white space, non-ASCII or shell characters, spells its extension unlike the rest, "
-    "or breaks a pattern that 90 % of its folder follows.",
+    "or breaks a pattern that 90 % of its folder follows; a class mixes formats, or misses a few numbers of a series.",
 )
 def naming_inconsistency(table: pd.DataFrame, _thresholds: Thresholds) -> pd.DataFrame:
     """Irregular names of files and of class folders, and class folders that mix extensions; see ``naming``."""
@@ -80,5 +80,5 @@ def _class_folder_problems(table: pd.DataFrame) -> pd.Series:
     )
     mixtures = (mixed["files"].astype("str") + " " + mixed.iloc[:, 0].astype("str")).groupby(level=0).agg(", ".join)
     mixtures = "its files have extensions of different formats (" + mixtures + ")"
-    both = [names[names != ""], mixtures]
-    return pd.concat(both).groupby(level=0).agg("; ".join).sort_index()
+    all_of_them = [names[names != ""], mixtures, naming.index_gaps(table["filename"], table["label"])]
+    return pd.concat(all_of_them).groupby(level=0).agg("; ".join).sort_index()
