@@ -114,7 +114,17 @@ def _section(
     else:
         section["items"] = [_item(row, measured, thumbnails) for row in found.head(GALLERY_IMAGES).to_dict("records")]
         section["left_out"] = max(0, len(found) - GALLERY_IMAGES)
+    section["width"] = _width(section)
     return section
+
+
+def _width(section: Mapping[str, Any]) -> str:
+    """Return how many pictures wide a section is, which lets small ones stand side by side; empty for all the page."""
+    if len(section["groups"]) == 1 and not section["left_out"]:
+        pictures = max(2, len(section["groups"][0]["images"]))
+    else:
+        pictures = len(section["items"]) if all(item["is_image"] for item in section["items"]) else 0
+    return {1: "one", 2: "two", 3: "three"}.get(pictures, "")
 
 
 def _group(one: Check, members: pd.DataFrame, measured: pd.DataFrame, thumbnails: Thumbnails) -> dict[str, Any]:
