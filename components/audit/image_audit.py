@@ -7,14 +7,15 @@ from pathlib import Path
 import pandas as pd
 
 from components.audit.checks import CHECKS, Thresholds, run_checks
+from components.audit.dataset_facts import dataset_facts
 from components.audit.measuring_pass import measure_archive
 from components.audit.near_copies import near_copies
 from components.audit.report import write_report
 from components.failures import UserError
-from components.formats.findings import SEVERITIES, write_findings
+from components.formats.findings import FACTS_FILE, SEVERITIES, write_findings
 from components.formats.image_archive import ArchiveReader, read_catalog, read_skipped
 from components.ordered_work import processors
-from components.publishing import published_directory
+from components.publishing import published_directory, write_json
 
 _RANGES: Mapping[str, tuple[float, float]] = {
     "dark_brightness": (0, 255),
@@ -75,19 +76,21 @@ def audit_archive(
     skipped = read_skipped(archive)
     found = run_checks(table, skipped, thresholds)
     metrics = summarize(table, found)
+    facts = dataset_facts(table, found, skipped, thresholds)
     with ArchiveReader(archive) as reader:
         write_report(
             report,
             table,
             found,
             thresholds,
+            facts,
             reader=reader,
-            skipped=skipped,
             sample_images=sample_images,
             seed=seed,
         )
     with published_directory(findings) as directory:
         write_findings(found, measurements, directory)
+        write_json(directory / FACTS_FILE, facts)
     kept.unlink()
     _print_summary(metrics)
     return metrics
