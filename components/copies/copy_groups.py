@@ -31,7 +31,7 @@ _ROUNDS = 8  # unlike images of one and the same hash that are told apart
 _LIMITS = SearchLimits(compared_per_bucket=4096, pairs_per_hash=32)
 
 MOST_ASPECT_CHANGE = 1.06
-"""A copy that was cropped by 5 % on one side only has changed its shape by this factor; different pages by more."""
+"""Width / height of plain images of one shape: a crop by 5 % on one side only changes it by as much."""
 
 _LEAST_ASPECT = 1e-6
 
@@ -98,7 +98,7 @@ def find_copies(
         thumbnails: uint8 ``[images, 16, 16]`` from ``perceptual_hashes.thumbnails_of``; all zero for images that take
             no part.
         aspects: ``[images]``, width / height of each image as its thumbnail shows it. Pages of text or plots on white
-            look alike once they are squeezed into a square; copies have one shape too.
+            look alike once they are squeezed into a square, so plain images must agree in it too.
         rules: What makes two images copies.
         engine: One of ``pair_search.ENGINES``; ``pair_search.fastest_engine`` chooses.
     """
@@ -224,16 +224,14 @@ class _Likeness:
         """Return which pairs of rows are copies, the first of each pair reoriented."""
         swapped = (orientations & 4) > 0  # width and height change places
         turned = np.where(swapped, -self.log_aspects[first], self.log_aspects[first])
-        alike = np.abs(turned - self.log_aspects[second]) <= np.log(MOST_ASPECT_CHANGE)
-        shaped = np.flatnonzero(alike)
-        alike[shaped] = are_alike(
-            self.thumbnails[first[shaped]],
-            self.thumbnails[second[shaped]],
-            orientations[shaped],
+        return are_alike(
+            self.thumbnails[first],
+            self.thumbnails[second],
+            orientations,
+            np.abs(turned - self.log_aspects[second]) <= np.log(MOST_ASPECT_CHANGE),
             self.rules.minimum_correlation,
             self.rules.maximum_local_difference,
         )
-        return alike
 
 
 def _orientation_tables() -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:

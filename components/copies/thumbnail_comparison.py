@@ -55,6 +55,7 @@ def are_alike(
     first: Pixels,
     second: Pixels,
     orientations: npt.NDArray[np.uint8],
+    of_one_shape: npt.NDArray[np.bool_],
     minimum_correlation: float,
     maximum_local_difference: float,
 ) -> npt.NDArray[np.bool_]:
@@ -64,13 +65,14 @@ def are_alike(
     deviations of the picture: small after another compression, large where an object was replaced.
 
     Plain images, most of which is one gray level, are alike though they show different things: a letter, a product or
-    a drawing on white. They have to correlate by ``PLAIN_CORRELATION`` and differ locally by at most
-    ``PLAIN_LOCAL_DIFFERENCE``.
+    a drawing on white. They have to correlate by ``PLAIN_CORRELATION``, differ locally by at most
+    ``PLAIN_LOCAL_DIFFERENCE``, and be of one shape before they were squeezed into a square.
 
     Args:
         first: uint8 ``[pairs, 16, 16]``.
         second: uint8 ``[pairs, 16, 16]``.
         orientations: ``[pairs]``, see ``perceptual_hashes``.
+        of_one_shape: bool ``[pairs]``, whether their width / height agrees in that orientation.
         minimum_correlation: Pearson's, of the 256 values, [-1, 1].
         maximum_local_difference: See above.
 
@@ -83,6 +85,7 @@ def are_alike(
         open_pairs = np.arange(begin, begin + len(first[part]))
         plain = np.minimum(_plain_share(first[part]), _plain_share(second[part])) >= PLAIN_SHARE
         least = np.where(plain, np.maximum(minimum_correlation, PLAIN_CORRELATION), minimum_correlation)
+        least[plain & ~of_one_shape[part]] = np.inf
         most = np.where(plain, np.minimum(maximum_local_difference, PLAIN_LOCAL_DIFFERENCE), maximum_local_difference)
         one, other = _turned(first[part], orientations[part]), second[part].astype(np.float64)
         for window in ALIGNMENTS:

@@ -209,7 +209,8 @@ def _pairs_across(
     first, second, positions = first[chosen], second[chosen], positions[chosen]
     ones, others = thumbnails[first], thumbnails[second]
     turns = found.orientation[positions]
-    copies = are_alike(ones, others, turns, thresholds.correlation, MOST_LOCAL_DIFFERENCE)
+    # Preparing has brought all images to one shape.
+    copies = are_alike(ones, others, turns, np.ones(len(ones), bool), thresholds.correlation, MOST_LOCAL_DIFFERENCE)
     correlation = best_correlation(ones, others)
     turned = splits[first] > splits[second]
     first, second = np.where(turned, second, first), np.where(turned, first, second)

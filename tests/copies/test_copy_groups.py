@@ -61,11 +61,23 @@ def test_copies_are_found_whatever_was_done_to_them() -> None:
     assert partition(groups, names) == {frozenset(names[start : start + 6]) for start in range(0, 48, 6)}
 
 
-def test_images_of_unlike_shapes_are_no_copies_unless_one_was_turned() -> None:
-    thumbnails = thumbnails_of(np.stack([luma_square(picture(5))] * 2))
-    wide = np.array([1.5, 1.3])
-    assert find_copies(["a", "b"], thumbnails, wide, RULES, "numpy").group.tolist() == [-1, -1]
-    turned = thumbnails_of(np.stack([luma_square(picture(5)), luma_square(np.rot90(picture(5)).copy())]))
+def drawing() -> npt.NDArray[np.uint8]:
+    """Return lines on white, as on a page."""
+    page = np.full((320, 320), 255, np.uint8)
+    for row in range(40, 280, 60):
+        page[row : row + 24, 30 : 160 + row // 2] = 0
+    return page
+
+
+@pytest.mark.parametrize(("image", "groups"), [(picture(5), [0, 0]), (drawing(), [-1, -1])], ids=["photo", "page"])
+def test_plain_images_of_unlike_shapes_are_no_copies(image: npt.NDArray[np.uint8], groups: list[int]) -> None:
+    thumbnails = thumbnails_of(np.stack([luma_square(image)] * 2))
+    assert find_copies(["a", "b"], thumbnails, np.array([1.5, 1.5]), RULES, "numpy").group.tolist() == [0, 0]
+    assert find_copies(["a", "b"], thumbnails, np.array([1.5, 0.7]), RULES, "numpy").group.tolist() == groups
+
+
+def test_a_quarter_turn_swaps_width_and_height() -> None:
+    turned = thumbnails_of(np.stack([luma_square(drawing()), luma_square(np.rot90(drawing()).copy())]))
     assert find_copies(["a", "b"], turned, np.array([1.25, 0.8]), RULES, "numpy").group.tolist() == [0, 0]
     assert find_copies(["a", "b"], turned, np.array([1.25, 1.25]), RULES, "numpy").group.tolist() == [-1, -1]
 
