@@ -17,6 +17,7 @@ from components.launch.docker_runner import docker_runner
 from tests.containers.conftest import docker
 from tests.launch.image_registry_server import PROGRAM, registry_server
 
+HANDED_DOWN = {"MAKEFLAGS", "MAKELEVEL", "MFLAGS", "BASE_IMAGE", "VARIANT", "WEIGHTS", "WEIGHTS_SHA256"}
 BOTH = pytest.mark.parametrize("image", [images.DATA, images.TRAINING])
 ROOT = Path(__file__).parents[2]
 WEIGHTS = "samples/efficientnet_lite0/imagenet_float16.npz"  # make test-docker puts them into the training image
@@ -139,8 +140,8 @@ def test_weights_in_the_image_are_what_was_asked_for() -> None:
 
 
 def make(*arguments: str) -> subprocess.CompletedProcess[str]:
-    # As a person types it, whatever make these tests were started by.
-    alone = {name: value for name, value in os.environ.items() if name not in ("MAKEFLAGS", "MAKELEVEL", "MFLAGS")}
+    # As a person types it, whatever make these tests were started by: it hands its variables down.
+    alone = {name: value for name, value in os.environ.items() if name not in HANDED_DOWN}
     return subprocess.run(["make", *arguments], cwd=ROOT, env=alone, capture_output=True, text=True, check=False)
 
 
