@@ -2,7 +2,7 @@
 
 1. ingest        gs:// or local, ZIP or class folders -> tar parts and a catalog, pinned and checksummed
 2. audit         one decode per image -> findings: what should not be trained on, and why
-3. clean         a policy turns findings into keep or drop, every drop with its reason
+3. clean         a policy turns findings into keep, fix, drop or quarantine, every image with its reasons
 4. split         train, validation and test, stratified, copies kept together -> TFRecord shards
 5. train_frozen  a new head on the frozen, pretrained backbone
 6. fine_tune     the last layers of the backbone too, at a low learning rate
@@ -31,21 +31,38 @@ from components.train_frozen.component import train_frozen
 
 CLEANING_POLICY = {
     "unreadable": "drop",
-    "exact_duplicate": "drop",  # keeps one of each group
-    "conflicting_label": "drop",  # drops every copy: nobody knows which label is right
+    "truncated": "drop",
+    "corrupt": "drop",
+    "empty_file": "drop",
+    "not_an_image": "drop",
+    "decompression_bomb": "drop",
+    "exact_duplicate": "drop",  # of copies one is kept: the largest
+    "identical_pixels": "drop",
+    "near_duplicate": "drop",
+    "conflicting_label": "drop",  # every copy goes to quarantine: nobody knows which label is right
+    "near_conflicting_label": "drop",
     "label_mismatch": "drop",
     "dark": "drop",
     "bright": "drop",
     "low_contrast": "drop",
     "tiny": "drop",
+    "low_information": "warn",
+    "blurry": "warn",
     "size_outlier": "warn",
     "aspect_outlier": "warn",
     "duplicate_filename": "warn",
     "naming_inconsistency": "warn",
-    "wrong_extension": "warn",
+    "wrong_extension": "fix",
     "decoder_warning": "warn",
+    "exif_rotated": "fix",  # kept: split mends it
+    "animated": "fix",
+    "cmyk": "fix",
+    "alpha": "fix",
+    "sixteen_bit": "fix",
+    "palette": "fix",
     "grayscale": "warn",
     "nested_folder": "warn",
+    "loose_file": "warn",
     "class_imbalance": "warn",
     "near_empty_class": "warn",
     "similar_class_names": "warn",
@@ -86,17 +103,24 @@ def image_classification(placement: Placement) -> Any:
         size_outlier_iqr: float = 2.5,
         aspect_outlier: float = 3.0,
         tiny_side_px: int = 32,
+        blur_ratio: float = 0.55,
+        low_entropy_bits: float = 3.0,
+        near_duplicate_distance: int = 8,
+        near_duplicate_correlation: float = 0.9,
+        near_duplicate_difference: float = 0.8,
         sample_images: int = 24,
         # Clean
         cleaning_policy: dict = CLEANING_POLICY,
         allow_list: list = [],  # noqa: B006 - kfp copies it into the compiled pipeline
         deny_list: list = [],  # noqa: B006
+        previous_decisions: str = "",
         # Split
         train_fraction: float = 0.8,
         validation_fraction: float = 0.1,
         test_fraction: float = 0.1,
         image_size_px: int = 256,
         resize_policy: str = "stretch",
+        group_pattern: str = "",  # regular expression on the path: an animal's or a burst's id stays in one split
         shard_size_mib: int = 128,
         workers: int = 0,  # threads of ingest, audit and split; 0: as many as the machine is good for
         # Train
@@ -139,6 +163,11 @@ def image_classification(placement: Placement) -> Any:
             size_outlier_iqr=size_outlier_iqr,
             aspect_outlier=aspect_outlier,
             tiny_side_px=tiny_side_px,
+            blur_ratio=blur_ratio,
+            low_entropy_bits=low_entropy_bits,
+            near_duplicate_distance=near_duplicate_distance,
+            near_duplicate_correlation=near_duplicate_correlation,
+            near_duplicate_difference=near_duplicate_difference,
             sample_images=sample_images,
             workers=workers,
             seed=seed,
@@ -149,6 +178,7 @@ def image_classification(placement: Placement) -> Any:
             policy=cleaning_policy,
             allow_list=allow_list,
             deny_list=deny_list,
+            previous_decisions=previous_decisions,
         ).set_display_name("3 Clean")
         divided = split(
             archive=ingested.outputs["archive"],
@@ -158,6 +188,9 @@ def image_classification(placement: Placement) -> Any:
             test_fraction=test_fraction,
             image_size_px=image_size_px,
             resize_policy=resize_policy,
+            group_pattern=group_pattern,
+            near_duplicate_distance=near_duplicate_distance,
+            near_duplicate_correlation=near_duplicate_correlation,
             shard_size_mib=shard_size_mib,
             workers=workers,
             seed=seed,

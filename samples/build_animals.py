@@ -80,20 +80,20 @@ def plant_unreadable_files(animals: Animals, generator: np.random.Generator) -> 
     """Add files that no decoder can decode whole."""
     moose = animals.files["mammal/moose.jpg"]
     animals.add("mammal/moose-2.jpg", moose[: len(moose) * 6 // 10], "mammal/moose.jpg", "cut short")
-    animals.plant("mammal/moose-2.jpg", "unreadable", "the first 60 % of the bytes of mammal/moose.jpg")
+    animals.plant("mammal/moose-2.jpg", "truncated", "the first 60 % of the bytes of mammal/moose.jpg")
 
     damaged = bytearray(animals.files["fish/fish5.jpg"])
     start = len(damaged) // 2
     damaged[start : start + 3000] = generator.integers(0, 256, 3000, dtype=np.uint8).tobytes()
     animals.add("fish/fish29.jpg", bytes(damaged), "fish/fish5.jpg", "3,000 bytes overwritten at random")
-    animals.plant("fish/fish29.jpg", "unreadable", "3,000 random bytes in the middle of fish/fish5.jpg")
+    animals.plant("fish/fish29.jpg", "corrupt", "3,000 random bytes in the middle of fish/fish5.jpg")
 
     animals.add("bird/eagle.jpg", b"")
-    animals.plant("bird/eagle.jpg", "unreadable", "zero bytes")
+    animals.plant("bird/eagle.jpg", "empty_file", "zero bytes")
     animals.add("bird/notes.jpg", b"Remember to ask the zoo for better pictures of the toucan.\n")
-    animals.plant("bird/notes.jpg", "unreadable", "a text file under an image's name")
+    animals.plant("bird/notes.jpg", "not_an_image", "a text file under an image's name")
     animals.add("mammal/elephant.png", _declared_png(60_000, 60_000))
-    animals.plant("mammal/elephant.png", "unreadable", "a PNG of 69 bytes that declares 60,000 x 60,000 pixels")
+    animals.plant("mammal/elephant.png", "decompression_bomb", "a PNG of 69 bytes that declares 60,000 x 60,000 pixels")
     animals.plant("mammal", "naming_inconsistency", "the class folder mixes .jpg with one .png, mammal/elephant.png")
 
 
@@ -115,6 +115,16 @@ def plant_copies(animals: Animals) -> None:
     for path, other in (("fish/fish31.jpg", "mammal/dolphin-2.jpg"), ("mammal/dolphin-2.jpg", "fish/fish31.jpg")):
         animals.add(path, dolphin, "mammal/dolphin.jpg", "mirrored and cropped")
         animals.plant(path, "conflicting_label", "one mirrored crop of mammal/dolphin.jpg in two classes", other)
+        animals.plant(path, "near_conflicting_label", "a mirrored crop of mammal/dolphin.jpg", other)
+    how = "mirrored and cropped in both classes"
+    animals.plant("mammal/dolphin.jpg", "near_conflicting_label", how, "fish/fish31.jpg")
+    plant_near_copy(animals, "mammal/dolphin.jpg", "mammal/dolphin-2.jpg", "mirrored and cropped")
+
+
+def plant_near_copy(animals: Animals, original: str, copy: str, how: str) -> None:
+    """Record that a photograph and a changed copy of it are near duplicates."""
+    animals.plant(original, "near_duplicate", f"{how} in {copy}", copy)
+    animals.plant(copy, "near_duplicate", f"{original}, {how}", original)
 
 
 def plant_wrong_labels(animals: Animals) -> None:
@@ -127,6 +137,8 @@ def plant_wrong_labels(animals: Animals) -> None:
         image = _jpeg(_mirrored_crop(animals.files[original]))
         animals.add(path, image, original, "mirrored and cropped", label=label)
         animals.plant(path, "label_mismatch", f"a mirrored crop of {original} that labels.csv calls {label}")
+        if original != "mammal/narwhal.jpg":  # whose crop cuts so much away that it is another picture
+            plant_near_copy(animals, original, path, "mirrored and cropped")
 
 
 def plant_exposures(animals: Animals, generator: np.random.Generator) -> None:
@@ -135,10 +147,12 @@ def plant_exposures(animals: Animals, generator: np.random.Generator) -> None:
         image = _open(animals.files[original]).point(lambda level: round(level * 0.1))
         animals.add(path, _jpeg(image), original, "darkened")
         animals.plant(path, "dark", f"{original} at a tenth of its luma")
+        plant_near_copy(animals, original, path, "darkened")
     for path, original in (("mammal/sheep-2.jpg", "mammal/sheep.jpg"), ("bird/gosling-2.jpg", "bird/gosling.jpg")):
         image = _open(animals.files[original]).point(lambda level: round(255 - (255 - level) * 0.1))
         animals.add(path, _jpeg(image), original, "brightened")
         animals.plant(path, "bright", f"{original} with its distance from white cut to a tenth")
+        plant_near_copy(animals, original, path, "brightened")
     animals.add("mammal/mole.jpg", _jpeg(Image.new("RGB", (512, 288))))
     animals.plant("mammal/mole.jpg", "dark", "a black frame, as with the lens cap on")
     noise = generator.normal((124.0, 138.0, 150.0), 1.5, (214, 320, 3))
@@ -190,6 +204,7 @@ def plant_names(animals: Animals) -> None:
     ):
         animals.replace(old, new)
         animals.plant(new, "naming_inconsistency", how)
+    animals.plant("fish", "naming_inconsistency", "fish9.jpg, now reef.jpg, is missing from fish1 to fish32")
     for path in ("bird/duck.jpg", "mammal/goat.jpg"):
         animals.replace(path, f"{path.partition('/')[0]}/IMG_0417.jpg")
     for path, other in (("bird", "mammal"), ("mammal", "bird")):

@@ -13,7 +13,7 @@ PACKAGE = ROOT / "components"
 STEPS = ("ingest", "audit", "clean", "split", "train_frozen", "fine_tune", "evaluate", "register")
 WITHOUT_TENSORFLOW = ("ingest", "audit", "clean", "register")
 TENSORFLOW = {"tensorflow", "keras"}
-SHARED = {"failures", "publishing", "images", "storage", "ordered_work", "formats", "report"}
+SHARED = {"failures", "publishing", "images", "storage", "ordered_work", "formats", "report", "copies"}
 
 
 def imports_of(path: Path) -> set[str]:
@@ -64,11 +64,11 @@ def test_only_shells_and_launching_import_kfp() -> None:
 
 
 def test_only_storage_knows_google_cloud() -> None:
-    for path in modules(*STEPS, "formats", "report", "classifier"):
+    for path in modules(*STEPS, "formats", "report", "copies", "classifier"):
         assert not any(name.startswith("google") for name in imports_of(path)), path
 
 
-@pytest.mark.parametrize("folder", ["formats", "report", "classifier"])
+@pytest.mark.parametrize("folder", ["formats", "report", "copies", "classifier"])
 def test_contracts_import_no_step(folder: str) -> None:
     for path in modules(folder):
         assert not (own(imports_of(path)) & (set(STEPS) | {"launch"})), path

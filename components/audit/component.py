@@ -14,6 +14,11 @@ def audit(
     size_outlier_iqr: float,
     aspect_outlier: float,
     tiny_side_px: int,
+    blur_ratio: float,
+    low_entropy_bits: float,
+    near_duplicate_distance: int,
+    near_duplicate_correlation: float,
+    near_duplicate_difference: float,
     sample_images: int,
     workers: int,
     seed: int,
@@ -31,6 +36,11 @@ def audit(
         size_outlier_iqr: How many interquartile ranges beyond the quartiles a log size is an outlier.
         aspect_outlier: An image has an unusual shape when its longer side is more than this many times the shorter.
         tiny_side_px: An image is tiny when its shorter side has fewer pixels.
+        blur_ratio: An image is blurry when a 3 x 3 blur leaves more than this share of its detail, [0, 1].
+        low_entropy_bits: An image holds hardly any information when its luma has less entropy, [0, 8] bits.
+        near_duplicate_distance: Near duplicates differ in at most so many of the 64 bits of their DCT hashes, 0 to 11.
+        near_duplicate_correlation: The thumbnails of near duplicates correlate by at least this, [-1, 1].
+        near_duplicate_difference: The thumbnails of near duplicates differ nowhere by more standard deviations.
         sample_images: How many random images the report shows, at most 200.
         workers: Threads that decode; 0 for one per processor.
         seed: Of whatever is random, 0 to 2147483647; here, which images the report shows.
@@ -53,6 +63,11 @@ def audit(
                 size_outlier_iqr=size_outlier_iqr,
                 aspect_outlier=aspect_outlier,
                 tiny_side_px=tiny_side_px,
+                blur_ratio=blur_ratio,
+                low_entropy_bits=low_entropy_bits,
+                near_duplicate_distance=near_duplicate_distance,
+                near_duplicate_correlation=near_duplicate_correlation,
+                near_duplicate_difference=near_duplicate_difference,
             )
             counted = audit_archive(
                 Path(archive.path),

@@ -4,23 +4,29 @@ JPEG goes to libjpeg-turbo, which stops at the first damaged byte and scales by 
 (a tenth of the work of a full decode). The rest goes to Pillow, with an allow-list of formats.
 """
 
+import contextlib
 import io
 import math
 import re
+import threading
 from collections.abc import Mapping
 from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
 import simplejpeg
-from PIL import Image, UnidentifiedImageError
+from PIL import ExifTags, Image, UnidentifiedImageError
 
+from components.audit.file_ends import ends_early
 from components.formats.stored_pixels import to_rgb, upright_turn
 
 Pixels = npt.NDArray[np.uint8]
 
 PIXEL_LIMIT = 89_478_485
 """An image that declares more pixels is refused unread: Pillow's own limit, a quarter of a gibibyte of RGB."""
+
+LARGE_PIXELS = 16_000_000
+"""Images with more pixels, of formats that cannot be reduced while they are decoded, are decoded one at a time."""
 
 DECODED_SIDE_PX = 192
 """The reduced image's long side is at least this, where the stored one is: enough for luma statistics."""
@@ -59,9 +65,20 @@ _OTHER_SIGNATURES = (
 )
 _JPEG_MODES = {"Gray": "L", "YCbCr": "RGB", "RGB": "RGB", "CMYK": "CMYK", "YCCK": "CMYK"}
 
+_ONE_LARGE_IMAGE = threading.Lock()
+
 
 class UnreadableImageError(Exception):
-    """The bytes are not an image that can be decoded whole. The message says why, for a person."""
+    """The bytes are not an image that can be decoded whole.
+
+    Args:
+        cause: Name of the check that reports it, ``truncated`` for example.
+        message: Why, for a person.
+    """
+
+    def __init__(self, cause: str, message: str) -> None:
+        super().__init__(message)
+        self.cause = cause
 
 
 @dataclass(frozen=True)
@@ -74,6 +91,11 @@ class DecodedImage:
         mode: Pillow's mode of the stored image.
         width_px: Of the stored image.
         height_px: Of the stored image.
+        exif_rotated: The EXIF orientation turns or mirrors the image.
+        turn: What brings ``pixels`` upright, ``None`` when they are.
+        animated: There is more than one frame or page; the pixels are the first's.
+        alpha: There is an alpha channel or a transparent colour.
+        sixteen_bit: A stored channel has more than 8 bits.
         warning: What the decoder complained about though it gave a whole image, empty when nothing.
     """
 
@@ -82,6 +104,11 @@ class DecodedImage:
     mode: str
     width_px: int
     height_px: int
+    exif_rotated: bool
+    turn: Image.Transpose | None
+    animated: bool
+    alpha: bool
+    sixteen_bit: bool
     warning: str
 
 
@@ -100,7 +127,7 @@ def decode(data: bytes, minimum_side_px: int) -> DecodedImage:
     """
     image_format = sniff_format(data)
     if image_format is None:
-        raise UnreadableImageError(_what_it_is(data))
+        raise UnreadableImageError("not_an_image" if data else "empty_file", _what_it_is(data))
     if image_format == "JPEG":
         return _decode_jpeg(data, minimum_side_px)
     return _decode_with_pillow(data, image_format, minimum_side_px, warning="")
@@ -122,7 +149,7 @@ def _decode_damaged_jpeg(data: bytes, minimum_side_px: int) -> Pixels | None:
         if not 0 < height * width <= PIXEL_LIMIT:
             return None
         return _turbo(data, height, width, minimum_side_px, strict=False)
-    except ValueError:
+    except (ValueError, KeyError):  # the KeyError is simplejpeg's for a colour space that the header does not name
         return None
 
 
@@ -154,7 +181,7 @@ def _what_it_is(data: bytes) -> str:
 
 def _check_size(width_px: int, height_px: int) -> None:
     if width_px * height_px > PIXEL_LIMIT:
-        raise UnreadableImageError(_bomb(width_px * height_px))
+        raise UnreadableImageError("decompression_bomb", _bomb(width_px * height_px))
 
 
 def _bomb(declared_px: int) -> str:
@@ -173,10 +200,19 @@ def _decode_jpeg(data: bytes, minimum_side_px: int) -> DecodedImage:
             # Common and mostly harmless on the web, so a warning. But damage further on hides behind this first
             # complaint: Pillow, which reads past it, has the last word.
             return _decode_with_pillow(data, "JPEG", minimum_side_px, warning=complaint)
-        if complaint.startswith("Premature end of JPEG file"):
-            raise UnreadableImageError("the JPEG is cut short: the file ends before the image does") from error
-        raise UnreadableImageError(f"the JPEG is damaged: {complaint}") from error
-    return DecodedImage(pixels, "JPEG", _JPEG_MODES.get(colour, colour), width, height, warning="")
+        raise _damaged(data, "JPEG", complaint) from error
+    mode = _JPEG_MODES.get(colour, colour)
+    turn = _jpeg_turn(data)
+    return DecodedImage(pixels, "JPEG", mode, width, height, turn is not None, turn, False, False, False, warning="")
+
+
+def _jpeg_turn(data: bytes) -> Image.Transpose | None:
+    try:
+        with Image.open(io.BytesIO(data), formats=["JPEG"]) as image:
+            return upright_turn(image)
+    except Exception:
+        # Pillow reads more of the header than libjpeg-turbo and may stumble there; the pixels are there all the same.
+        return None
 
 
 def _turbo(data: bytes, height: int, width: int, minimum_side_px: int, *, strict: bool) -> Pixels:
@@ -197,23 +233,60 @@ def _decode_with_pillow(data: bytes, image_format: str, minimum_side_px: int, wa
         with Image.open(io.BytesIO(data), formats=[image_format]) as image:
             width, height, mode = image.width, image.height, image.mode
             _check_size(width, height)
-            image.draft("RGB", (minimum_side_px, minimum_side_px))
-            image.load()
-            pixels = _reduced_rgb(image, minimum_side_px)
+            with _ONE_LARGE_IMAGE if width * height > LARGE_PIXELS else contextlib.nullcontext():
+                # Of TIFF, the orientation is forgotten once Pillow, loading, has turned the image. Of PNG, asking
+                # loads the image and hides what is wrong with it.
+                turned_by_loading = image_format == "TIFF" and upright_turn(image) is not None
+                sixteen_bit = _is_deep(image, data)
+                image.draft("RGB", (minimum_side_px, minimum_side_px))
+                image.load()
+                pixels = _reduced_rgb(image, minimum_side_px)
+            turn = upright_turn(image)
+            return DecodedImage(
+                pixels,
+                image_format,
+                mode,
+                width,
+                height,
+                exif_rotated=turned_by_loading or turn is not None,
+                turn=turn,
+                animated=image_format != "JPEG" and bool(getattr(image, "is_animated", False)),
+                alpha=image.has_transparency_data,
+                sixteen_bit=sixteen_bit,
+                warning=warning,
+            )
     except UnreadableImageError:
         raise
     except UnidentifiedImageError as error:
-        raise UnreadableImageError(f"the {image_format} is damaged: its header cannot be read") from error
+        raise _damaged(data, image_format, "its header cannot be read") from error
     except Image.DecompressionBombError as error:
         # Pillow refuses far larger ones before it tells their size otherwise than in its message.
         declared = re.search(r"\d+", str(error))
-        raise UnreadableImageError(_bomb(int(declared[0])) if declared else f"decompression bomb: {error}") from error
+        message = _bomb(int(declared[0])) if declared else f"decompression bomb: {error}"
+        raise UnreadableImageError("decompression_bomb", message) from error
     except Exception as error:
         # Pillow's format plugins raise whatever a damaged file leads them to (OSError, SyntaxError, struct.error,
         # IndexError...). Each of them is about this file alone, and is recorded in its row.
         complaint = re.sub(r" at 0x[0-9a-f]+", "", str(error)) or type(error).__name__
-        raise UnreadableImageError(f"the {image_format} is damaged: {complaint}") from error
-    return DecodedImage(pixels, image_format, mode, width, height, warning)
+        raise _damaged(data, image_format, complaint) from error
+
+
+def _is_deep(image: Image.Image, data: bytes) -> bool:
+    """Return whether an opened image has more than 8 bits a channel, which its mode hides where Pillow reduces them."""
+    if image.mode in ("I", "F") or image.mode.startswith("I;16"):
+        return True
+    if image.format == "PNG":
+        return data[24] == 16  # the bit depth in the header chunk (PNG specification, 11.2.1)
+    tags = getattr(image, "tag_v2", {})
+    return max(tags.get(ExifTags.Base.BitsPerSample) or (8,)) > 8
+
+
+def _damaged(data: bytes, image_format: str, complaint: str) -> UnreadableImageError:
+    if ends_early(data, image_format):
+        return UnreadableImageError(
+            "truncated", f"the {image_format} is cut short: the file ends before the image does"
+        )
+    return UnreadableImageError("corrupt", f"the {image_format} is damaged: {complaint}")
 
 
 def _reduced_rgb(image: Image.Image, minimum_side_px: int) -> Pixels:

@@ -1,27 +1,37 @@
 """The audit: one parallel pass over the archive, then checks over the table of measurements."""
 
-import time
-import warnings
-from collections.abc import Iterator
-from concurrent.futures import ThreadPoolExecutor
+import math
+from collections.abc import Mapping
 from pathlib import Path
 
-import cv2
 import pandas as pd
 
 from components.audit.checks import CHECKS, Thresholds, run_checks
-from components.audit.measurements import Measurement, analyze
+from components.audit.dataset_facts import dataset_facts
+from components.audit.measuring_pass import measure_archive
+from components.audit.near_copies import near_copies
 from components.audit.report import write_report
 from components.failures import UserError
-from components.formats.findings import MEASUREMENT_COLUMNS, SEVERITIES, write_findings
+from components.formats.findings import FACTS_FILE, SEVERITIES, write_findings
 from components.formats.image_archive import ArchiveReader, read_catalog, read_skipped
 from components.ordered_work import processors
-from components.publishing import published_directory
+from components.publishing import published_directory, write_json
 
-CHUNK_IMAGES = 64
-PROGRESS_SECONDS = 5.0
-
-_FURTHER_COLUMNS = {"luma_p5": "float64", "luma_p95": "float64", "decoder_warning": "str"}
+_RANGES: Mapping[str, tuple[float, float]] = {
+    "dark_brightness": (0, 255),
+    "bright_brightness": (0, 255),
+    "low_contrast": (0, 127.5),
+    "aspect_outlier": (1, math.inf),
+    "tiny_side_px": (0, math.inf),
+    "blur_ratio": (0, 1),
+    "low_entropy_bits": (0, 8),
+    "near_duplicate_distance": (0, 11),
+    "near_duplicate_correlation": (-1, 1),
+    "near_duplicate_difference": (0, math.inf),
+    "sample_images": (0, 200),
+    "seed": (0, 2**31 - 1),
+}
+"""Least and largest value of settings."""
 
 
 def audit_archive(
@@ -35,6 +45,9 @@ def audit_archive(
     seed: int,
 ) -> dict[str, int | float]:
     """Audit an archive: write findings and measurements, write the report, return the metrics.
+
+    While it runs, measured images are kept in a file beside ``findings``. It is left where an audit is stopped, and an
+    audit with the same ``findings`` goes on from it, with the same result.
 
     Args:
         archive: Folder of ``components.formats.image_archive``.
@@ -55,50 +68,37 @@ def audit_archive(
     catalog = read_catalog(archive)
     if catalog.empty:
         raise UserError("the archive holds no images to audit; check the source that was ingested")
+    kept = findings.with_name(f".{findings.name}.chunks")
+    measured = measure_archive(archive, catalog, workers or processors(), kept)
+    measurements = measured.table(catalog)
+    table = measured_table(catalog, measurements, near_copies(catalog, measurements, measured.thumbnails, thresholds))
+    del measured  # hundreds of bytes an image that nothing needs from here on
+    skipped = read_skipped(archive)
+    found = run_checks(table, skipped, thresholds)
+    metrics = summarize(table, found)
+    facts = dataset_facts(table, found, skipped, thresholds)
     with ArchiveReader(archive) as reader:
-        measurements = measure_archive(reader, catalog, workers)
-        table = pd.concat([catalog, measurements.drop(columns=["path", "label"])], axis=1)
-        found = run_checks(table, thresholds)
-        with published_directory(findings) as directory:
-            write_findings(found, measurements, directory)
-        metrics = summarize(table, found)
         write_report(
             report,
             table,
             found,
             thresholds,
+            facts,
             reader=reader,
-            skipped=read_skipped(archive),
             sample_images=sample_images,
             seed=seed,
         )
+    with published_directory(findings) as directory:
+        write_findings(found, measurements, directory)
+        write_json(directory / FACTS_FILE, facts)
+    kept.unlink()
     _print_summary(metrics)
     return metrics
 
 
-def measure_archive(reader: ArchiveReader, catalog: pd.DataFrame, workers: int) -> pd.DataFrame:
-    """Read and decode each image once, in parallel, and return its measurements in catalog order.
-
-    Args:
-        reader: Open reader of the archive.
-        catalog: Which images.
-        workers: Threads; 0 for one per processor. The decoders release the interpreter lock.
-    """
-    columns = [catalog[name].tolist() for name in ("part", "offset", "size_bytes")]
-    places = list(zip(*columns, strict=True))
-    chunks = [places[start : start + CHUNK_IMAGES] for start in range(0, len(places), CHUNK_IMAGES)]
-
-    def measure(chunk: list[tuple[str, int, int]]) -> pd.DataFrame:
-        return pd.DataFrame([analyze(reader.read(*place)) for place in chunk], columns=list(Measurement._fields))
-
-    cv2.setNumThreads(1)  # the threads here already keep every processor busy
-    # One filter for all threads, because filters are not per thread: what Pillow warns about, checks report.
-    with warnings.catch_warnings(), ThreadPoolExecutor(workers or processors()) as pool:
-        warnings.simplefilter("ignore")
-        tables = list(_with_progress(pool.map(measure, chunks), len(places)))
-    types = {**MEASUREMENT_COLUMNS, **_FURTHER_COLUMNS}
-    measured = pd.concat(tables, ignore_index=True).assign(path=catalog["path"], label=catalog["label"])
-    return measured[list(types)].astype(types)
+def measured_table(catalog: pd.DataFrame, measurements: pd.DataFrame, near: pd.DataFrame) -> pd.DataFrame:
+    """Return the table that checks see: the catalog, its measurements, and which images are near duplicates."""
+    return pd.concat([catalog, measurements.drop(columns=["path", "label"]), near], axis=1)
 
 
 def summarize(table: pd.DataFrame, findings: pd.DataFrame) -> dict[str, int | float]:
@@ -126,39 +126,17 @@ def check_settings(thresholds: Thresholds, sample_images: int, workers: int, see
         UserError: When a setting is out of range.
     """
     dark, bright = thresholds.dark_brightness, thresholds.bright_brightness
-    rules = {
-        f"dark_brightness must be at least 0 and below bright_brightness, {bright:g}; it is {dark:g}": 0
-        <= dark
-        < bright,
-        f"bright_brightness must be at most 255; it is {bright:g}": bright <= 255,
-        f"low_contrast must be from 0 to 127.5; it is {thresholds.low_contrast:g}": 0
-        <= thresholds.low_contrast
-        <= 127.5,
-        f"size_outlier_iqr must be above 0; it is {thresholds.size_outlier_iqr:g}": thresholds.size_outlier_iqr > 0,
-        f"aspect_outlier must be at least 1; it is {thresholds.aspect_outlier:g}": thresholds.aspect_outlier >= 1,
-        f"tiny_side_px must be at least 0; it is {thresholds.tiny_side_px}": thresholds.tiny_side_px >= 0,
-        f"sample_images must be from 0 to 200; it is {sample_images}": 0 <= sample_images <= 200,
-        f"workers must be at least 0, which means one per processor; it is {workers}": workers >= 0,
-        f"seed must be from 0 to {2**31 - 1}; it is {seed}": 0 <= seed < 2**31,
-    }
-    for complaint, holds in rules.items():
-        if not holds:
-            raise UserError(complaint)
-
-
-def _with_progress(tables: Iterator[pd.DataFrame], images: int) -> Iterator[pd.DataFrame]:
-    started = last = time.monotonic()
-    done = 0
-    for table in tables:
-        yield table
-        done += len(table)
-        now = time.monotonic()
-        if now - last >= PROGRESS_SECONDS or done == images:
-            rate = done / max(now - started, 1e-6)
-            left = round((images - done) / rate)
-            ending = f"{left // 60}:{left % 60:02d} left" if done < images else f"{now - started:.1f} s"
-            print(f"audit: {done:,} of {images:,} images, {rate:,.0f} images/s, {ending}", flush=True)
-            last = now
+    if not 0 <= dark < bright:
+        raise UserError(f"dark_brightness must be at least 0 and below bright_brightness, {bright:g}; it is {dark:g}")
+    if not thresholds.size_outlier_iqr > 0:
+        raise UserError(f"size_outlier_iqr must be above 0; it is {thresholds.size_outlier_iqr:g}")
+    if workers < 0:
+        raise UserError(f"workers must be at least 0, which means one per processor; it is {workers}")
+    values = {**vars(thresholds), "sample_images": sample_images, "seed": seed}
+    for name, (least, most) in _RANGES.items():
+        if not least <= values[name] <= most:
+            allowed = f"at least {least:g}" if most == math.inf else f"from {least:g} to {most:,.10g}".replace(",", "")
+            raise UserError(f"{name} must be {allowed}; it is {values[name]:g}")
 
 
 def _print_summary(metrics: dict[str, int | float]) -> None:

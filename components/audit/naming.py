@@ -10,6 +10,9 @@ PATTERN_FILES = 20
 PATTERN_SHARE = 0.9
 """A pattern that this share of a folder's files follows is its convention; the rest breaks it."""
 
+GAPS_SHOWN = 5
+"""Missing numbers that are listed."""
+
 # (regular expression, what a name that matches it contains); plain names use letters, digits and . _ - + = , @
 _ODD = (
     (r"\s", "white space"),
@@ -71,6 +74,34 @@ def pattern_breakers(filenames: pd.Series, folders: pd.Series) -> pd.Series:
         + folders.map(usual["min"]).astype("str")
         + ", this one does not",
     )
+
+
+def index_gaps(filenames: pd.Series, classes: pd.Series) -> pd.Series:
+    """Say of each class which numbers are missing from its numbered files, ``fish1.jpg``, ``fish2.jpg``, ``fish4.jpg``.
+
+    A class counts as numbered when at least ``PATTERN_FILES`` of its names differ in their last number alone, and at
+    least ``PATTERN_SHARE`` of the numbers from the lowest to the highest are there: files are missing, not spread.
+
+    Returns:
+        A clause by class, of classes with gaps, sorted.
+    """
+    parts = filenames.str.extract(r"^(?P<stem>.*?)(?P<number>\d{1,9})(?P<rest>\D*)$")
+    frame = parts.assign(label=classes)[parts["number"].notna()]
+    frame = frame.assign(number=frame["number"].astype("int64")).drop_duplicates(["label", "stem", "number"])
+    series = frame.groupby(["label", "stem"])["number"].agg(["size", "min", "max"]).reset_index()
+    spans = series["max"] - series["min"] + 1
+    gapped = series[(series["size"] >= PATTERN_FILES) & (series["size"] < spans)]
+    gapped = gapped[gapped["size"] >= PATTERN_SHARE * spans[gapped.index]]
+    clauses: dict[str, str] = {}
+    for label, stem, size, lowest, highest in gapped.itertuples(index=False):
+        there = set(frame.loc[(frame["label"] == label) & (frame["stem"] == stem), "number"])
+        missing = [number for number in range(lowest, highest + 1) if number not in there]
+        shown = ", ".join(str(number) for number in missing[:GAPS_SHOWN])
+        more = f" and {len(missing) - GAPS_SHOWN:,} more" if len(missing) > GAPS_SHOWN else ""
+        clause = f"of its {size:,} files numbered {stem}{lowest} to {stem}{highest}, {shown}{more} "
+        clause += "is missing" if len(missing) == 1 else "are missing"
+        clauses[label] = f"{clauses[label]}; {clause}" if label in clauses else clause
+    return pd.Series(clauses, dtype="str").sort_index()
 
 
 def naming_problems(filenames: pd.Series, folders: pd.Series) -> pd.Series:

@@ -1,1 +1,1 @@
-"""Clean: the findings and a policy become keep or drop for every image, each drop with its reasons."""
+"""Clean: the findings and a policy become keep, fix, drop or quarantine for every image, each with its reasons."""

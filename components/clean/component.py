@@ -12,6 +12,7 @@ def clean(
     policy: dict,
     allow_list: list,
     deny_list: list,
+    previous_decisions: str,
     decisions: dsl.Output[dsl.Dataset],
     summary: dsl.Output[dsl.Markdown],
     metrics: dsl.Output[dsl.Metrics],
@@ -21,13 +22,16 @@ def clean(
     Args:
         archive: The images and their catalog, from ingest.
         findings: What the audit found in this archive.
-        policy: What to do about each check, by its name: drop, keep or warn. A check that is not mentioned warns;
-            unreadable images are always dropped.
-        allow_list: Paths of images to keep whatever the checks found.
-        deny_list: Paths of images to drop whatever the checks found.
-        decisions: The catalog with keep or drop for every image, and why.
+        policy: What to do about each check, by its name: drop, keep, warn, or fix, for what split mends when it
+            prepares an image. A check that is not mentioned warns; images that cannot be decoded are always dropped.
+        allow_list: Paths or globs of images to keep whatever the checks found; an entry such as
+            @gs://bucket/keep.txt names a file with one path a line.
+        deny_list: Paths or globs of images to drop whatever the checks found, and files of them.
+        previous_decisions: Folder or gs:// URI of the decisions of an earlier run, to tell what changed; empty for
+            none.
+        decisions: The catalog with keep, fix, drop or quarantine for every image, and why.
         summary: What was dropped and why, for a person.
-        metrics: How many images were kept and dropped, and by which reasons.
+        metrics: How many images were kept, fixed, dropped and quarantined, by which reasons, and what changed.
     """
     from pathlib import Path
 
@@ -41,6 +45,7 @@ def clean(
                 archive=Path(archive.path),
                 findings=Path(findings.path),
                 policy=cleaning_policy(policy, allow_list, deny_list),
+                previous_decisions=previous_decisions,
                 decisions=Path(decisions.path),
                 summary=Path(summary.path),
             )

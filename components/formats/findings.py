@@ -5,6 +5,7 @@ The folder:
     findings/
       findings.parquet      FINDING_COLUMNS; an image can have many rows or none
       measurements.parquet  MEASUREMENT_COLUMNS; exactly one row per catalog row, in catalog order
+      summary.json          what the report's page says, as numbers
 """
 
 from collections.abc import Mapping
@@ -14,6 +15,7 @@ import pandas as pd
 
 FINDINGS_FILE = "findings.parquet"
 MEASUREMENTS_FILE = "measurements.parquet"
+FACTS_FILE = "summary.json"
 
 SEVERITIES = ("error", "warning", "info")
 """error: must not be trained on. warning: a person should look. info: worth knowing."""

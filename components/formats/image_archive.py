@@ -13,8 +13,6 @@ needs no tar parsing and any number of threads can read at once.
 
 import hashlib
 import io
-import os
-import resource
 import tarfile
 from collections.abc import Mapping
 from pathlib import Path
@@ -22,6 +20,21 @@ from types import TracebackType
 from typing import Any, Self
 
 import pandas as pd
+
+from components.formats.archive_parts import ArchiveReader
+
+__all__ = [
+    "CATALOG_COLUMNS",
+    "CATALOG_FILE",
+    "SKIPPED_COLUMNS",
+    "SKIPPED_FILE",
+    "SUMMARY_FILE",
+    "ArchiveReader",
+    "ArchiveWriter",
+    "read_catalog",
+    "read_skipped",
+    "write_catalog",
+]
 
 CATALOG_FILE = "catalog.parquet"
 SKIPPED_FILE = "skipped.parquet"
@@ -43,8 +56,6 @@ CATALOG_COLUMNS: Mapping[str, str] = {
 SKIPPED_COLUMNS: Mapping[str, str] = {"path": "str", "reason": "str"}
 
 _TAR_BLOCK = 512
-# What a process has open besides the parts, with room to spare.
-_OTHER_OPEN_FILES = 200
 
 
 class ArchiveWriter:
@@ -156,54 +167,3 @@ def read_catalog(directory: Path) -> pd.DataFrame:
 def read_skipped(directory: Path) -> pd.DataFrame:
     """Read which files of the source were not ingested, and why."""
     return pd.read_parquet(directory / SKIPPED_FILE)
-
-
-class ArchiveReader:
-    """Read images' original bytes by catalog position. Safe to share between threads.
-
-    Args:
-        directory: The archive's folder.
-    """
-
-    def __init__(self, directory: Path) -> None:
-        self._directory = directory
-        parts = sorted(directory.glob("part-*.tar"))
-        _allow_open_files(len(parts) + _OTHER_OPEN_FILES)
-        self._descriptors = {path.name: os.open(path, os.O_RDONLY) for path in parts}
-
-    def read(self, part: str, offset: int, size_bytes: int) -> bytes:
-        """Return one image's bytes.
-
-        Raises:
-            EOFError: When the part ends before the image does.
-        """
-        data = os.pread(self._descriptors[part], size_bytes, offset)
-        if len(data) != size_bytes:
-            raise EOFError(f"{self._directory / part} ends inside the image at offset {offset}")
-        return data
-
-    def close(self) -> None:
-        """Close every part."""
-        for descriptor in self._descriptors.values():
-            os.close(descriptor)
-        self._descriptors.clear()
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        self.close()
-
-
-def _allow_open_files(files: int) -> None:
-    """Raise this process's limit on open files, 1,024 or 256 by default, where the system lets it."""
-    limit, highest = resource.getrlimit(resource.RLIMIT_NOFILE)
-    if highest != resource.RLIM_INFINITY:
-        files = min(files, highest)
-    if resource.RLIM_INFINITY != limit < files:
-        resource.setrlimit(resource.RLIMIT_NOFILE, (files, highest))

@@ -7,7 +7,7 @@ The folder:
       validation-00000-of-00001.tfrecord
       test-00000-of-00001.tfrecord
       splits.json                         Splits
-      assignments.parquet                 path, label, split, duplicate_group of every image that was kept
+      assignments.parquet                 path, label, split, duplicate_group and pattern_group of every image kept
 """
 
 import dataclasses
@@ -56,7 +56,14 @@ class Splits:
         fractions: What was asked for, by split name.
         splits: What was made, by split name.
         dataset_digest: SHA-256 over paths, labels, image digests and assignments: the identity of this data.
-        certificate: Evidence that no group of copies crosses splits, ``groups`` and ``groups_across_splits``.
+        certificate: Evidence that no copies cross splits. Of groups of copies of at least two images ``groups`` and
+            ``images_in_groups``, of groups of the pattern ``pattern_groups`` and ``images_in_pattern_groups``;
+            ``groups_across_splits``, always 0. By perceptual hash: ``copies_across_splits``, pairs of images in
+            different splits whose hashes differ in at most ``copy_distance`` of ``hash_bits`` bits and whose
+            thumbnails correlate by ``copy_correlation`` at least; ``images_without_hash``, images of one colour;
+            ``left_out_comparisons``, 0 for a complete search; and ``nearest``, for each two splits their nearest
+            images: ``splits``, ``paths``, ``distance``, ``correlation``, without paths and null where no two are
+            as near as copies and there were too many to look further.
     """
 
     class_names: list[str]
@@ -66,7 +73,7 @@ class Splits:
     fractions: dict[str, float]
     splits: dict[str, Split]
     dataset_digest: str
-    certificate: dict[str, int]
+    certificate: dict[str, Any]
 
     def shard_paths(self, directory: Path, split: str) -> list[Path]:
         """Return the shard files of one split in order."""

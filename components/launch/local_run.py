@@ -30,9 +30,10 @@ Runner = Literal["local", "docker"]
 _REPORTS = {
     ("audit", "report"): "1-audit.html",
     ("clean", "summary"): "2-cleaning.md",
-    ("train-frozen", "report"): "3-frozen-training.html",
-    ("fine-tune", "report"): "4-fine-tuning.html",
-    ("evaluate", "report"): "5-evaluation.html",
+    ("split", "report"): "3-split.html",
+    ("train-frozen", "report"): "4-frozen-training.html",
+    ("fine-tune", "report"): "5-fine-tuning.html",
+    ("evaluate", "report"): "6-evaluation.html",
 }
 
 
@@ -122,7 +123,7 @@ def _docker_runner(outcomes: Path, steps: Path, values: Mapping[str, Any], netwo
     environment |= {name: os.environ[name] for name in passed_on if name in os.environ}
     local_paths = {
         name: Path(value).resolve()
-        for name in ("source", "weights", "registry_uri", "checkpoint_uri")
+        for name in ("source", "weights", "registry_uri", "checkpoint_uri", "previous_decisions")
         if (value := str(values.get(name, ""))) and "://" not in value
     }
     written = [local_paths.pop(name) for name in ("registry_uri", "checkpoint_uri") if name in local_paths]

@@ -24,6 +24,8 @@ from components.train_frozen.frozen_settings import check_settings as check_froz
 _LIMITS = ("max_files", "max_file_mib", "max_total_gib", "max_compression_ratio")
 _THRESHOLDS = (
     "dark_brightness", "bright_brightness", "low_contrast", "size_outlier_iqr", "aspect_outlier", "tiny_side_px",
+    "blur_ratio", "low_entropy_bits", "near_duplicate_distance", "near_duplicate_correlation",
+    "near_duplicate_difference",
 )  # fmt: skip
 WEIGHTS_IN_WORDS = weights_source.WEIGHTS_IN_WORDS
 
@@ -63,6 +65,9 @@ def check_values(values: Mapping[str, Any], training_gpus: int = 0) -> None:
             fractions={name: values[f"{name}_fraction"] for name in SPLIT_NAMES},
             image_size_px=values["image_size_px"],
             resize_policy=values["resize_policy"],
+            group_pattern=values["group_pattern"],
+            near_duplicate_distance=values["near_duplicate_distance"],
+            near_duplicate_correlation=values["near_duplicate_correlation"],
             shard_size_mib=values["shard_size_mib"],
             workers=values["workers"],
             seed=values["seed"],

@@ -3,11 +3,13 @@
 import hashlib
 import time
 import warnings
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
+import numpy as np
 import pandas as pd
 
+from components.copies.perceptual_hashes import Pixels
 from components.failures import UserError
 from components.formats.decisions import read_decisions
 from components.formats.image_archive import ArchiveReader
@@ -15,26 +17,33 @@ from components.formats.splits import ASSIGNMENTS_FILE, SPLIT_NAMES, Shard, Spli
 from components.formats.tfrecords import serialize_example
 from components.ordered_work import in_order, processors
 from components.publishing import published_directory
-from components.split.image_preparation import Preparation, UndecodableImageError, prepare_image
+from components.split.cross_split_pairs import CopyThresholds, CrossSplitPairs, Fingerprints, cross_split_pairs
+from components.split.image_preparation import Preparation, UndecodableImageError, prepare_image, small_picture
 from components.split.shards import write_shards
 from components.split.split_assignment import assign_splits, certificate
+from components.split.split_report import MOST_COPIES_SHOWN, judge, write_report
 from components.split.split_settings import SplitSettings, check_settings
 
 _SECONDS_BETWEEN_LINES = 5
+_PICTURE_SIDE_PX = 220
+_RECORD_COLUMNS = ["path", "label", "part", "offset", "size_bytes", "md5"]
 
 
-def split_archive(archive: Path, decisions: Path, output: Path, settings: SplitSettings) -> dict[str, int]:
-    """Write ``components.formats.splits`` of the images that the cleaning kept.
+def split_archive(
+    archive: Path, decisions: Path, output: Path, report: Path, settings: SplitSettings
+) -> dict[str, int]:
+    """Write ``components.formats.splits`` of the images that the cleaning kept, and a page about them.
 
     Args:
         archive: Folder of the archive.
         decisions: Folder of the cleaning's decisions about this archive.
         output: Folder to write.
+        report: HTML file to write.
         settings: How to split.
 
     Returns:
         Counts: ``images``, ``train_images``, ``validation_images``, ``test_images``, ``classes``, ``shards``,
-        ``groups_of_copies`` and ``groups_across_splits``.
+        ``groups_of_copies``, ``groups_of_pattern``, ``groups_across_splits`` and ``copies_across_splits``.
 
     Raises:
         UserError: When a setting is out of range, a class is too small, the decisions are of another archive, or an
@@ -43,45 +52,86 @@ def split_archive(archive: Path, decisions: Path, output: Path, settings: SplitS
     check_settings(settings)
     decided = read_decisions(decisions)
     images = decided[decided["keep"]].reset_index(drop=True)
-    assignments = assign_splits(images, settings.fractions, settings.seed)
-    evidence = certificate(assignments, images)
-    if evidence["groups_across_splits"]:
-        raise RuntimeError(f"the assignment lets {evidence['groups_across_splits']} groups of copies cross splits")
+    assignments = assign_splits(images, settings.fractions, settings.seed, settings.group_pattern)
+    grouped = certificate(assignments, images)
+    if grouped["groups_across_splits"]:
+        raise RuntimeError(f"the assignment lets {grouped['groups_across_splits']} groups cross splits")
 
     class_names = sorted(images["label"].unique())
-    table = images[["path", "label", "part", "offset", "size_bytes", "md5"]].assign(split=assignments["split"])
+    table = images[_RECORD_COLUMNS].assign(split=assignments["split"])
+    del decided, images
     with published_directory(output) as folder, _open_archive(archive, table) as reader, warnings.catch_warnings():
         # What Pillow says about odd metadata is the audit's business, and would hide the progress here.
         warnings.simplefilter("ignore")
-        progress = _Progress(len(table))
-        splits: dict[str, Split] = {}
-        for name in SPLIT_NAMES:
-            of_split = shuffled(table[table["split"] == name], settings.seed)
-            records = progress.count(_records(of_split, reader, class_names, settings))
-            shards = write_shards(records, folder, name, settings.shard_size_mib * 2**20)
-            splits[name] = _split(of_split, shards)
+        table = pd.concat(shuffled(table[table["split"] == name], settings.seed) for name in SPLIT_NAMES)
+        shards, pairs = _write_records(table, reader, class_names, settings, folder)
         assignments.to_parquet(folder / ASSIGNMENTS_FILE, index=False)
-        write_splits(
-            Splits(
-                class_names=class_names,
-                image_size_px=settings.image_size_px,
-                resize_policy=settings.resize_policy,
-                seed=settings.seed,
-                fractions={name: float(settings.fractions[name]) for name in SPLIT_NAMES},
-                splits=splits,
-                dataset_digest=dataset_digest(table),
-                certificate=evidence,
-            ),
-            folder,
+        paths = table["path"].tolist()
+        splits = Splits(
+            class_names=class_names,
+            image_size_px=settings.image_size_px,
+            resize_policy=settings.resize_policy,
+            seed=settings.seed,
+            fractions={name: float(settings.fractions[name]) for name in SPLIT_NAMES},
+            splits={name: _split(table[table["split"] == name], shards[name]) for name in SPLIT_NAMES},
+            dataset_digest=dataset_digest(table),
+            certificate=grouped | pairs.as_certificate(paths),
         )
+        write_splits(splits, folder)
+        write_report(
+            splits,
+            pairs.described_copies(paths, table["split"].tolist(), MOST_COPIES_SHOWN),
+            {
+                name: sum((folder / shard.file).stat().st_size for shard in split.shards)
+                for name, split in splits.splits.items()
+            },
+            _pictures(table, reader),
+            report,
+        )
+    print(f"split: {judge(splits.certificate).sentence}", flush=True)
     return {
         "images": len(table),
-        **{f"{name}_images": splits[name].images for name in SPLIT_NAMES},
+        **{f"{name}_images": splits.splits[name].images for name in SPLIT_NAMES},
         "classes": len(class_names),
-        "shards": sum(len(split.shards) for split in splits.values()),
-        "groups_of_copies": evidence["groups"],
-        "groups_across_splits": evidence["groups_across_splits"],
+        "shards": sum(len(split.shards) for split in splits.splits.values()),
+        "groups_of_copies": grouped["groups"],
+        "groups_of_pattern": grouped["pattern_groups"],
+        "groups_across_splits": grouped["groups_across_splits"],
+        "copies_across_splits": len(pairs.copies),
     }
+
+
+def _write_records(
+    table: pd.DataFrame, reader: ArchiveReader, class_names: list[str], settings: SplitSettings, folder: Path
+) -> tuple[dict[str, list[Shard]], CrossSplitPairs]:
+    """Decode each image once, for its record and for its fingerprint, and compare the splits.
+
+    Args:
+        table: ``_RECORD_COLUMNS`` and ``split``, in the order to write, split by split.
+        reader: Of the archive.
+        class_names: In label order.
+        settings: How to prepare.
+        folder: Where the shards go.
+    """
+    fingerprints, progress = Fingerprints(), _Progress(len(table))
+    shards: dict[str, list[Shard]] = {}
+    for name in SPLIT_NAMES:
+        prepared = _prepared(table[table["split"] == name], reader, class_names, settings)
+        records = progress.count(fingerprints.collect(prepared))
+        shards[name] = write_shards(records, folder, name, settings.shard_size_mib * 2**20)
+    thresholds = CopyThresholds(settings.near_duplicate_distance, settings.near_duplicate_correlation)
+    codes = table["split"].map({name: code for code, name in enumerate(SPLIT_NAMES)}).to_numpy().astype(np.int64)
+    return shards, cross_split_pairs(fingerprints.thumbnails(), codes, thresholds)
+
+
+def _pictures(table: pd.DataFrame, reader: ArchiveReader) -> Callable[[str], bytes]:
+    """Return what reads the image with a path from the archive and shrinks it, to be shown."""
+
+    def picture(path: str) -> bytes:
+        row = table[table["path"] == path].iloc[0]
+        return small_picture(reader.read(row["part"], int(row["offset"]), int(row["size_bytes"])), _PICTURE_SIDE_PX)
+
+    return picture
 
 
 def shuffled(images: pd.DataFrame, seed: int) -> pd.DataFrame:
@@ -106,13 +156,13 @@ def _open_archive(archive: Path, images: pd.DataFrame) -> ArchiveReader:
     return ArchiveReader(archive)
 
 
-def _records(
+def _prepared(
     images: pd.DataFrame, reader: ArchiveReader, class_names: list[str], settings: SplitSettings
-) -> Iterator[bytes]:
+) -> Iterator[tuple[bytes, Pixels]]:
     preparation = Preparation(settings.image_size_px, settings.resize_policy)
     labels = {name: label for label, name in enumerate(class_names)}
 
-    def record(row: tuple[str, str, str, int, int, str]) -> bytes:
+    def record(row: tuple[str, str, str, int, int, str]) -> tuple[bytes, Pixels]:
         path, class_name, part, offset, size_bytes, md5 = row
         data = reader.read(part, offset, size_bytes)
         if hashlib.md5(data, usedforsecurity=False).hexdigest() != md5:
@@ -123,9 +173,9 @@ def _records(
             raise UserError(
                 f"image {path!r} cannot be decoded though the audit could ({error}): name it in clean's deny_list"
             ) from error
-        return serialize_example(image, labels[class_name], class_name, path, md5)
+        return serialize_example(image.jpeg, labels[class_name], class_name, path, md5), image.luma_square
 
-    rows = images[["path", "label", "part", "offset", "size_bytes", "md5"]].itertuples(index=False, name=None)
+    rows = images[_RECORD_COLUMNS].itertuples(index=False, name=None)
     return in_order(record, rows, settings.workers or processors())
 
 

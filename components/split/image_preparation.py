@@ -1,24 +1,31 @@
 """Bring an image of any format, mode, size and orientation to the square RGB JPEG that training reads.
 
-Each image is decoded once. A JPEG at least twice as large as needed is reduced by 1/2, 1/4 or 1/8 inside its inverse
-DCT, which saves most of the decoding; what remains is an antialiased bilinear resize, the same as
+Each image is decoded once. A JPEG is reduced by 1/2, 1/4 or 1/8 inside its inverse DCT where that leaves at least 1.5
+times the size needed, which saves decoding and cannot be seen: against the full decode 40 dB at the worst and 47 at the
+median of the sample photos. What remains is an antialiased bilinear resize, the same as
 ``tf.image.resize(antialias=True)``, which the exported model applies to images it is sent.
 """
 
 import io
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 
+import cv2
+import numpy as np
+import simplejpeg
 from PIL import Image
 
+from components.copies.perceptual_hashes import Pixels, luma_square
 from components.formats.stored_pixels import SIDEWAYS, to_rgb, upright_turn
+from components.split.antialiased_resize import RgbPixels, resized
 
 FORMATS = ("JPEG", "PNG", "GIF", "BMP", "WEBP", "TIFF")
 
 JPEG_QUALITY = 95
 
 # An image reduced while it is decoded stays at least this many times as large as it is shown.
-_DRAFT_FACTOR = 2
+_DRAFT_FACTOR = 1.5
 
 
 class UndecodableImageError(Exception):
@@ -38,7 +45,20 @@ class Preparation:
     resize_policy: str
 
 
-def prepare_image(data: bytes, preparation: Preparation) -> bytes:
+@dataclass(frozen=True)
+class PreparedImage:
+    """What one decode gives.
+
+    Attributes:
+        jpeg: The square that training reads.
+        luma_square: uint8 ``[64, 64]`` of the whole image, whatever the policy shows: see ``components.copies``.
+    """
+
+    jpeg: bytes
+    luma_square: Pixels
+
+
+def prepare_image(data: bytes, preparation: Preparation) -> PreparedImage:
     """Return an image as a square RGB JPEG without chroma subsampling: the same bytes for the same input.
 
     The EXIF orientation is applied, of an animation the first frame is taken, transparency is laid on white, and 16
@@ -51,57 +71,114 @@ def prepare_image(data: bytes, preparation: Preparation) -> bytes:
     Raises:
         UndecodableImageError: When the bytes cannot be decoded.
     """
+    decoded = _decoded(data, preparation)
+    square = _squared(decoded, preparation)
     encoded = io.BytesIO()
-    square_image(data, preparation).save(encoded, "JPEG", quality=JPEG_QUALITY, subsampling=0)
-    return encoded.getvalue()
+    Image.fromarray(square).save(encoded, "JPEG", quality=JPEG_QUALITY, subsampling=0)
+    # The whole image, without its proportions: where that is what was made already, it is smaller.
+    whole = square if preparation.resize_policy == "stretch" else decoded.pixels
+    return PreparedImage(encoded.getvalue(), luma_square(cv2.cvtColor(whole, cv2.COLOR_RGB2GRAY)))
 
 
-def square_image(data: bytes, preparation: Preparation) -> Image.Image:
-    """Return an image decoded, upright, RGB and ``image_size_px`` squared.
+def small_picture(data: bytes, side_px: int) -> bytes:
+    """Return an image as a small JPEG in its own shape, to show it to a person.
+
+    Args:
+        data: Bytes of a file in one of ``FORMATS``.
+        side_px: Of the longer side, at most.
 
     Raises:
         UndecodableImageError: When the bytes cannot be decoded.
     """
+    rgb = Image.fromarray(_decoded(data, Preparation(side_px, "pad")).pixels)
+    rgb.thumbnail((side_px, side_px), Image.Resampling.BILINEAR)
+    encoded = io.BytesIO()
+    rgb.save(encoded, "JPEG", quality=85)
+    return encoded.getvalue()
+
+
+def square_image(data: bytes, preparation: Preparation) -> RgbPixels:
+    """Return an image decoded, upright and squared, uint8 ``[image_size_px, image_size_px, 3]``.
+
+    Raises:
+        UndecodableImageError: When the bytes cannot be decoded.
+    """
+    return _squared(_decoded(data, preparation), preparation)
+
+
+@dataclass(frozen=True)
+class _Decoded:
+    """An image upright and RGB, at no less than the size needed.
+
+    Attributes:
+        pixels: uint8 ``[height, width, 3]``, decoded at ``1 / reduction``, rounded up to whole pixels.
+        size: Width and height at full size: positions are computed there, so that reducing shifts nothing.
+        reduction: 1, 2, 4 or 8.
+    """
+
+    pixels: RgbPixels
+    size: tuple[int, int]
+    reduction: int
+
+
+def _decoded(data: bytes, preparation: Preparation) -> _Decoded:
     try:
         with Image.open(io.BytesIO(data), formats=FORMATS) as image:
-            stored_size = image.size
-            _, shown_size = _geometry(stored_size, preparation)
-            image.draft(None, (shown_size[0] * _DRAFT_FACTOR, shown_size[1] * _DRAFT_FACTOR))
+            size = image.size
+            needed = [math.ceil(side * _DRAFT_FACTOR) for side in _geometry(size, preparation)[1]]
+            upright = _upright_jpeg(data, image, needed)
+            if upright is not None:
+                return upright
+            image.draft(None, (needed[0], needed[1]))
             image.load()
             turn = upright_turn(image)
             rgb = to_rgb(image)
     except Exception as error:
         # Pillow's format plugins raise whatever a damaged file leads them to: OSError, SyntaxError, struct.error...
         raise UndecodableImageError(str(error) or type(error).__name__) from error
-    reduction = round(max(stored_size) / max(rgb.size))
+    reduction = round(max(size) / max(rgb.size))
     if turn is not None:
         rgb = rgb.transpose(turn)
         if turn in SIDEWAYS:
-            stored_size = stored_size[::-1]
-    return _squared(rgb, stored_size, reduction, preparation)
+            size = size[::-1]
+    return _Decoded(np.asarray(rgb), size, reduction)
 
 
-def _squared(image: Image.Image, size: tuple[int, int], reduction: int, preparation: Preparation) -> Image.Image:
-    """Resize what the policy shows of an image onto a black square.
+def _upright_jpeg(data: bytes, image: Image.Image, needed: Sequence[int]) -> _Decoded | None:
+    """Decode the most frequent kind of image by libjpeg-turbo itself, which saves a quarter of Pillow's time.
 
     Args:
-        image: Decoded at ``1 / reduction``, rounded up to whole pixels.
-        size: Width and height at full size: positions are computed there, so that reducing shifts nothing.
-        reduction: 1, 2, 4 or 8.
-        preparation: Size and shape of the result.
+        data: Of the file.
+        image: The same, opened by Pillow and not loaded.
+        needed: Width and height to decode at, at least.
+
+    Returns:
+        None for any other kind, and for whatever is odd about a file: Pillow then judges.
     """
-    box, shown_size = _geometry(size, preparation)
-    left, top, right, bottom = (edge / reduction for edge in box)
-    # Cut off first what is not shown, or the resize would blend it into the border.
-    outer = (math.floor(left), math.floor(top), math.ceil(right), math.ceil(bottom))
-    inner = (left - outer[0], top - outer[1], right - outer[0], bottom - outer[1])
-    shown = image if outer == (0, 0, *image.size) else image.crop(outer)
-    resized = shown.resize(shown_size, Image.Resampling.BILINEAR, inner)
+    if image.format != "JPEG" or image.mode != "RGB" or upright_turn(image) is not None:
+        return None
+    fits = min(image.width // needed[0], image.height // needed[1])
+    reduction = next(factor for factor in (8, 4, 2, 1) if factor <= max(fits, 1))
+    # With exact sides, or the decoder may choose 3/8 or 5/8, which are slower than 1/2.
+    least = {"min_width": math.ceil(image.width / reduction), "min_height": math.ceil(image.height / reduction)}
+    try:
+        pixels = simplejpeg.decode_jpeg(data, "RGB", **least)
+    except ValueError:
+        return None
+    return _Decoded(pixels, image.size, reduction)
+
+
+def _squared(decoded: _Decoded, preparation: Preparation) -> RgbPixels:
+    """Resize what the policy shows of an image onto a black square."""
+    box, shown_size = _geometry(decoded.size, preparation)
+    left, top, right, bottom = (edge / decoded.reduction for edge in box)
+    shown = resized(decoded.pixels, (left, top, right, bottom), shown_size)
     size_px = preparation.image_size_px
     if shown_size == (size_px, size_px):
-        return resized
-    square = Image.new("RGB", (size_px, size_px))
-    square.paste(resized, ((size_px - shown_size[0]) // 2, (size_px - shown_size[1]) // 2))
+        return shown
+    square = np.zeros((size_px, size_px, 3), np.uint8)
+    left_px, top_px = (size_px - shown_size[0]) // 2, (size_px - shown_size[1]) // 2
+    square[top_px : top_px + shown_size[1], left_px : left_px + shown_size[0]] = shown
     return square
 
 

@@ -8,20 +8,13 @@ from pathlib import Path
 
 import pytest
 
-from components.audit.checks import Thresholds
 from components.audit.decoding import EXTENSIONS
+from components.audit.recommended import RECOMMENDED
 from components.formats.image_archive import ArchiveWriter
 
 SAMPLES = Path(__file__).parents[2] / "samples"
 
-RECOMMENDED = Thresholds(
-    dark_brightness=40.0,
-    bright_brightness=222.0,
-    low_contrast=5.0,
-    size_outlier_iqr=2.5,
-    aspect_outlier=3.0,
-    tiny_side_px=32,
-)
+__all__ = ["RECOMMENDED", "SAMPLES", "MakeArchive", "write_archive"]
 
 MakeArchive = Callable[..., Path]
 

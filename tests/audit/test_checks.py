@@ -1,6 +1,7 @@
 """Measurements to findings: each check fires where it should, once, and nowhere else."""
 
 import dataclasses
+import hashlib
 from typing import Any
 
 import numpy as np
@@ -25,9 +26,20 @@ USUAL: dict[str, Any] = {
     "luma_p5": 30.0,
     "luma_p95": 200.0,
     "decoder_warning": None,
+    "cause": None,
+    "exif_rotated": False,
+    "animated": False,
+    "alpha": False,
+    "sixteen_bit": False,
+    "blur": 0.3,
+    "entropy": 7.0,
+    "near_group": None,
+    "near_path": None,
+    "near_correlation": np.nan,
 }
 UNREADABLE: dict[str, Any] = {
-    "error": "the file is empty (0 bytes)",
+    "error": "its decoder crashed",
+    "cause": "unreadable",
     "format": None,
     "mode": None,
     "width_px": 0,
@@ -36,11 +48,22 @@ UNREADABLE: dict[str, Any] = {
     "contrast": np.nan,
     "luma_p5": np.nan,
     "luma_p95": np.nan,
+    "blur": np.nan,
+    "entropy": np.nan,
 }
+TEXTS = ["path", "filename", "label", "md5", "recorded_label", "format", "mode", "error", "decoder_warning", "cause"]
+NEAR_TEXTS = ["near_group", "near_path"]
+NONE_SKIPPED = pd.DataFrame({"path": [], "reason": []}, dtype="str")
 
 
 def image(path: str, **differs: Any) -> dict[str, Any]:
-    row = {"path": path, "filename": path.rpartition("/")[2], "label": path.partition("/")[0], "md5": path}
+    row: dict[str, Any] = {
+        "path": path,
+        "filename": path.rpartition("/")[2],
+        "label": path.partition("/")[0],
+        "md5": path,
+    }
+    row["pixels"] = int(hashlib.md5(path.encode()).hexdigest()[:16], 16)
     return USUAL | row | differs
 
 
@@ -59,11 +82,16 @@ def found(*images: dict[str, Any], among: list[dict[str, Any]] | None = None) ->
     return set(zip(findings["path"], findings["check"], strict=True))
 
 
-def findings_of(*images: dict[str, Any], among: list[dict[str, Any]] | None = None) -> pd.DataFrame:
+def findings_of(
+    *images: dict[str, Any], among: list[dict[str, Any]] | None = None, skipped: pd.DataFrame | None = None
+) -> pd.DataFrame:
     rows = [*(usual_images() if among is None else among), *images]
     table = pd.DataFrame(rows)
-    texts = ["path", "filename", "label", "md5", "recorded_label", "format", "mode", "error", "decoder_warning"]
-    return run_checks(table.astype(dict.fromkeys(texts, "str")), RECOMMENDED)
+    return run_checks(typed(table), NONE_SKIPPED if skipped is None else skipped, RECOMMENDED)
+
+
+def typed(table: pd.DataFrame) -> pd.DataFrame:
+    return table.astype(dict.fromkeys([*TEXTS, *NEAR_TEXTS], "str") | {"pixels": "uint64"})
 
 
 def test_checks_have_the_names_that_policies_use() -> None:
@@ -115,6 +143,23 @@ def test_one_image_alone_has_only_its_class_to_complain_about() -> None:
         pytest.param({"decoder_warning": "junk"}, {"decoder_warning"}, id="decoder warning"),
         pytest.param({"grayscale": True, "mode": "L"}, {"grayscale"}, id="grayscale"),
         pytest.param({"recorded_label": "fish"}, {"label_mismatch"}, id="label mismatch"),
+        pytest.param({**UNREADABLE, "cause": "truncated"}, {"truncated"}, id="truncated"),
+        pytest.param({**UNREADABLE, "cause": "corrupt"}, {"corrupt"}, id="corrupt"),
+        pytest.param({**UNREADABLE, "cause": "empty_file"}, {"empty_file"}, id="empty file"),
+        pytest.param({**UNREADABLE, "cause": "not_an_image"}, {"not_an_image"}, id="not an image"),
+        pytest.param({**UNREADABLE, "cause": "decompression_bomb"}, {"decompression_bomb"}, id="bomb"),
+        pytest.param({"exif_rotated": True}, {"exif_rotated"}, id="EXIF-rotated"),
+        pytest.param({"animated": True}, {"animated"}, id="animated"),
+        pytest.param({"mode": "CMYK"}, {"cmyk"}, id="CMYK"),
+        pytest.param({"alpha": True, "mode": "P"}, {"alpha", "palette"}, id="palette with a transparent colour"),
+        pytest.param({"sixteen_bit": True}, {"sixteen_bit"}, id="16 bits"),
+        pytest.param({"blur": 0.56}, {"blurry"}, id="blurry"),
+        pytest.param({"blur": 0.55}, set(), id="not quite blurry"),
+        pytest.param({"blur": 0.9, "luma_p95": 12.0}, {"dark"}, id="dark is not also blurry"),
+        pytest.param({"blur": 0.9, "contrast": 1.0}, {"low_contrast"}, id="blank is not also blurry"),
+        pytest.param({"blur": 0.9, "width_px": 20, "height_px": 20}, {"tiny"}, id="tiny is not also blurry"),
+        pytest.param({"entropy": 2.9, "blur": 0.9}, {"low_information"}, id="poor in information is not also blurry"),
+        pytest.param({"entropy": 3.0}, set(), id="not quite poor in information"),
         pytest.param({"recorded_label": "bird"}, set(), id="label match"),
         pytest.param({**UNREADABLE, "recorded_label": "fish"}, {"unreadable", "label_mismatch"}, id="two causes"),
     ],
@@ -179,6 +224,50 @@ def test_the_same_bytes_under_two_labels_conflict() -> None:
 def test_broken_copies_are_broken_and_not_copies() -> None:
     broken = [image(f"bird/bird{number}.jpg", md5="empty", **UNREADABLE) for number in (90, 91)]
     assert {check for _, check in found(*broken)} == {"unreadable"}
+
+
+def test_the_same_pixels_in_other_bytes() -> None:
+    copies = [image(f"bird/bird{number}.jpg", pixels=255) for number in (90, 91)]
+    findings = findings_of(*copies)
+    assert findings["check"].tolist() == ["identical_pixels"] * 2
+    assert findings["related_path"].tolist() == ["bird/bird91.jpg", "bird/bird90.jpg"]
+    assert findings["group"].tolist() == ["pixels-00000000000000ff"] * 2
+
+
+def test_equal_bytes_and_blank_frames_are_no_identical_pixels() -> None:
+    same_bytes = [image(f"bird/bird{number}.jpg", pixels=1, md5="same") for number in (90, 91)]
+    blank = [image(f"bird/bird{number}.jpg", pixels=2, contrast=0.0) for number in (92, 93)]
+    assert {check for _, check in found(*same_bytes, *blank)} == {"exact_duplicate", "low_contrast"}
+
+
+def test_the_same_pixels_under_two_labels_conflict() -> None:
+    among = usual_images(20) + usual_images(20, "fish")
+    findings = findings_of(image("bird/bird90.jpg", pixels=9), image("fish/fish90.jpg", pixels=9), among=among)
+    assert findings["check"].tolist() == ["near_conflicting_label"] * 2
+    assert findings["related_path"].tolist() == ["fish/fish90.jpg", "bird/bird90.jpg"]
+    assert findings["measured"].tolist() == [1.0, 1.0]
+
+
+def near(path: str, other: str, **differs: Any) -> dict[str, Any]:
+    return image(path, near_group="near-1", near_path=other, near_correlation=0.95, **differs)
+
+
+def test_near_duplicates_in_a_class_and_across_classes() -> None:
+    among = usual_images(20) + usual_images(20, "fish")
+    pair = [near("bird/bird90.jpg", "bird/bird91.jpg"), near("bird/bird91.jpg", "bird/bird90.jpg")]
+    findings = findings_of(*pair, among=among)
+    assert findings["check"].tolist() == ["near_duplicate"] * 2
+    assert findings["measured"].tolist() == [0.95, 0.95]
+    assert findings["related_path"].tolist() == ["bird/bird91.jpg", "bird/bird90.jpg"]
+    findings = findings_of(*pair, near("fish/fish90.jpg", "bird/bird90.jpg"), among=among)
+    assert findings["check"].value_counts().to_dict() == {"near_conflicting_label": 3, "near_duplicate": 2}
+    assert findings["group"].unique().tolist() == ["near-1"]
+
+
+def test_files_outside_class_folders_are_told() -> None:
+    skipped = pd.DataFrame({"path": ["logo.jpg", "a.txt"], "reason": ["outside any class folder", "documentation"]})
+    findings = findings_of(skipped=skipped.astype("str"))
+    assert list(zip(findings["path"], findings["check"], strict=True)) == [("logo.jpg", "loose_file")]
 
 
 def test_one_name_in_two_folders() -> None:
@@ -265,6 +354,5 @@ def test_order_does_not_depend_on_the_order_of_images() -> None:
 def test_thresholds_are_followed() -> None:
     strict = dataclasses.replace(RECOMMENDED, dark_brightness=201.0, tiny_side_px=700)
     table = pd.DataFrame([image("bird/owl.jpg")])
-    texts = ["path", "filename", "label", "md5", "recorded_label", "format", "mode", "error", "decoder_warning"]
-    findings = run_checks(table.astype(dict.fromkeys(texts, "str")), strict)
+    findings = run_checks(typed(table), NONE_SKIPPED, strict)
     assert set(findings["check"]) == {"dark", "tiny", "near_empty_class"}

@@ -11,10 +11,11 @@ import pytest
 from kfp import dsl
 
 from components.audit.component import audit
-from components.audit.image_audit import audit_archive, measure_archive
+from components.audit.image_audit import audit_archive
+from components.audit.measuring_pass import measure_archive
 from components.failures import UserError
 from components.formats.findings import FINDING_COLUMNS, MEASUREMENT_COLUMNS, read_findings, read_measurements
-from components.formats.image_archive import ArchiveReader, read_catalog
+from components.formats.image_archive import read_catalog
 from tests.audit.conftest import RECOMMENDED, MakeArchive
 from tests.audit.images import photo
 
@@ -42,7 +43,7 @@ def test_outputs_have_the_documented_columns(animals_archive: Path, tmp_path: Pa
     assert metrics["images"] == len(catalog) == 97
     assert metrics["findings"] == len(findings)
     assert sum(metrics[f"severity_{name}"] for name in ("error", "warning", "info")) == len(findings)
-    assert metrics["usable_images"] == 87
+    assert metrics["usable_images"] == 86
     assert all(math.isfinite(value) for value in metrics.values())
     json.dumps(metrics, allow_nan=False)
 
@@ -63,14 +64,13 @@ def test_more_images_than_a_chunk_stay_in_catalog_order(make_archive: MakeArchiv
     small, large = photo(0, 40, 30), photo(0, 60, 50)
     archive = make_archive({f"bird/{number}.jpg": small if number % 3 else large for number in range(200)})
     catalog = read_catalog(archive)
-    with ArchiveReader(archive) as reader:
-        measured = measure_archive(reader, catalog, workers=3)
+    measured = measure_archive(archive, catalog, 3, None).table(catalog)
     assert measured["width_px"].tolist() == [40 if number % 3 else 60 for number in range(200)]
 
 
 def test_one_bad_file_alone_is_audited(make_archive: MakeArchive, tmp_path: Path) -> None:
     metrics = run(make_archive({"bird/owl.jpg": b""}), tmp_path)
-    assert (metrics["check_unreadable"], metrics["usable_images"], metrics["usable_share"]) == (1, 0, 0.0)
+    assert (metrics["check_empty_file"], metrics["usable_images"], metrics["usable_share"]) == (1, 0, 0.0)
     assert "1 image of 1 must not be trained on" in (tmp_path / "report.html").read_text(encoding="utf-8")
 
 
@@ -128,7 +128,7 @@ def test_the_component_writes_its_outputs_and_logs_metrics(animals_archive: Path
     metrics = call_component(animals_archive, tmp_path)
     assert (tmp_path / "findings" / "findings.parquet").exists()
     assert (tmp_path / "report").read_text(encoding="utf-8").startswith("<!doctype html>")
-    assert metrics.metadata["severity_error"] == 10
+    assert metrics.metadata["severity_error"] == 13
     json.dumps(metrics.metadata, allow_nan=False)
 
 

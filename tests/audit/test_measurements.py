@@ -1,13 +1,15 @@
 """One image's bytes to its measurements: every format, every kind of damage."""
 
 import io
+from typing import Any
 
 import numpy as np
 import pytest
-from PIL import Image
+from PIL import Image, ImageFilter
 
 from components.audit.decoding import decode_what_is_there
-from components.audit.measurements import analyze
+from components.audit.measurements import Measurement, analyze
+from tests.audit.conftest import SAMPLES
 from tests.audit.images import declared_png, encoded, flat, photo
 
 JPEG = photo(1, 400, 300)
@@ -34,13 +36,13 @@ def damaged(data: bytes, start: int, size: int) -> bytes:
         pytest.param(JPEG[: SCAN // 2], "JPEG", id="JPEG cut in its header"),
         pytest.param(b"\xff\xd8\xff", "JPEG", id="JPEG signature alone"),
         pytest.param(damaged(JPEG, SCAN + 2000, 4000), "the JPEG is damaged", id="JPEG with a damaged scan"),
-        pytest.param(photo(1, 400, 300, "PNG")[:3000], "the PNG is damaged", id="PNG cut"),
+        pytest.param(photo(1, 400, 300, "PNG")[:3000], "the PNG is cut short", id="PNG cut"),
         pytest.param(damaged(photo(1, 40, 30, "PNG"), 60, 40), "the PNG is damaged", id="PNG damaged"),
-        pytest.param(b"\x89PNG\r\n\x1a\n", "the PNG is damaged", id="PNG signature alone"),
-        pytest.param(photo(1, 400, 300, "GIF")[:3000], "the GIF is damaged", id="GIF cut"),
-        pytest.param(photo(1, 400, 300, "WEBP")[:3000], "the WEBP is damaged", id="WEBP cut"),
-        pytest.param(photo(1, 400, 300, "BMP")[:3000], "the BMP is damaged", id="BMP cut"),
-        pytest.param(photo(1, 400, 300, "TIFF")[:3000], "the TIFF is damaged", id="TIFF cut"),
+        pytest.param(b"\x89PNG\r\n\x1a\n", "the PNG is cut short", id="PNG signature alone"),
+        pytest.param(photo(1, 400, 300, "GIF")[:3000], "the GIF is cut short", id="GIF cut"),
+        pytest.param(photo(1, 400, 300, "WEBP")[:3000], "the WEBP is cut short", id="WEBP cut"),
+        pytest.param(photo(1, 400, 300, "BMP")[:3000], "the BMP is cut short", id="BMP cut"),
+        pytest.param(photo(1, 400, 300, "TIFF")[:3000], "the TIFF is cut short", id="TIFF cut"),
         pytest.param(declared_png(60_000, 60_000), "declares 3,600 megapixels", id="bomb"),
         pytest.param(declared_png(10_000, 9_000), "declares 90 megapixels", id="just above the limit"),
     ],
@@ -182,3 +184,82 @@ def test_a_cut_behind_stray_bytes_is_still_damage() -> None:
 def test_bytes_after_the_image_are_fine() -> None:
     row = analyze(JPEG + b"a camera's own data" * 50)
     assert (row.error, row.decoder_warning) == (None, None)
+
+
+def stored(image: Image.Image, image_format: str, **settings: Any) -> Measurement:
+    buffer = io.BytesIO()
+    image.save(buffer, image_format, **settings)
+    return analyze(buffer.getvalue())
+
+
+@pytest.mark.parametrize(
+    ("data", "cause"),
+    [
+        (b"", "empty_file"),
+        (b"hello, world\n", "not_an_image"),
+        (declared_png(60_000, 60_000), "decompression_bomb"),
+        (JPEG[: len(JPEG) // 2], "truncated"),
+        (JPEG[:-2], "truncated"),
+        (JPEG[:40], "truncated"),
+        (damaged(JPEG, SCAN + 2000, 4000), "corrupt"),
+        *[(photo(1, 400, 300, name)[:3000], "truncated") for name in ("PNG", "GIF", "WEBP", "BMP", "TIFF")],
+        (damaged(photo(1, 40, 30, "PNG"), 60, 40), "corrupt"),
+    ],
+)
+def test_the_cause_is_named(data: bytes, cause: str) -> None:
+    assert analyze(data).cause == cause
+
+
+@pytest.mark.parametrize("image_format", ["JPEG", "PNG", "WEBP", "TIFF"])
+@pytest.mark.parametrize("orientation", [1, 3, 6])
+def test_exif_rotation_is_seen_in_every_format(image_format: str, orientation: int) -> None:
+    exif = Image.Exif()
+    exif[274] = orientation
+    row = stored(Image.new("RGB", (64, 48), "green"), image_format, exif=exif)
+    assert (row.error, row.exif_rotated) == (None, orientation != 1)
+
+
+@pytest.mark.parametrize("image_format", ["GIF", "PNG", "WEBP", "TIFF"])
+def test_more_than_one_frame(image_format: str) -> None:
+    frames = [Image.new("RGB", (64, 48), colour) for colour in ("red", "green")]
+    assert stored(frames[0], image_format, save_all=True, append_images=frames[1:]).animated
+    assert not stored(frames[0], image_format).animated
+
+
+def test_transparency_and_depth() -> None:
+    assert stored(Image.new("RGBA", (64, 48)), "PNG").alpha
+    assert stored(Image.new("RGB", (64, 48)), "PNG", transparency=(0, 0, 0)).alpha
+    assert not stored(Image.new("RGB", (64, 48)), "PNG").alpha
+    deep = Image.fromarray(np.arange(64 * 48, dtype=np.uint16).reshape(48, 64))
+    assert stored(deep, "PNG").sixteen_bit
+    assert stored(deep, "TIFF").sixteen_bit
+    assert not stored(Image.new("RGB", (64, 48)), "TIFF").sixteen_bit
+
+
+def test_a_blurred_photograph_and_a_sharp_one() -> None:
+    with Image.open(SAMPLES / "photos" / "bird" / "owl.jpg") as owl:
+        sharp, blurred = stored(owl, "JPEG"), stored(owl.filter(ImageFilter.GaussianBlur(5)), "JPEG")
+        pale = stored(owl.point(lambda level: 120 + level // 10), "PNG")
+    assert sharp.blur < 0.5
+    assert blurred.blur > 0.7
+    assert pale.blur < 0.5, "contrast does not count"
+
+
+def test_entropy_is_that_of_the_histogram_in_bits() -> None:
+    assert analyze(flat(90)).entropy == 0.0
+    quarters = np.repeat(np.array([0, 80, 160, 240], np.uint8), 24)[None, :].repeat(64, axis=0)
+    assert analyze(encoded(Image.fromarray(quarters), "PNG")).entropy == pytest.approx(2.0)
+
+
+def test_the_same_pixels_in_another_format_have_the_same_digest() -> None:
+    png, bmp, other = photo(7, 500, 400, "PNG"), photo(7, 500, 400, "BMP"), photo(8, 500, 400, "PNG")
+    assert analyze(png).pixels == analyze(bmp).pixels != analyze(other).pixels
+
+
+def test_upright_pixels_are_compared() -> None:
+    with Image.open(io.BytesIO(photo(7, 60, 40, "PNG"))) as image:
+        exif = Image.Exif()
+        exif[274] = 6
+        turned = stored(image.transpose(Image.Transpose.ROTATE_90), "PNG", exif=exif)
+        assert turned.pixels == stored(image, "PNG").pixels
+        assert stored(image.transpose(Image.Transpose.ROTATE_90), "PNG").pixels != turned.pixels

@@ -68,3 +68,19 @@ def test_few_files_and_mixed_files_have_no_pattern() -> None:
     assert (naming.pattern_breakers(few, pd.Series(["fish"] * 19, dtype="str")) == "").all()
     mixed = names(*[f"fish{number}.jpg" for number in range(17)], "cat.jpg", "dog.jpg", "owl.jpg")
     assert (naming.pattern_breakers(mixed, pd.Series(["x"] * 20, dtype="str")) == "").all()
+
+
+def test_missing_numbers_of_a_series_are_named() -> None:
+    numbers = [number for number in range(1, 31) if number not in {7, 21}]
+    fish = names(*[f"fish{number:03}.jpg" for number in numbers], "reef.jpg")
+    gaps = naming.index_gaps(fish, pd.Series(["fish"] * len(fish), dtype="str"))
+    assert gaps.to_dict() == {"fish": "of its 28 files numbered fish1 to fish30, 7, 21 are missing"}
+
+
+def test_whole_series_and_scattered_numbers_have_no_gaps() -> None:
+    whole = names(*[f"fish{number}.jpg" for number in range(30)])
+    scattered = names(*[f"IMG_{number * number}.jpg" for number in range(30)])
+    files = pd.concat([whole, scattered], ignore_index=True)
+    classes = pd.Series(["fish"] * 30 + ["bird"] * 30, dtype="str")
+    assert naming.index_gaps(files, classes).empty
+    assert naming.index_gaps(names("owl.jpg"), names("bird")).empty

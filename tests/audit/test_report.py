@@ -1,21 +1,32 @@
 """The report: one safe, self-contained, small page that a browser opens without a complaint."""
 
+import base64
+import hashlib
+import json
 import re
 import shutil
 import subprocess
 from collections import Counter
+from html import unescape
 from html.parser import HTMLParser
 from pathlib import Path
+from typing import Any
 
+import numpy as np
 import pandas as pd
 import pytest
+from PIL import Image
 
 from components.audit.checks import CHECKS, run_checks
+from components.audit.dataset_facts import COPY_CHECKS, SHOWS_NOTHING, dataset_facts, verdict
+from components.audit.galleries import orientation_name
 from components.audit.image_audit import audit_archive
-from components.audit.report import NAME_CHARACTERS, shown, verdict, write_report
-from components.formats.findings import FINDING_COLUMNS
+from components.audit.report import write_report
+from components.audit.shown_text import NAME_CHARACTERS, shown
+from components.formats.findings import FACTS_FILE, FINDING_COLUMNS
 from components.formats.image_archive import ArchiveReader
-from tests.audit.conftest import RECOMMENDED, MakeArchive
+from pipeline import CLEANING_POLICY
+from tests.audit.conftest import RECOMMENDED, SAMPLES, MakeArchive
 from tests.audit.images import flat, photo
 
 HOSTILE = [
@@ -26,7 +37,8 @@ HOSTILE = [
     "bird/{{ 7 * 7 }}{% raw %}.jpg",
     "bird/$x_1$ & co.jpg",
     "bird/\u202egpj.exe",
-    "bird/" + "long" * 60 + ".jpg",
+    "bird/" + "long" * 250 + ".jpg",
+    "bird/😀'\"😀.jpg",
     "<b>class</b>/鸟.jpg",
     "javascript:alert(1)/طائر.jpg",
     "$\\frac/x.jpg",
@@ -88,15 +100,17 @@ def test_hostile_names_stay_text(hostile_report: Path) -> None:
 def test_the_page_loads_nothing(animals_report: Path) -> None:
     page = Elements(animals_report.read_text(encoding="utf-8"))
     assert page.risks == []
-    assert page.counts["svg"] == 7
+    assert page.counts["svg"] == 9
     assert page.counts["link"] == page.counts["iframe"] == page.counts["object"] == 0
     assert page.counts["img"] > 40
 
 
 def test_the_page_says_what_was_found(animals_report: Path) -> None:
     text = re.sub(r"\s+", " ", Elements(animals_report.read_text(encoding="utf-8")).text)
-    assert "10 images of 97 must not be trained on" in text
-    assert "95th percentile of luma 15, limit 40" in text
+    assert "11 images of 97 must not be trained on" in text
+    assert "15 limit 40 95th percentile of luma" in text
+    assert "mirrored left to right" in text
+    assert "and leaves out 22: 11 with an error" in text
     assert "The label file says 'fish', the class folder says 'bird'." in text
     assert all(check.title in text for check in CHECKS)
 
@@ -106,7 +120,9 @@ def test_the_page_stays_small_and_says_what_it_leaves_out(make_archive: MakeArch
     archive = make_archive({"bird/owl.jpg": noise, "bird/dark.png": flat(0)})
     count = 6000
     numbers = pd.Series(range(count))
-    long = "x" * 180
+    long = '"' * 180  # each takes five bytes in HTML
+    texts = ["path", "filename", "label", "recorded_label", "md5", "error", "decoder_warning", "cause"]
+    texts += ["near_group", "near_path"]
     table = pd.DataFrame(
         {
             "path": [f"class{number % 300}-{long}/{long}{number}.png" for number in numbers],
@@ -128,17 +144,31 @@ def test_the_page_stays_small_and_says_what_it_leaves_out(make_archive: MakeArch
             "luma_p5": (numbers % 256).astype("float64"),
             "luma_p95": (numbers % 255).astype("float64"),
             "decoder_warning": "junk",
+            "cause": None,
+            "exif_rotated": numbers % 2 == 0,
+            "animated": numbers % 3 == 0,
+            "alpha": numbers % 4 == 0,
+            "sixteen_bit": numbers % 5 == 0,
+            "blur": numbers % 10 / 10,
+            "entropy": (numbers % 8).astype("float64"),
+            "pixels": (numbers // 2).astype("uint64"),
+            "near_group": "near-" + (numbers // 3).astype("str"),
+            "near_path": long,
+            "near_correlation": 1.0,
         }
-    ).astype(dict.fromkeys(["path", "filename", "label", "recorded_label", "md5", "error", "decoder_warning"], "str"))
-    findings = run_checks(table, RECOMMENDED)
+    ).astype(dict.fromkeys(texts, "str"))
     page = tmp_path / "report.html"
     skipped = pd.DataFrame({"path": [long] * 500, "reason": [f"{long}{number}" for number in range(500)]})
+    findings = run_checks(table, skipped, RECOMMENDED)
+    facts = dataset_facts(table, findings, skipped, RECOMMENDED)
     with ArchiveReader(archive) as reader:
-        write_report(page, table, findings, RECOMMENDED, reader=reader, skipped=skipped, sample_images=200, seed=0)
+        write_report(page, table, findings, RECOMMENDED, facts, reader=reader, sample_images=200, seed=0)
     assert page.stat().st_size < 5_000_000
-    text = Elements(page.read_text(encoding="utf-8")).text
-    assert f"and {len(findings) - 500:,} more findings" in text
-    assert "The 30 largest classes; 270 others are left out." in text
+    text = re.sub(r"\s+", " ", Elements(page.read_text(encoding="utf-8")).text)
+    (shown_rows,) = re.findall(rf"Here are ([\d,]+) of {len(findings):,} findings", text)
+    assert 400 < int(shown_rows.replace(",", "")) <= 1000
+    assert "and 50 smaller classes" in text
+    assert all(f"{name} ({count:,})" in text for name, count in findings["check"].value_counts().items())
 
 
 @pytest.mark.parametrize(
@@ -193,6 +223,60 @@ def test_the_verdict_counts_each_image_once(findings: list[tuple[str, str]], ton
     assert (told["tone"], told["sentence"]) == (tone, sentence)
 
 
+def test_what_the_default_policy_drops_is_what_the_page_says() -> None:
+    errors = {one.name for one in CHECKS if one.severity == "error"}
+    dropped = {name for name, action in CLEANING_POLICY.items() if action not in {"warn", "fix"}}
+    assert dropped == errors | set(COPY_CHECKS) | set(SHOWS_NOTHING)
+
+
+def facts_beside(report: Path) -> dict[str, Any]:
+    def refuse(constant: str) -> None:
+        raise AssertionError(f"{constant} is no JSON")
+
+    text = (report.parent / "findings" / FACTS_FILE).read_text(encoding="utf-8")
+    return dict(json.loads(text, parse_constant=refuse))
+
+
+def test_the_same_facts_lie_beside_the_findings_as_json(animals_report: Path) -> None:
+    facts = facts_beside(animals_report)
+    assert facts["verdict"]["sentence"].startswith("11 images of 97 must not be trained on")
+    assert facts["default_cleaning"] == {"kept": 75, "with_errors": 11, "shows_nothing": 7, "spare_copies": 4}
+    counts = {check["name"]: check["findings"] for check in facts["checks"]}
+    assert counts["exact_duplicate"] == 7
+    assert sum(counts.values()) == 59
+    assert [row["label"] for row in facts["classes"]] == ["mammal", "fish", "bird"]
+    assert sum(row["images"] for row in facts["classes"]) == 97
+    assert facts["measured"]["brightness"]["median"] == pytest.approx(105.5, abs=5)
+    assert facts["thresholds"]["dark_brightness"] == 40.0
+
+
+def test_a_data_set_that_cannot_be_read_at_all_has_a_page(make_archive: MakeArchive, tmp_path: Path) -> None:
+    page = report_of(make_archive({"bird/a.jpg": b"", "bird/b.jpg": b"text"}), tmp_path)
+    text = re.sub(r"\s+", " ", Elements(page.read_text(encoding="utf-8")).text)
+    assert "2 images of 2 must not be trained on." in text
+    assert "Random sample" not in text
+    assert facts_beside(page)["measured"] == {}
+
+
+@pytest.mark.parametrize(
+    ("turn", "name"),
+    [
+        (None, ""),
+        (Image.Transpose.FLIP_LEFT_RIGHT, "mirrored left to right"),
+        (Image.Transpose.FLIP_TOP_BOTTOM, "mirrored top to bottom"),
+        (Image.Transpose.ROTATE_180, "turned by 180°"),
+        (Image.Transpose.ROTATE_90, "turned by 90°"),
+        (Image.Transpose.ROTATE_270, "turned by 90°"),
+        (Image.Transpose.TRANSPOSE, "mirrored along a diagonal"),
+    ],
+)
+def test_copies_say_how_they_are_turned(turn: Image.Transpose | None, name: str) -> None:
+    with Image.open(SAMPLES / "photos" / "bird" / "penguin.jpg") as opened:
+        image = opened.convert("RGB")
+    copy = image if turn is None else image.transpose(turn)
+    assert orientation_name(np.asarray(image), np.asarray(copy.resize((120, 90)))) == name
+
+
 def dumped_dom(page: Path, directory: Path) -> str:
     """Open a page in headless Chromium and return its document after its script ran; fail on console messages."""
     chromium = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
@@ -213,10 +297,54 @@ def test_a_browser_opens_the_page_and_runs_its_script(animals_report: Path, tmp_
     dom = dumped_dom(animals_report, tmp_path)
     page = Elements(dom)
     original = Elements(animals_report.read_text(encoding="utf-8"))
-    assert "41 of 41 rows" in page.text, "the script that filters did not run"
-    assert len(re.findall(r'<th[^>]* tabindex="0"', dom)) == 6
+    assert "59 of 59 rows" in page.text, "the script that filters did not run"
+    assert dom.count('<button type="button" class="sort">') == 14
     for tag in ("img", "svg", "figure", "tr", "section", "h2", "h3"):
         assert page.counts[tag] == original.counts[tag], tag
+
+
+DRIVER = """
+const rows = () => [...document.querySelectorAll("#finding-table tbody tr")].filter((row) => !row.hidden);
+const cells = (column) => rows().map((row) => row.cells[column].textContent);
+const [words, severity, check, label] = document.querySelectorAll("[data-filter=finding-table]");
+const set = (control, value) => { control.value = value; control.dispatchEvent(new Event("input")); };
+const buttons = [...document.querySelectorAll("#finding-table .sort")];
+const press = (name) => buttons.find((button) => button.textContent === name).click();
+const told = {};
+set(words, "OWL exact"); told.words = cells(3); set(words, "");
+set(severity, "0"); told.severities = [...new Set(cells(0))]; told.errors = rows().length; set(severity, "");
+set(check, "dark"); set(label, "mammal"); told.both = cells(3);
+told.counter = document.querySelector(".filters output").textContent;
+document.querySelector(".filters .reset").click(); told.all = rows().length;
+document.querySelector("[data-choose][data-value=tiny]").click(); told.chosen = cells(1);
+document.querySelector(".filters .reset").click();
+press("Image or class folder"); told.up = cells(3); press("Image or class folder"); told.down = cells(3);
+press("Measured"); told.numbers = cells(4);
+set(check, ""); set(words, "no such thing"); told.none = rows().length;
+document.title = JSON.stringify(told);
+"""
+
+
+def test_filters_and_sorting_work_in_a_browser(animals_report: Path, tmp_path: Path) -> None:
+    html = animals_report.read_text(encoding="utf-8")
+    # The policy lets in the page's script alone: the driver comes in with its own digest.
+    digest = base64.b64encode(hashlib.sha256(DRIVER.encode()).digest()).decode()
+    html = html.replace("script-src '", f"script-src 'sha256-{digest}' '", 1)
+    driven = tmp_path / "driven.html"
+    driven.write_text(html.replace("</body>", f"<script>{DRIVER}</script></body>"), encoding="utf-8")
+    (title,) = re.findall(r"<title>(.*?)</title>", dumped_dom(driven, tmp_path / "profile"), re.DOTALL)
+    told = json.loads(unescape(title))
+    assert told["words"] == ["bird/owl-2.jpg", "bird/owl-3.jpg", "bird/owl.jpg"]
+    assert (told["severities"], told["errors"]) == (["error"], 13)
+    assert told["both"] == ["mammal/gibbon-2.jpg", "mammal/mole.jpg"]
+    assert told["counter"] == "2 of 59 rows"
+    assert told["all"] == 59
+    assert told["chosen"] == ["tiny"]
+    assert told["up"].index("fish/fish3.jpg") < told["up"].index("fish/fish12.jpg")
+    assert told["down"][0] == told["up"][-1]
+    numbers = [float(text.replace(",", "")) for text in told["numbers"] if text]
+    assert numbers == sorted(numbers)
+    assert told["none"] == 0
 
 
 def test_a_browser_runs_nothing_of_a_hostile_name(hostile_report: Path, tmp_path: Path) -> None:

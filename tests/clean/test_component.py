@@ -16,7 +16,9 @@ CATALOG = catalog_of({"cat/1.jpg": "x", "cat/2.jpg": "x", "cat/3.jpg": "y", "dog
 FOUND = findings_of([("cat/1.jpg", "exact_duplicate", "g"), ("cat/2.jpg", "exact_duplicate", "g")])
 
 
-def run_clean(directory: Path, archive: Path, findings: Path, policy: dict[str, str]) -> dict[str, Any]:
+def run_clean(
+    directory: Path, archive: Path, findings: Path, policy: dict[str, str], previous_decisions: str = ""
+) -> dict[str, Any]:
     metrics = dsl.Metrics(name="metrics", uri=str(directory / "metrics"), metadata={})
     clean.python_func(
         archive=dsl.Dataset(name="archive", uri=str(archive), metadata={}),
@@ -24,6 +26,7 @@ def run_clean(directory: Path, archive: Path, findings: Path, policy: dict[str, 
         policy=policy,
         allow_list=[],
         deny_list=["cat/3.jpg"],
+        previous_decisions=previous_decisions,
         decisions=dsl.Dataset(name="decisions", uri=str(directory / "decisions"), metadata={}),
         summary=dsl.Markdown(name="summary", uri=str(directory / "summary.md"), metadata={}),
         metrics=metrics,
@@ -38,6 +41,9 @@ def test_it_writes_decisions_summary_and_metrics(tmp_path: Path) -> None:
         "images": 4,
         "kept_images": 2,
         "dropped_images": 2,
+        "fixed_images": 0,
+        "quarantined_images": 0,
+        "warned_images": 0,
         "classes": 2,
         "dropped_by_deny_list": 1,
         "dropped_by_exact_duplicate": 1,
@@ -51,13 +57,14 @@ def test_it_writes_decisions_summary_and_metrics(tmp_path: Path) -> None:
 def test_a_rerun_over_leftovers_gives_the_same_bytes(tmp_path: Path) -> None:
     archive, findings = write_both(tmp_path, CATALOG, FOUND)
     run_clean(tmp_path, archive, findings, {"exact_duplicate": "drop"})
-    outputs = [tmp_path / "decisions" / "catalog.parquet", tmp_path / "summary.md"]
+    outputs = [tmp_path / "summary.md", *sorted((tmp_path / "decisions").iterdir())]
     first = [path.read_bytes() for path in outputs]
     (tmp_path / "decisions" / "leftover").touch()
     (tmp_path / ".decisions.partial").mkdir()
     run_clean(tmp_path, archive, findings, {"exact_duplicate": "drop"})
     assert [path.read_bytes() for path in outputs] == first
-    assert [path.name for path in (tmp_path / "decisions").iterdir()] == ["catalog.parquet"]
+    written = sorted(path.name for path in (tmp_path / "decisions").iterdir())
+    assert written == ["catalog.parquet", "dropped.txt", "policy.json", "reasons.parquet"]
 
 
 def test_a_bad_policy_is_one_sentence_and_exit_code_2(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

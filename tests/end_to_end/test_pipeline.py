@@ -147,9 +147,10 @@ def test_reports_can_be_opened(run: Run) -> None:
     assert [path.name for path in reports] == [
         "1-audit.html",
         "2-cleaning.md",
-        "3-frozen-training.html",
-        "4-fine-tuning.html",
-        "5-evaluation.html",
+        "3-split.html",
+        "4-frozen-training.html",
+        "5-fine-tuning.html",
+        "6-evaluation.html",
     ]
     for path in reports:
         assert 0 < path.stat().st_size < 5_000_000

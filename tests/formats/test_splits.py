@@ -22,7 +22,14 @@ SPLITS = Splits(
         for name in SPLIT_NAMES
     },
     dataset_digest="cd" * 32,
-    certificate={"groups": 1, "images_in_groups": 2, "groups_across_splits": 0},
+    certificate={
+        "groups": 1,
+        "groups_across_splits": 0,
+        "nearest": [
+            {"splits": ["train", "test"], "paths": ["löwe/1.jpg", "狐/2.jpg"], "distance": 14, "correlation": 0.512},
+            {"splits": ["validation", "test"], "paths": [], "distance": None, "correlation": None},
+        ],
+    },
 )
 
 

@@ -1,6 +1,7 @@
 """Any image becomes the square RGB JPEG that training reads."""
 
 import io
+import math
 from pathlib import Path
 
 import numpy as np
@@ -12,13 +13,19 @@ from components.formats.splits import RESIZE_POLICIES
 from components.split.image_preparation import (
     Preparation,
     UndecodableImageError,
-    prepare_image,
     square_image,
+)
+from components.split.image_preparation import (
+    prepare_image as prepare,
 )
 from tests.split.archives import encoded_image
 
 STRETCH = Preparation(64, "stretch")
 RED, BLUE = (255, 0, 0), (0, 0, 255)
+
+
+def prepare_image(data: bytes, preparation: Preparation) -> bytes:
+    return prepare(data, preparation).jpeg
 
 
 def pixels(data: bytes) -> np.ndarray:
@@ -217,3 +224,30 @@ def test_decoding_at_a_reduced_size_shifts_nothing(sample_photos: Path, policy: 
     difference = np.abs(reduced - full).mean()
     assert 0 < difference < 1
     assert difference < 0.2 * np.abs(np.roll(full, 1, axis=1) - full).mean()
+
+
+def test_decoding_at_a_reduced_size_is_visually_lossless(sample_photos: Path) -> None:
+    ratios = []
+    for path in sorted(sample_photos.glob("*/*.jpg")):
+        data = path.read_bytes()
+        with Image.open(path) as photo:
+            # The worst case: reduced by 1/2 the photo is just 1.5 times as large as it is needed.
+            size_px = int(min(photo.size) // 2 / 1.5)
+            lossless = encoded_image(photo, compress_level=0)
+        assert min(square_sides(data, size_px)) >= 1.5 * size_px
+        reduced, full = (
+            np.asarray(square_image(file, Preparation(size_px, "stretch")), dtype=float) for file in (data, lossless)
+        )
+        ratios.append(10 * np.log10(255**2 / np.square(reduced - full).mean()))
+    assert len(ratios) > 70
+    assert min(ratios) > 39.5  # dB; JPEG at quality 95, in which the result is stored, costs as much
+    assert np.median(ratios) > 45
+    assert max(ratios) < 100  # none was decoded in full
+
+
+def square_sides(data: bytes, size_px: int) -> tuple[int, int]:
+    """Return the sides at which a JPEG is decoded on its way to a square."""
+    with Image.open(io.BytesIO(data)) as photo:
+        needed = math.ceil(size_px * 1.5)
+        photo.draft(None, (needed, needed))
+        return photo.size

@@ -1,0 +1,1 @@
+"""Measurements: each module runs alone, `python -m benchmarks.<name> --help`."""

@@ -1,0 +1,194 @@
+"""The pass over the archive: every image read and decoded once, in a process of its own, and a row for each, always.
+
+A decoder that crashes or hangs takes its process with it. Which images were being decoded is known; each of these is
+tried alone, in a process of its own. The one that does it again is the culprit: it becomes a row that says so, and the
+pass goes on where it was.
+"""
+
+import json
+import time
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass
+from pathlib import Path
+
+import pandas as pd
+
+from components.audit.finished_chunks import FinishedChunks, measuring_identity
+from components.audit.measured_chunk import KEY_BYTES, MeasuredChunk, chunk_key
+from components.audit.measured_images import MeasuredImages
+from components.audit.measuring_process import DECODE_SECONDS, MeasuringProcess
+from components.failures import TransientError
+
+CHUNK_IMAGES = 64
+PROGRESS_SECONDS = 5.0
+
+_CHUNKS_AHEAD = 2  # per thread: no thread waits for the parent, and little is lost when a process dies
+_WAIT_SECONDS = 0.5
+_UNEXPLAINED_DEATHS = 5
+
+
+@dataclass(frozen=True)
+class Chunk:
+    """Consecutive images of the catalog.
+
+    Attributes:
+        number: From 0.
+        first: Row of its first image in the catalog.
+        key: ``chunk_key`` of its images.
+        places: Part, offset and size of each image.
+    """
+
+    number: int
+    first: int
+    key: bytes
+    places: list[tuple[str, int, int]]
+
+    def request(self, verdicts: dict[int, str]) -> bytes:
+        """Return what is sent to the process: ``verdicts`` are for images that are not to be decoded, by row."""
+        images = [[*place, verdicts.get(self.first + position)] for position, place in enumerate(self.places)]
+        request = {"number": self.number, "key": self.key.hex(), "first": self.first, "images": images}
+        return json.dumps(request).encode() + b"\n"
+
+
+def measure_archive(archive: Path, catalog: pd.DataFrame, workers: int, kept: Path | None) -> MeasuredImages:
+    """Measure every image of an archive and return the measurements in catalog order.
+
+    Args:
+        archive: The archive's folder.
+        catalog: Its catalog, or some rows of it, numbered from 0.
+        workers: Threads that decode, at least 1.
+        kept: File that finished chunks are kept in until the caller deletes it, and taken from when a pass that was
+            stopped left it behind; ``None`` keeps nothing.
+    """
+    measured = MeasuredImages(len(catalog))
+    progress = _Progress(len(catalog))
+    with ExitStack() as stack:
+        finished = stack.enter_context(FinishedChunks(kept)) if kept else None
+        missing = []
+        for chunk in _chunks(catalog):
+            found = finished.take(chunk.key, chunk.number) if finished is not None else None
+            if found is None:
+                missing.append(chunk)
+            else:
+                measured.add(chunk.first, found)
+        progress.resumed(len(catalog) - sum(len(chunk.places) for chunk in missing))
+        for chunk, found in measured_chunks(archive, missing, workers):
+            measured.add(chunk.first, found)
+            if finished is not None:
+                finished.keep(found)
+            progress.done(len(chunk.places))
+    return measured
+
+
+def measured_chunks(archive: Path, chunks: Sequence[Chunk], threads: int) -> Iterator[tuple[Chunk, MeasuredChunk]]:
+    """Yield each chunk with its measurements, in the order in which they are ready.
+
+    Args:
+        archive: The archive's folder.
+        chunks: What to measure.
+        threads: Of the process that measures, at least 1.
+
+    Raises:
+        RuntimeError: When the process fails for another reason than an image.
+        TransientError: When the system kills it again and again.
+    """
+    waiting = deque(chunks)
+    under_way: dict[int, Chunk] = {}
+    blame = _Blame(lambda chunk: _failure_alone(archive, chunk))
+    while waiting or under_way:
+        waiting.extendleft(under_way[number] for number in sorted(under_way, reverse=True))
+        under_way.clear()
+        with MeasuringProcess(archive, threads) as process:
+            failure = None
+            while failure is None and (waiting or under_way):
+                while waiting and len(under_way) < threads * _CHUNKS_AHEAD:
+                    chunk = waiting.popleft()
+                    under_way[chunk.number] = chunk
+                    process.send(chunk.request(blame.verdicts))
+                for found in process.receive(_WAIT_SECONDS):
+                    blame.unexplained = 0
+                    yield under_way.pop(found.number), found
+                failure = process.failure() if under_way else None
+            suspects = process.suspects() if failure else []
+        if failure:
+            blame.after(failure, suspects, under_way.values())
+
+
+class _Blame:
+    """Finds out which image ended a process.
+
+    Attributes:
+        verdicts: What is wrong with the images that do, by row.
+        unexplained: How many processes in a row ended without a culprit.
+    """
+
+    def __init__(self, failure_alone: Callable[[Chunk], str | None]) -> None:
+        self.verdicts: dict[int, str] = {}
+        self.unexplained = 0
+        self._failure_alone = failure_alone
+
+    def after(self, failure: str, suspects: Sequence[int], chunks: Iterable[Chunk]) -> None:
+        """Try each image that was being decoded when the process failed alone."""
+        places = {chunk.first + at: place for chunk in chunks for at, place in enumerate(chunk.places)}
+        print(f"audit: while {len(suspects)} images were decoded: {failure}; trying each alone", flush=True)
+        found = {row: self._failure_alone(Chunk(0, row, bytes(KEY_BYTES), [places[row]])) for row in suspects}
+        culprits = {row: verdict for row, verdict in found.items() if verdict}
+        self.verdicts |= culprits
+        self.unexplained = 0 if culprits else self.unexplained + 1
+        if self.unexplained < _UNEXPLAINED_DEATHS:
+            return
+        if "SIGKILL" in failure:
+            raise TransientError(
+                "the system kills the process that decodes images again and again, most likely for its memory; give "
+                "the audit more memory, or fewer workers"
+            )
+        raise RuntimeError(
+            f"the process that decodes images ends again and again, though no image alone ends it: {failure}"
+        )
+
+
+def _failure_alone(archive: Path, chunk: Chunk) -> str | None:
+    with MeasuringProcess(archive, 1) as process:
+        process.send(chunk.request({}))
+        while True:
+            if process.receive(_WAIT_SECONDS):
+                return None
+            if failure := process.failure():
+                return failure
+
+
+def _chunks(catalog: pd.DataFrame) -> Iterator[Chunk]:
+    identity = measuring_identity(DECODE_SECONDS)
+    for number, first in enumerate(range(0, len(catalog), CHUNK_IMAGES)):
+        rows = catalog.iloc[first : first + CHUNK_IMAGES]
+        columns = [rows[name].tolist() for name in ("part", "offset", "size_bytes")]
+        places = list(zip(*columns, strict=True))
+        yield Chunk(number, first, chunk_key(identity, rows["md5"].tolist()), places)
+
+
+class _Progress:
+    """Prints how far the pass is, how fast, and how long it will take."""
+
+    def __init__(self, images: int) -> None:
+        self._images = images
+        self._done = self._measured = 0
+        self._started = self._said = time.monotonic()
+
+    def resumed(self, images: int) -> None:
+        self._done = images
+        if images:
+            print(f"audit: {images:,} of {self._images:,} images were measured before", flush=True)
+
+    def done(self, images: int) -> None:
+        self._done += images
+        self._measured += images
+        now = time.monotonic()
+        if now - self._said < PROGRESS_SECONDS and self._done < self._images:
+            return
+        rate = self._measured / max(now - self._started, 1e-6)
+        left = round((self._images - self._done) / rate)
+        ending = f"{left // 60}:{left % 60:02d} left" if left else f"{now - self._started:.1f} s"
+        print(f"audit: {self._done:,} of {self._images:,} images, {rate:,.0f} images/s, {ending}", flush=True)
+        self._said = now

@@ -1,0 +1,123 @@
+"""Any folder or ZIP file as an archive to audit, so that the audit works alone, on data that is not yet a data set.
+
+Ingest is strict: it refuses what no pipeline should train on, such as one class or images beside class folders. Here
+everything is let in that has the name of an image, and what cannot be read is left out with a reason.
+"""
+
+import stat
+import zipfile
+import zlib
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path, PurePosixPath
+
+from components.audit.checks.names import OUTSIDE_CLASS_FOLDERS
+from components.audit.decoding import EXTENSIONS
+from components.failures import UserError
+from components.formats.image_archive import ArchiveWriter
+
+PART_BYTES = 256 * 2**20
+LARGEST_FILE_BYTES = 256 * 2**20
+LARGEST_RATIO = 200
+"""A member of a ZIP file that unpacks to more than this many times its size is not unpacked."""
+
+_ENCRYPTED = 0x1
+
+
+@dataclass(frozen=True)
+class SourceFile:
+    """A file that may be an image.
+
+    Attributes:
+        path: POSIX, inside the source, without a folder around everything.
+        read: Returns its bytes.
+        refusal: Why it is not read, empty when it is.
+    """
+
+    path: str
+    read: Callable[[], bytes]
+    refusal: str
+
+
+def write_archive(source: Path, directory: Path) -> None:
+    """Write the images of a folder or ZIP file into an archive; the same source gives the same bytes.
+
+    The class of an image is the outermost folder that it lies in; without any folders, the source.
+
+    Args:
+        source: A folder or a ZIP file.
+        directory: An empty folder for the archive.
+
+    Raises:
+        UserError: When there is no such source, or no image in it.
+    """
+    if source.is_dir():
+        _write(source, _stripped(list(_folder_files(source))), directory)
+    elif zipfile.is_zipfile(source):
+        with zipfile.ZipFile(source) as members:
+            _write(source, _stripped(list(_zip_files(members))), directory)
+    else:
+        raise UserError(f"{source} is neither a folder nor a ZIP file; give the path of one")
+
+
+def _write(source: Path, files: list[SourceFile], directory: Path) -> None:
+    if not files:
+        endings = ", ".join(EXTENSIONS)
+        raise UserError(f"{source} holds no files with the name of an image ({endings})")
+    foldered = any("/" in file.path for file in files)
+    with ArchiveWriter(directory, PART_BYTES) as writer:
+        for file in sorted(files, key=lambda one: one.path):
+            label = file.path.partition("/")[0] if foldered else source.stem
+            reason = OUTSIDE_CLASS_FOLDERS if foldered and "/" not in file.path else file.refusal
+            if not reason:
+                try:
+                    writer.add(file.path, label, file.read(), source_uri=str(source))
+                except (OSError, RuntimeError, ValueError, EOFError, zlib.error, zipfile.BadZipFile) as error:
+                    reason = f"cannot be read: {error}"
+            if reason:
+                writer.skip(file.path, reason)
+        writer.close()
+
+
+def _folder_files(source: Path) -> Iterator[SourceFile]:
+    for path in sorted(source.rglob("*")):
+        inside = path.relative_to(source)
+        if not _is_wanted(PurePosixPath(inside.as_posix())) or path.is_dir():
+            continue
+        refusal = ""
+        if not path.is_file():
+            refusal = "is no regular file"
+        elif path.stat().st_size > LARGEST_FILE_BYTES:
+            refusal = f"is larger than {LARGEST_FILE_BYTES // 2**20} MiB"
+        yield SourceFile(inside.as_posix(), path.read_bytes, refusal)
+
+
+def _zip_files(members: zipfile.ZipFile) -> Iterator[SourceFile]:
+    seen = set()
+    for member in members.infolist():
+        path = PurePosixPath(member.filename)
+        if member.is_dir() or not _is_wanted(path) or member.filename in seen:
+            continue
+        seen.add(member.filename)
+        refusal = ""
+        if path.is_absolute() or ".." in path.parts or stat.S_ISLNK(member.external_attr >> 16):
+            refusal = "is a link, or has a path that leads out of the ZIP file"
+        elif member.flag_bits & _ENCRYPTED:
+            refusal = "is encrypted"
+        elif member.file_size > min(LARGEST_FILE_BYTES, LARGEST_RATIO * max(member.compress_size, 4096)):
+            refusal = "unpacks to an absurd size"
+        yield SourceFile(path.as_posix(), lambda member=member: members.read(member), refusal)  # type: ignore[misc]
+
+
+def _is_wanted(path: PurePosixPath) -> bool:
+    hidden = any((part.startswith(".") and part != "..") or part == "__MACOSX" for part in path.parts)
+    return path.suffix.lower() in EXTENSIONS and not hidden
+
+
+def _stripped(files: list[SourceFile]) -> list[SourceFile]:
+    """Take away the one folder around everything, if what is in it is not itself a class."""
+    folders = {file.path.partition("/")[0] for file in files if not file.refusal}
+    while len(folders) == 1 and sum(file.path.count("/") > 1 for file in files) * 2 > len(files):
+        files = [SourceFile(file.path.partition("/")[2] or file.path, file.read, file.refusal) for file in files]
+        folders = {file.path.partition("/")[0] for file in files if not file.refusal}
+    return files

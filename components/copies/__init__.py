@@ -1,0 +1,1 @@
+"""Which images are copies of one another, whatever was done to them: shared by audit and split."""

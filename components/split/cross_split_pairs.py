@@ -1,0 +1,242 @@
+"""The nearest images in different splits, by perceptual hash: evidence that no copy of a training image is tested on.
+
+Grouping keeps together what the audit found to be copies. This looks at the outcome, from pixels that are decoded
+anyway, and asks of each pair of splits: which image of the one is nearest to an image of the other, and is it a copy?
+"""
+
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from itertools import combinations
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from components.copies.pair_search import Pairs, SearchLimits, fastest_engine, find_pairs
+from components.copies.perceptual_hashes import (
+    THUMBNAIL_SIDE_PX,
+    WHOLE,
+    Hashes,
+    Pixels,
+    has_fingerprint,
+    oriented_hashes,
+    thumbnails_of,
+)
+from components.copies.thumbnail_comparison import are_alike, best_correlation
+from components.formats.splits import SPLIT_NAMES
+
+HASH_BITS = 64
+
+MOST_LOCAL_DIFFERENCE = 0.8
+"""Of the thumbnails of copies, see ``components.copies.thumbnail_comparison``."""
+
+_CHUNK_IMAGES = 64
+_LIMITS = SearchLimits(compared_per_bucket=10_000, pairs_per_hash=200)
+# About 50,000 images, for which comparing all with all takes ten seconds. Above, only copies' distances are searched.
+_MOST_COMPARISONS = 4 * 10**9
+# Half a millisecond each. Photos have a handful; drawings of a few strokes can all have near hashes, and no meaning.
+_MOST_EXAMINED_PAIRS = 50_000
+_COMPARISONS_AT_A_TIME = 1 << 22
+
+
+class Fingerprints:
+    """Collects a fingerprint of 256 bytes for each image that passes by."""
+
+    def __init__(self) -> None:
+        self._chunks: list[Pixels] = []
+        self._squares: list[Pixels] = []
+
+    def collect(self, prepared: Iterable[tuple[bytes, Pixels]]) -> Iterator[bytes]:
+        """Yield the records of images, in order, and keep the fingerprints that follow from their luma squares.
+
+        Args:
+            prepared: Record and uint8 ``[64, 64]`` square of each image, see ``components.copies``.
+        """
+        for record, square in prepared:
+            self._squares.append(square)
+            if len(self._squares) == _CHUNK_IMAGES:
+                self._close_chunk()
+            yield record
+
+    def thumbnails(self) -> Pixels:
+        """Return the fingerprints in the order of the images, uint8 ``[images, 16, 16]``."""
+        self._close_chunk()
+        if not self._chunks:
+            return np.zeros((0, THUMBNAIL_SIDE_PX, THUMBNAIL_SIDE_PX), np.uint8)
+        # One array in the end: the chunks are let go while it is made.
+        self._chunks = [np.concatenate(self._chunks)]
+        return self._chunks[0]
+
+    def _close_chunk(self) -> None:
+        if self._squares:
+            self._chunks.append(thumbnails_of(np.stack(self._squares)))
+            self._squares = []
+
+
+@dataclass(frozen=True)
+class CopyThresholds:
+    """What the audit calls copies.
+
+    Attributes:
+        distance: Bits in which the hashes of copies differ at most.
+        correlation: Least correlation of their thumbnails: among many images some hashes are near by chance.
+    """
+
+    distance: int
+    correlation: float
+
+
+@dataclass(frozen=True)
+class CrossPair:
+    """Two images in different splits.
+
+    Attributes:
+        first: Position of the one in the earlier split.
+        second: Position of the other.
+        distance: Bits in which their hashes differ, in the orientation in which they differ least.
+        correlation: Of their thumbnails in that orientation, [-1, 1].
+        are_copies: Whether the audit would call them copies.
+    """
+
+    first: int
+    second: int
+    distance: int
+    correlation: float
+    are_copies: bool
+
+
+@dataclass(frozen=True)
+class CrossSplitPairs:
+    """What a search found.
+
+    Attributes:
+        thresholds: What counts as copies.
+        nearest: For each pair of splits its copies that are nearest by hash, or the nearest images where there are no
+            copies. None where no two are as near as copies and there are too many to look further, or none has a hash.
+        copies: All pairs that are copies, the nearest first.
+        images_without_hash: Images of one colour, which have none.
+        left_out_comparisons: Comparisons saved where hashes crowd: any of them might have been a copy.
+    """
+
+    thresholds: CopyThresholds
+    nearest: dict[tuple[str, str], CrossPair | None]
+    copies: list[CrossPair]
+    images_without_hash: int
+    left_out_comparisons: int
+
+    def as_certificate(self, paths: Sequence[str]) -> dict[str, Any]:
+        """Return what ``splits.json`` says of it, see ``components.formats.splits.Splits``."""
+        return {
+            "hash_bits": HASH_BITS,
+            "copy_distance": self.thresholds.distance,
+            "copy_correlation": self.thresholds.correlation,
+            "copies_across_splits": len(self.copies),
+            "images_without_hash": self.images_without_hash,
+            "left_out_comparisons": self.left_out_comparisons,
+            "nearest": [{"splits": list(splits)} | _described(pair, paths) for splits, pair in self.nearest.items()],
+        }
+
+    def described_copies(self, paths: Sequence[str], splits: Sequence[str], most: int) -> list[dict[str, Any]]:
+        """Return the nearest copies in the form of the certificate's ``nearest``.
+
+        Args:
+            paths: Of all images.
+            splits: Of all images, names.
+            most: How many.
+        """
+        return [
+            {"splits": [splits[pair.first], splits[pair.second]]} | _described(pair, paths)
+            for pair in self.copies[:most]
+        ]
+
+
+def _described(pair: CrossPair | None, paths: Sequence[str]) -> dict[str, Any]:
+    if pair is None:
+        return {"paths": [], "distance": None, "correlation": None}
+    return {
+        "paths": [paths[pair.first], paths[pair.second]],
+        "distance": pair.distance,
+        "correlation": round(pair.correlation, 3),
+    }
+
+
+def cross_split_pairs(thumbnails: Pixels, splits: npt.NDArray[np.int64], thresholds: CopyThresholds) -> CrossSplitPairs:
+    """Search for the nearest images in different splits, and for all copies among them.
+
+    Args:
+        thumbnails: uint8 ``[images, 16, 16]`` from ``Fingerprints``.
+        splits: Of each image, an index into ``SPLIT_NAMES``.
+        thresholds: What counts as copies.
+    """
+    hashes = oriented_hashes(thumbnails, WHOLE)
+    found = find_pairs(hashes[:, 0].copy(), hashes, thresholds.distance, _LIMITS, fastest_engine(len(hashes)))
+    within, left_out = _pairs_across(found, thumbnails, splits, thresholds)
+    nearest: dict[tuple[str, str], CrossPair | None] = {}
+    for one, other in combinations(range(len(SPLIT_NAMES)), 2):
+        rows, columns = (np.flatnonzero((splits == code) & has_fingerprint(thumbnails)) for code in (one, other))
+        of_these = [pair for pair in within if (splits[pair.first], splits[pair.second]) == (one, other)]
+        if of_these:
+            pair: CrossPair | None = of_these[0]
+        elif 0 < len(rows) * len(columns) * hashes.shape[1] * len(SPLIT_NAMES) <= _MOST_COMPARISONS:
+            pair = _nearest(hashes, thumbnails, rows, columns)
+        else:
+            pair = None
+        nearest[SPLIT_NAMES[one], SPLIT_NAMES[other]] = pair
+    return CrossSplitPairs(
+        thresholds=thresholds,
+        nearest=nearest,
+        copies=[pair for pair in within if pair.are_copies],
+        images_without_hash=int((~has_fingerprint(thumbnails)).sum()),
+        left_out_comparisons=found.left_out_comparisons + found.left_out_pairs + left_out,
+    )
+
+
+def _pairs_across(
+    found: Pairs, thumbnails: Pixels, splits: npt.NDArray[np.int64], thresholds: CopyThresholds
+) -> tuple[list[CrossPair], int]:
+    """Return the pairs in different splits, copies and then the nearest first, and how many were too many to look at.
+
+    Each pair counts once, in the orientation in which its hashes are nearest.
+    """
+    positions = np.flatnonzero(splits[found.first] != splits[found.second])
+    first, second = found.first[positions].astype(np.int64), found.second[positions].astype(np.int64)
+    order = np.lexsort((found.orientation[positions], first, found.distance[positions]))
+    pair_keys = np.minimum(first, second) * len(splits) + np.maximum(first, second)
+    # np.unique names the first of each key: the nearest, in this order.
+    chosen = order[np.sort(np.unique(pair_keys[order], return_index=True)[1])]
+    left_out = max(0, len(chosen) - _MOST_EXAMINED_PAIRS)
+    chosen = chosen[:_MOST_EXAMINED_PAIRS]
+    first, second, positions = first[chosen], second[chosen], positions[chosen]
+    ones, others = thumbnails[first], thumbnails[second]
+    turns = found.orientation[positions]
+    # Preparing has brought all images to one shape.
+    copies = are_alike(ones, others, turns, np.ones(len(ones), bool), thresholds.correlation, MOST_LOCAL_DIFFERENCE)
+    correlation = best_correlation(ones, others)
+    turned = splits[first] > splits[second]
+    first, second = np.where(turned, second, first), np.where(turned, first, second)
+    columns = (first, second, found.distance[positions], correlation, copies)
+    pairs = [CrossPair(*row) for row in zip(*(column.tolist() for column in columns), strict=True)]
+    return sorted(pairs, key=_rank), left_out
+
+
+def _rank(pair: CrossPair) -> tuple[bool, int, float, int, int]:
+    return (not pair.are_copies, pair.distance, -pair.correlation, pair.first, pair.second)
+
+
+def _nearest(
+    hashes: Hashes, thumbnails: Pixels, rows: npt.NDArray[np.int64], columns: npt.NDArray[np.int64]
+) -> CrossPair:
+    """Compare all images of one split with all of another."""
+    queries, references = hashes[rows], hashes[columns, 0]
+    step = max(1, _COMPARISONS_AT_A_TIME // (queries.shape[1] * len(references)))
+    least, at = HASH_BITS + 1, (0, 0, 0)
+    for start in range(0, len(rows), step):
+        distances = np.bitwise_count(queries[start : start + step, :, None] ^ references)
+        position = int(distances.argmin())
+        row, orientation, column = np.unravel_index(position, distances.shape)
+        if distances[row, orientation, column] < least:
+            least, at = int(distances[row, orientation, column]), (start + int(row), int(orientation), int(column))
+    first, second = rows[at[0]], columns[at[2]]
+    correlation = best_correlation(thumbnails[[first]], thumbnails[[second]])
+    # Further apart than copies, or the search would have found them.
+    return CrossPair(int(first), int(second), least, float(correlation[0]), are_copies=False)
