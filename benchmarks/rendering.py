@@ -19,10 +19,15 @@ _EXTENSION_SHARES = (0.86, 0.07, 0.01, 0.01, 0.04, 0.01)
 
 def saved(image: Image.Image, image_format: str, **options: Any) -> bytes:
     """Return an image's bytes in a format."""
-    # A progressive JPEG must fit into one block, and that of noise is larger than Pillow reckons.
-    ImageFile.MAXBLOCK = 2**25
     buffer = io.BytesIO()
-    image.save(buffer, image_format, **options)
+    # A progressive JPEG must fit into one block, and that of noise is larger than Pillow reckons. The setting is all of
+    # Pillow's, and changes the bytes of a PNG too: it is put back.
+    before = ImageFile.MAXBLOCK
+    ImageFile.MAXBLOCK = 2**25
+    try:
+        image.save(buffer, image_format, **options)
+    finally:
+        ImageFile.MAXBLOCK = before
     return buffer.getvalue()
 
 
