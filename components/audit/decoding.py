@@ -137,10 +137,12 @@ def decode_what_is_there(data: bytes, minimum_side_px: int) -> Pixels | None:
     """Return the upright pixels of an image that may be damaged, for people to see; ``None`` when there are none."""
     pixels: Pixels | None
     try:
-        pixels = decode(data, minimum_side_px).pixels
+        image = decode(data, minimum_side_px)
+        pixels, turn = image.pixels, image.turn
     except UnreadableImageError:
         pixels = _decode_damaged_jpeg(data, minimum_side_px)
-    return None if pixels is None else _upright(pixels, data)
+        turn = None if pixels is None else _jpeg_turn(data)
+    return pixels if pixels is None or turn is None else np.asarray(Image.fromarray(pixels).transpose(turn))
 
 
 def _decode_damaged_jpeg(data: bytes, minimum_side_px: int) -> Pixels | None:
@@ -151,16 +153,6 @@ def _decode_damaged_jpeg(data: bytes, minimum_side_px: int) -> Pixels | None:
         return _turbo(data, height, width, minimum_side_px, strict=False)
     except (ValueError, KeyError):  # the KeyError is simplejpeg's for a colour space that the header does not name
         return None
-
-
-def _upright(pixels: Pixels, data: bytes) -> Pixels:
-    try:
-        with Image.open(io.BytesIO(data), formats=["JPEG", "PNG", "WEBP"]) as image:  # TIFF is upright once decoded
-            turn = upright_turn(image)
-    except Exception:
-        # Pillow's plugins raise whatever a damaged header leads them to; the pixels are there all the same.
-        return pixels
-    return pixels if turn is None else np.asarray(Image.fromarray(pixels).transpose(turn))
 
 
 def _what_it_is(data: bytes) -> str:
@@ -264,6 +256,9 @@ def _decode_with_pillow(data: bytes, image_format: str, minimum_side_px: int, wa
         declared = re.search(r"\d+", str(error))
         message = _bomb(int(declared[0])) if declared else f"decompression bomb: {error}"
         raise UnreadableImageError("decompression_bomb", message) from error
+    except MemoryError as error:
+        # Perhaps an absurd header, perhaps a small machine: not to be called damaged.
+        raise UnreadableImageError("unreadable", "decoding it takes more memory than there is") from error
     except Exception as error:
         # Pillow's format plugins raise whatever a damaged file leads them to (OSError, SyntaxError, struct.error,
         # IndexError...). Each of them is about this file alone, and is recorded in its row.

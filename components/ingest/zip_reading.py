@@ -21,6 +21,7 @@ from components.storage import StoredFile
 
 _ENCRYPTED_FLAG = 0x1
 _METHODS = (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED)
+_QUOTED_CHARACTERS = 200
 _CHUNK_BYTES = 2**20
 # Small files may be mostly empty; a bomb needs more room than this.
 _RATIO_COUNTS_FROM_BYTES = 2**20
@@ -50,7 +51,8 @@ class ZipContents:
             if isinstance(error, OSError) and error.errno is not None:
                 raise
             raise UserError(
-                f"{file.uri} is not a ZIP file, or is cut short ({error}); zip the class folders and upload it again"
+                f"{file.uri} is not a ZIP file, or is cut short ({_short(error)}); zip the class folders and upload it "
+                "again"
             ) from error
         try:
             self._members = self._checked_members()
@@ -93,7 +95,7 @@ class ZipContents:
         return {member.filename: member for member in files}
 
     def _require_plain(self, member: zipfile.ZipInfo) -> None:
-        where = f"{member.filename!r} in {self._file.uri}"
+        where = f"{_short(repr(member.filename))} in {self._file.uri}"
         kind = stat.S_IFMT(member.external_attr >> 16)
         if kind not in (0, stat.S_IFDIR if member.is_dir() else stat.S_IFREG):
             what = "a symbolic link" if kind == stat.S_IFLNK else "a special file"
@@ -121,7 +123,7 @@ class ZipContents:
 
     def _read(self, name: str) -> bytes:
         member = self._members[name]
-        where = f"{name} in {self._file.uri}"
+        where = f"{_short(name)} in {self._file.uri}"
         try:
             # Opening and closing count references without a lock; reading has its own.
             with self._lock:
@@ -133,7 +135,7 @@ class ZipContents:
                     stream.close()
         except (zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError, ValueError, RuntimeError) as error:
             raise UserError(
-                f"{where} cannot be unpacked ({error}); zip the class folders and upload it again"
+                f"{where} cannot be unpacked ({_short(error)}); zip the class folders and upload it again"
             ) from error
 
     def _read_counted(self, stream: IO[bytes], member: zipfile.ZipInfo, where: str) -> bytes:
@@ -153,3 +155,9 @@ class ZipContents:
                     f"raise max_compression_ratio = {self._limits.max_compression_ratio:,}"
                 )
         return b"".join(chunks)
+
+
+def _short(quoted: object) -> str:
+    """Return text of a stranger's making, names of 65,535 characters for example, as a sentence can bear it."""
+    text = str(quoted)
+    return text if len(text) <= _QUOTED_CHARACTERS else f"{text[:_QUOTED_CHARACTERS]}..."

@@ -16,7 +16,7 @@ from components.launch.gcs_emulator import HOST_VARIABLE, emulator_program
 from components.launch.local_run import Runner, StepFailedError, run_locally
 from pipeline import image_classification
 from tests.containers.conftest import docker
-from tests.end_to_end.test_pipeline import CONFIG, ROOT, STEPS, Run, arguments_of, compiled_component
+from tests.end_to_end.test_pipeline import CONFIG, ROOT, STEPS, Run, arguments_of, compiled_component, pipeline_of_one
 
 SAMPLE = ROOT / "samples" / "animals.zip"
 EMULATOR = "http://127.0.0.1:4443"  # inside its container's network
@@ -81,20 +81,7 @@ def test_each_component_runs_in_its_container(
         parameters |= {"source": "gs://photos/Animals.zip"}
         if step == "register":
             parameters["registry_uri"] = "gs://models/registry"
-    kinds = {name: value.type for name, value in component.component_spec.inputs.items()}
-    parameters = {
-        name: int(value) if kinds[name] == "Integer" else float(value) if kinds[name] == "Float" else value
-        for name, value in parameters.items()
-    }
-
-    @dsl.pipeline(name=f"only-{step}")
-    def alone() -> None:
-        imported = {
-            name: dsl.importer(artifact_uri=str(path), artifact_class=kind, reimport=False).output
-            for name, (kind, path) in artifacts.items()
-        }
-        component(**parameters, **imported)
-
+    alone = pipeline_of_one(step, component, parameters, artifacts)
     runner = docker_runner(
         tmp_path / "root", [], [in_processes.directory / "steps"], network, {HOST_VARIABLE: EMULATOR}
     )

@@ -198,10 +198,10 @@ def arguments_of(step: str, run: Run) -> tuple[dict[str, Any], dict[str, tuple[t
     return parameters, artifacts
 
 
-@pytest.mark.parametrize("step", STEPS)
-def test_each_component_runs_from_its_compiled_yaml(run: Run, step: str, tmp_path: Path) -> None:
-    component = compiled_component(step, tmp_path)
-    parameters, artifacts = arguments_of(step, run)
+def pipeline_of_one(
+    step: str, component: Any, parameters: dict[str, Any], artifacts: dict[str, tuple[type[dsl.Artifact], Path]]
+) -> Any:
+    """Return a pipeline of one component, its inputs as ``arguments_of`` gives them."""
     kinds = {name: value.type for name, value in component.component_spec.inputs.items()}
     parameters = {
         name: int(value) if kinds[name] == "Integer" else float(value) if kinds[name] == "Float" else value
@@ -216,6 +216,14 @@ def test_each_component_runs_from_its_compiled_yaml(run: Run, step: str, tmp_pat
         }
         component(**parameters, **imported)
 
+    return alone
+
+
+@pytest.mark.parametrize("step", STEPS)
+def test_each_component_runs_from_its_compiled_yaml(run: Run, step: str, tmp_path: Path) -> None:
+    component = compiled_component(step, tmp_path)
+    parameters, artifacts = arguments_of(step, run)
+    alone = pipeline_of_one(step, component, parameters, artifacts)
     local.init(local.SubprocessRunner(use_venv=False), pipeline_root=str(tmp_path / "root"))
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", UserWarning)  # the image's name means nothing to processes

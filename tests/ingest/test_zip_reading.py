@@ -195,3 +195,12 @@ def test_all_files_together_are_limited_by_what_they_claim(tmp_path: Path) -> No
 
 def test_small_files_may_compress_well(tmp_path: Path) -> None:
     assert read_everything(zipped({"bird/white.bmp": bytes(900_000)}), tmp_path)["bird/white.bmp"] == bytes(900_000)
+
+
+def test_a_message_stays_a_sentence_whatever_a_member_is_called(tmp_path: Path) -> None:
+    name = f"bird/{'n' * 60_000}.jpg"
+    data = bytearray(zipped({name: b"photo" * 100}, zipfile.ZIP_STORED))
+    data[data.index(b"photo")] ^= 1  # the checksum of the member no longer fits
+    with pytest.raises(UserError, match="cannot be unpacked|not be used|cannot be used") as refused:
+        read_everything(bytes(data), tmp_path)
+    assert len(str(refused.value)) < 1000
