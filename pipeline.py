@@ -191,6 +191,7 @@ def image_classification(placement: Placement) -> Any:
             group_pattern=group_pattern,
             near_duplicate_distance=near_duplicate_distance,
             near_duplicate_correlation=near_duplicate_correlation,
+            near_duplicate_difference=near_duplicate_difference,
             shard_size_mib=shard_size_mib,
             workers=workers,
             seed=seed,

@@ -85,6 +85,7 @@ def split_ours(directory: Path, workers: int) -> None:
         group_pattern="",
         near_duplicate_distance=10,
         near_duplicate_correlation=0.85,
+        near_duplicate_difference=0.8,
         shard_size_mib=128,
         workers=workers,
         seed=1,

@@ -68,6 +68,7 @@ def check_values(values: Mapping[str, Any], training_gpus: int = 0) -> None:
             group_pattern=values["group_pattern"],
             near_duplicate_distance=values["near_duplicate_distance"],
             near_duplicate_correlation=values["near_duplicate_correlation"],
+            near_duplicate_difference=values["near_duplicate_difference"],
             shard_size_mib=values["shard_size_mib"],
             workers=values["workers"],
             seed=values["seed"],

@@ -17,6 +17,7 @@ def split(
     group_pattern: str,
     near_duplicate_distance: int,
     near_duplicate_correlation: float,
+    near_duplicate_difference: float,
     shard_size_mib: int,
     workers: int,
     seed: int,
@@ -39,6 +40,8 @@ def split(
         near_duplicate_distance: Of 64 bits of their DCT hashes, copies differ in at most so many, 0 to 11, as in the
             audit.
         near_duplicate_correlation: The thumbnails of copies correlate by at least this, [-1, 1]; as in the audit.
+        near_duplicate_difference: The thumbnails of copies differ nowhere by more standard deviations, as in the
+            audit.
         shard_size_mib: A shard is closed once it holds this much.
         workers: Threads that prepare images, 0 for one per processor; they do not change the result.
         seed: Of the assignment and of the order within splits.
@@ -66,6 +69,7 @@ def split(
                 group_pattern=group_pattern,
                 near_duplicate_distance=near_duplicate_distance,
                 near_duplicate_correlation=near_duplicate_correlation,
+                near_duplicate_difference=near_duplicate_difference,
                 shard_size_mib=shard_size_mib,
                 workers=workers,
                 seed=seed,

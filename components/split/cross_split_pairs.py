@@ -27,9 +27,6 @@ from components.formats.splits import SPLIT_NAMES
 
 HASH_BITS = 64
 
-MOST_LOCAL_DIFFERENCE = 0.8
-"""Of the thumbnails of copies, see ``components.copies.thumbnail_comparison``."""
-
 _CHUNK_IMAGES = 64
 _LIMITS = SearchLimits(compared_per_bucket=10_000, pairs_per_hash=200)
 # About 50,000 images, for which comparing all with all takes ten seconds. Above, only copies' distances are searched.
@@ -80,10 +77,12 @@ class CopyThresholds:
     Attributes:
         distance: Bits in which the hashes of copies differ at most.
         correlation: Least correlation of their thumbnails: among many images some hashes are near by chance.
+        difference: Most that these differ anywhere, see ``components.copies.thumbnail_comparison.are_alike``.
     """
 
     distance: int
     correlation: float
+    difference: float
 
 
 @dataclass(frozen=True)
@@ -130,6 +129,7 @@ class CrossSplitPairs:
             "hash_bits": HASH_BITS,
             "copy_distance": self.thresholds.distance,
             "copy_correlation": self.thresholds.correlation,
+            "copy_difference": self.thresholds.difference,
             "copies_across_splits": len(self.copies),
             "images_without_hash": self.images_without_hash,
             "left_out_comparisons": self.left_out_comparisons,
@@ -210,7 +210,8 @@ def _pairs_across(
     ones, others = thumbnails[first], thumbnails[second]
     turns = found.orientation[positions]
     # Preparing has brought all images to one shape.
-    copies = are_alike(ones, others, turns, np.ones(len(ones), bool), thresholds.correlation, MOST_LOCAL_DIFFERENCE)
+    of_one_shape = np.ones(len(ones), bool)
+    copies = are_alike(ones, others, turns, of_one_shape, thresholds.correlation, thresholds.difference)
     correlation = best_correlation(ones, others)
     turned = splits[first] > splits[second]
     first, second = np.where(turned, second, first), np.where(turned, first, second)

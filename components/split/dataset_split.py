@@ -119,7 +119,9 @@ def _write_records(
         prepared = _prepared(table[table["split"] == name], reader, class_names, settings)
         records = progress.count(fingerprints.collect(prepared))
         shards[name] = write_shards(records, folder, name, settings.shard_size_mib * 2**20)
-    thresholds = CopyThresholds(settings.near_duplicate_distance, settings.near_duplicate_correlation)
+    thresholds = CopyThresholds(
+        settings.near_duplicate_distance, settings.near_duplicate_correlation, settings.near_duplicate_difference
+    )
     codes = table["split"].map({name: code for code, name in enumerate(SPLIT_NAMES)}).to_numpy().astype(np.int64)
     return shards, cross_split_pairs(fingerprints.thumbnails(), codes, thresholds)
 

@@ -20,6 +20,7 @@ class SplitSettings:
         group_pattern: Ties images by their paths, see ``components.split.image_groups.pattern_groups``; may be empty.
         near_duplicate_distance: Bits in which the hashes of copies differ at most, as in the audit, [0, 11].
         near_duplicate_correlation: Least correlation of the thumbnails of copies, as in the audit, [-1, 1].
+        near_duplicate_difference: Most that these differ anywhere, in standard deviations, as in the audit.
         shard_size_mib: A shard is closed once it holds this much.
         workers: Threads that prepare images, 0 for one per processor; they do not change the result.
         seed: Of the assignment and of the order within splits.
@@ -31,6 +32,7 @@ class SplitSettings:
     group_pattern: str
     near_duplicate_distance: int
     near_duplicate_correlation: float
+    near_duplicate_difference: float
     shard_size_mib: int
     workers: int
     seed: int
@@ -52,6 +54,8 @@ def check_settings(settings: SplitSettings) -> None:
         raise UserError(f"near_duplicate_distance is {settings.near_duplicate_distance}: set it between 0 and 11")
     if not -1 <= settings.near_duplicate_correlation <= 1:
         raise UserError(f"near_duplicate_correlation is {settings.near_duplicate_correlation}: set it between -1 and 1")
+    if not settings.near_duplicate_difference >= 0:
+        raise UserError(f"near_duplicate_difference is {settings.near_duplicate_difference}: set it to 0 or more")
     if settings.shard_size_mib < 1:
         raise UserError(f"shard_size_mib is {settings.shard_size_mib}: set it to 1 or more")
     if settings.workers < 0:

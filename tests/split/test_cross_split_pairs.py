@@ -14,7 +14,7 @@ from components.formats.splits import SPLIT_NAMES
 from components.split import cross_split_pairs as searched
 from components.split.cross_split_pairs import CopyThresholds, Fingerprints, cross_split_pairs
 
-COPIES = CopyThresholds(distance=10, correlation=0.85)
+COPIES = CopyThresholds(distance=10, correlation=0.85, difference=0.8)
 TRAIN, VALIDATION, TEST = range(3)
 
 
@@ -131,3 +131,14 @@ def test_each_image_has_its_fingerprint(images: int) -> None:
     assert thumbnails.shape == (images, 16, 16)
     for number in range(0, images, 31):
         assert np.array_equal(thumbnails[number], thumbnails_of([squares[number]])[0])
+
+
+@pytest.mark.parametrize(("difference", "copies"), [(0.8, 0), (1.5, 1)])
+def test_a_picture_with_another_object_is_a_copy_where_that_much_may_differ(
+    photos: list[Image.Image], difference: float, copies: int
+) -> None:
+    changed = photos[10].copy()
+    changed.paste("black", (changed.width // 2, changed.height // 2, changed.width * 5 // 8, changed.height * 5 // 8))
+    thresholds = CopyThresholds(distance=10, correlation=0.85, difference=difference)
+    found = cross_split_pairs(thumbnails_of([square(photos[10]), square(changed)]), codes(TRAIN, TEST), thresholds)
+    assert len(found.copies) == copies

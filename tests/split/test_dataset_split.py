@@ -34,6 +34,7 @@ def settings(**changes: Any) -> SplitSettings:
         "group_pattern": "",
         "near_duplicate_distance": 10,
         "near_duplicate_correlation": 0.85,
+        "near_duplicate_difference": 0.8,
         "shard_size_mib": 1,
         "workers": 2,
         "seed": 7,
@@ -165,6 +166,7 @@ def test_the_digest_is_of_the_data_and_its_assignment(tmp_path: Path, files: dic
         pytest.param({"group_pattern": "("}, r"group_pattern '\(' is no regular expression", id="pattern"),
         pytest.param({"image_size_px": 0}, "image_size_px is 0", id="size"),
         pytest.param({"shard_size_mib": 0}, "shard_size_mib is 0", id="shard size"),
+        pytest.param({"near_duplicate_difference": -1}, "near_duplicate_difference is -1", id="difference"),
         pytest.param({"workers": -1}, "workers is -1", id="workers"),
     ],
 )
@@ -211,6 +213,7 @@ def run_split(directory: Path, archive: Path, decisions: Path, **changes: Any) -
         "group_pattern": "",
         "near_duplicate_distance": 10,
         "near_duplicate_correlation": 0.85,
+        "near_duplicate_difference": 0.8,
         "shard_size_mib": 1,
         "workers": 0,
         "seed": 1,
