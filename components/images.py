@@ -6,10 +6,10 @@ The tag is the package version, so a compiled pipeline and the code in its image
 from components import __version__
 
 DATA = f"image-classification-data:{__version__}"
-"""Ingest, audit, clean and register: no TensorFlow."""
+"""Ingest, audit, clean, split and register: no TensorFlow."""
 
 TRAINING = f"image-classification-training:{__version__}"
-"""Split, train, fine-tune and evaluate: TensorFlow."""
+"""Train, fine-tune and evaluate: TensorFlow."""
 
 VERSION_LABEL = "org.opencontainers.image.version"
 """Label of both images: the version of the steps in it."""

@@ -5,7 +5,7 @@ from kfp import dsl
 from components import images
 
 
-@dsl.component(base_image=images.TRAINING, install_kfp_package=False)
+@dsl.component(base_image=images.DATA, install_kfp_package=False)
 def split(
     archive: dsl.Input[dsl.Dataset],
     decisions: dsl.Input[dsl.Dataset],
@@ -50,11 +50,7 @@ def split(
         metrics: Images per split, classes, shards, groups, how many of them cross splits, and how many pairs of images
             in different splits look like copies.
     """
-    import os
     from pathlib import Path
-
-    # Read when TensorFlow is first imported, below: its remarks about the processor are of no use here.
-    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
 
     from components.failures import attempts
     from components.split.dataset_split import split_archive

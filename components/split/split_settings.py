@@ -1,4 +1,4 @@
-"""How to split, and what settings make sense. Without TensorFlow, so that a launcher can check them before a run."""
+"""How to split, and what settings make sense: a launcher checks them before a run."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass

@@ -69,7 +69,7 @@ def test_a_published_component_is_one_anybody_can_load(tmp_path: Path) -> None:
     assert set(loaded) == {component.python_func.__name__ for component in COMPONENTS}
     pulled = {name: one.component_spec.implementation.container.image for name, one in loaded.items()}
     assert pulled["clean"] == f"example.org/team/{images.DATA}"
-    assert pulled["split"] == f"example.org/team/image-classification-training@{digest}"
+    assert pulled["evaluate"] == f"example.org/team/image-classification-training@{digest}"
     assert executors(PUBLISHED / "vertex.yaml")["exec-clean"]["container"]["image"] == images.DATA, "left as it was"
 
 
@@ -221,7 +221,7 @@ def test_vertex_machines_stay_within_its_limits(tmp_path: Path) -> None:
 
 def test_steps_run_in_the_images_of_this_version() -> None:
     used = {name: value["container"]["image"] for name, value in executors(PUBLISHED / "vertex.yaml").items()}
-    data = {f"exec-{step}" for step in ("ingest", "audit", "clean", "register")}
+    data = {f"exec-{step}" for step in ("ingest", "audit", "clean", "split", "register")}
     assert {name for name, image in used.items() if image == images.DATA} == data
     assert {name for name, image in used.items() if image == images.TRAINING} == used.keys() - data
 
