@@ -6,6 +6,7 @@ import warnings
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
+import cv2
 import numpy as np
 import pandas as pd
 
@@ -161,6 +162,7 @@ def _open_archive(archive: Path, images: pd.DataFrame) -> ArchiveReader:
 def _prepared(
     images: pd.DataFrame, reader: ArchiveReader, class_names: list[str], settings: SplitSettings
 ) -> Iterator[tuple[bytes, Pixels]]:
+    cv2.setNumThreads(1)  # the threads here already keep every processor busy
     preparation = Preparation(settings.image_size_px, settings.resize_policy)
     labels = {name: label for label, name in enumerate(class_names)}
 
