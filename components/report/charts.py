@@ -16,10 +16,11 @@ import matplotlib as mpl
 from markupsafe import Markup
 from matplotlib.figure import Figure
 
-_INK, _MUTED = "#010203", "#040506"  # markers, replaced by the page's variables
+from components.report.series_colours import SERIES
 
-SERIES = ("#3b82f6", "#f59e0b", "#10b981", "#ef4444", "#8b5cf6", "#06b6d4", "#84cc16", "#ec4899")
-"""Colours of data, readable on light and dark."""
+__all__ = ["SERIES", "chart_style", "inline_svg", "save_png"]
+
+_INK, _MUTED = "#010203", "#040506"  # markers, replaced by the page's variables
 
 _STYLE: Any = {
     "axes.edgecolor": _MUTED,

@@ -6,9 +6,8 @@ from pathlib import Path
 from typing import Any
 
 from components.formats.splits import SPLIT_NAMES, Splits
-from components.report.charts import chart_style, inline_svg
 from components.report.page import data_uri, write_page
-from components.split.split_figures import MOST_CLASSES_DRAWN, class_counts_figure
+from components.report.series_colours import SERIES
 
 MOST_CLASSES_LISTED = 2000
 MOST_COPIES_SHOWN = 12
@@ -71,12 +70,6 @@ def write_report(
         destination: File to write.
     """
     rows = _class_rows(splits)
-    drawn = rows[:MOST_CLASSES_DRAWN]
-    with chart_style():
-        chart = inline_svg(
-            class_counts_figure([(row["name"], row["images"]) for row in drawn], splits.fractions),
-            "Images of each class in train, validation and test, as counts and as shares",
-        )
     certificate = splits.certificate
     write_page(
         destination,
@@ -89,9 +82,7 @@ def write_report(
         images=sum(split.images for split in splits.splits.values()),
         shards=sum(len(split.shards) for split in splits.splits.values()),
         shard_bytes=shard_bytes,
-        chart=chart,
-        classes_drawn=len(drawn),
-        classes_left_out=len(rows) - len(drawn),
+        colours=dict(zip(SPLIT_NAMES, SERIES, strict=False)),
         rows=rows[:MOST_CLASSES_LISTED],
         rows_left_out=max(0, len(rows) - MOST_CLASSES_LISTED),
         farthest=max(rows, key=lambda row: (row["off"], row["total"])),
