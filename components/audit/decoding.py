@@ -9,7 +9,6 @@ import io
 import math
 import re
 import threading
-from collections.abc import Mapping
 from dataclasses import dataclass
 
 import numpy as np
@@ -17,7 +16,9 @@ import numpy.typing as npt
 import simplejpeg
 from PIL import ExifTags, Image, UnidentifiedImageError
 
+from components.audit import iso_media
 from components.audit.file_ends import ends_early
+from components.formats.image_formats import read_formats
 from components.formats.stored_pixels import to_rgb, upright_turn
 
 Pixels = npt.NDArray[np.uint8]
@@ -30,21 +31,6 @@ LARGE_PIXELS = 16_000_000
 
 DECODED_SIDE_PX = 192
 """The reduced image's long side is at least this, where the stored one is: enough for luma statistics."""
-
-EXTENSIONS: Mapping[str, str] = {
-    ".jpg": "JPEG",
-    ".jpeg": "JPEG",
-    ".jpe": "JPEG",
-    ".jfif": "JPEG",
-    ".png": "PNG",
-    ".gif": "GIF",
-    ".bmp": "BMP",
-    ".dib": "BMP",
-    ".webp": "WEBP",
-    ".tif": "TIFF",
-    ".tiff": "TIFF",
-}
-"""Format by lower-case extension."""
 
 # Leading bytes of the formats that are read (each format's own specification).
 _SIGNATURES = (
@@ -87,7 +73,7 @@ class DecodedImage:
 
     Attributes:
         pixels: uint8 RGB ``[height, width, 3]``, reduced, without the EXIF orientation.
-        format: JPEG, PNG, GIF, BMP, WEBP or TIFF, by content.
+        format: One of ``read_formats``, by content.
         mode: Pillow's mode of the stored image.
         width_px: Of the stored image.
         height_px: Of the stored image.
@@ -116,7 +102,7 @@ def sniff_format(data: bytes) -> str | None:
     """Return the format that the leading bytes announce, ``None`` for one that is not read."""
     if data[:4] == b"RIFF" and data[8:12] == b"WEBP":
         return "WEBP"
-    return next((name for signature, name in _SIGNATURES if data.startswith(signature)), None)
+    return next((name for signature, name in _SIGNATURES if data.startswith(signature)), iso_media.format_of(data))
 
 
 def decode(data: bytes, minimum_side_px: int) -> DecodedImage:
@@ -126,7 +112,7 @@ def decode(data: bytes, minimum_side_px: int) -> DecodedImage:
         UnreadableImageError: When the bytes are no image, are damaged or cut short, or declare too many pixels.
     """
     image_format = sniff_format(data)
-    if image_format is None:
+    if image_format is None or image_format not in read_formats():
         raise UnreadableImageError("not_an_image" if data else "empty_file", _what_it_is(data))
     if image_format == "JPEG":
         return _decode_jpeg(data, minimum_side_px)
@@ -225,14 +211,18 @@ def _decode_with_pillow(data: bytes, image_format: str, minimum_side_px: int, wa
         with Image.open(io.BytesIO(data), formats=[image_format]) as image:
             width, height, mode = image.width, image.height, image.mode
             _check_size(width, height)
-            with _ONE_LARGE_IMAGE if width * height > LARGE_PIXELS else contextlib.nullcontext():
-                # Of TIFF, the orientation is forgotten once Pillow, loading, has turned the image. Of PNG, asking
-                # loads the image and hides what is wrong with it.
-                turned_by_loading = image_format == "TIFF" and upright_turn(image) is not None
-                sixteen_bit = _is_deep(image, data)
+            # Of TIFF, the orientation is forgotten once Pillow, loading, has turned the image. Of PNG, asking loads the
+            # image and hides what is wrong with it. HEIF is turned already.
+            turned_by_loading = image_format == "TIFF" and upright_turn(image) is not None
+            turned_by_loading |= image.info.get("original_orientation") not in (None, 1)
+            sixteen_bit = _is_deep(image, data)
+            if image_format == "JPEG":
                 image.draft("RGB", (minimum_side_px, minimum_side_px))
+            with _ONE_LARGE_IMAGE if width * height > LARGE_PIXELS else contextlib.nullcontext():
                 image.load()
                 pixels = _reduced_rgb(image, minimum_side_px)
+            if image_format == "HEIF":
+                width, height = image.size  # only now that of the turned image
             turn = upright_turn(image)
             return DecodedImage(
                 pixels,
@@ -250,6 +240,8 @@ def _decode_with_pillow(data: bytes, image_format: str, minimum_side_px: int, wa
     except UnreadableImageError:
         raise
     except UnidentifiedImageError as error:
+        if image_format in ("AVIF", "HEIF"):
+            _check_size(iso_media.declared_pixels(data), 1)  # their libraries refuse such a size as a wrong header
         raise _damaged(data, image_format, "its header cannot be read") from error
     except Image.DecompressionBombError as error:
         # Pillow refuses far larger ones before it tells their size otherwise than in its message.
@@ -272,6 +264,8 @@ def _is_deep(image: Image.Image, data: bytes) -> bool:
         return True
     if image.format == "PNG":
         return data[24] == 16  # the bit depth in the header chunk (PNG specification, 11.2.1)
+    if image.format in ("AVIF", "HEIF"):
+        return iso_media.is_deep(data)
     tags = getattr(image, "tag_v2", {})
     return max(tags.get(ExifTags.Base.BitsPerSample) or (8,)) > 8
 

@@ -17,10 +17,9 @@ import simplejpeg
 from PIL import Image
 
 from components.copies.perceptual_hashes import Pixels, luma_square
+from components.formats.image_formats import read_formats
 from components.formats.stored_pixels import SIDEWAYS, to_rgb, upright_turn
 from components.split.antialiased_resize import RgbPixels, resized
-
-FORMATS = ("JPEG", "PNG", "GIF", "BMP", "WEBP", "TIFF")
 
 JPEG_QUALITY = 95
 
@@ -65,7 +64,7 @@ def prepare_image(data: bytes, preparation: Preparation) -> PreparedImage:
     bits a channel are scaled to 8.
 
     Args:
-        data: Bytes of a file in one of ``FORMATS``.
+        data: Bytes of a file in one of ``read_formats()``.
         preparation: Size and shape of the result.
 
     Raises:
@@ -84,7 +83,7 @@ def small_picture(data: bytes, side_px: int) -> bytes:
     """Return an image as a small JPEG in its own shape, to show it to a person.
 
     Args:
-        data: Bytes of a file in one of ``FORMATS``.
+        data: Bytes of a file in one of ``read_formats()``.
         side_px: Of the longer side, at most.
 
     Raises:
@@ -123,13 +122,14 @@ class _Decoded:
 
 def _decoded(data: bytes, preparation: Preparation) -> _Decoded:
     try:
-        with Image.open(io.BytesIO(data), formats=FORMATS) as image:
+        with Image.open(io.BytesIO(data), formats=read_formats()) as image:
             size = image.size
             needed = [math.ceil(side * _DRAFT_FACTOR) for side in _geometry(size, preparation)[1]]
             upright = _upright_jpeg(data, image, needed)
             if upright is not None:
                 return upright
-            image.draft(None, (needed[0], needed[1]))
+            if image.format == "JPEG":
+                image.draft(None, (needed[0], needed[1]))
             image.load()
             turn = upright_turn(image)
             rgb = to_rgb(image)

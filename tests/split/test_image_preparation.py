@@ -87,13 +87,15 @@ STORED = {
 
 @pytest.mark.parametrize("policy", RESIZE_POLICIES)
 @pytest.mark.parametrize("orientation", STORED)
-@pytest.mark.parametrize("image_format", ["JPEG", "PNG", "TIFF", "WEBP"])
+@pytest.mark.parametrize("image_format", ["JPEG", "PNG", "TIFF", "WEBP", "AVIF"])
 def test_the_exif_orientation_is_applied_once(image_format: str, orientation: int, policy: str) -> None:
     turn = STORED[orientation]
     stored = upright() if turn is None else upright().transpose(turn)
     exif = Image.Exif()
     exif[274] = orientation
-    options = {"lossless": True} if image_format == "WEBP" else {"quality": 95} if image_format == "JPEG" else {}
+    options = (
+        {"lossless": True} if image_format == "WEBP" else {"quality": 95} if image_format in ("JPEG", "AVIF") else {}
+    )
     prepared = prepare_image(encoded_image(stored, image_format, exif=exif, **options), Preparation(48, policy))
     expected = prepare_image(encoded_image(upright()), Preparation(48, policy))
     assert np.abs(pixels(prepared) - pixels(expected)).mean() < 2
@@ -124,6 +126,7 @@ def animation() -> bytes:
     [
         pytest.param(encoded_image(Image.new("L", (40, 40), 128)), GRAY, id="L"),
         pytest.param(encoded_image(Image.new("L", (40, 40), 128), "JPEG"), GRAY, id="L JPEG"),
+        pytest.param(encoded_image(Image.new("L", (40, 40), 128), "AVIF"), GRAY, id="L AVIF"),
         pytest.param(encoded_image(Image.new("1", (40, 40), 1)), WHITE, id="1"),
         pytest.param(encoded_image(Image.new("CMYK", (40, 40), (255, 255, 0, 0)), "JPEG"), BLUE, id="CMYK JPEG"),
         pytest.param(encoded_image(Image.new("CMYK", (40, 40), (255, 255, 0, 0)), "TIFF"), BLUE, id="CMYK TIFF"),
