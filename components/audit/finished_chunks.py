@@ -18,6 +18,7 @@ from components.formats.image_formats import read_formats
 # All that decides what is measured of given bytes.
 _MODULES = (
     "components.audit.decoding",
+    "components.audit.decoding_memory",
     "components.audit.file_ends",
     "components.audit.iso_media",
     "components.audit.measurements",

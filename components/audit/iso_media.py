@@ -35,6 +35,12 @@ def is_deep(data: bytes) -> bool:
     return any(max(content[5 : 5 + content[4]], default=0) > 8 for content in _contents(data, b"pixi") if content[4:])
 
 
+def is_subsampled(data: bytes) -> bool:
+    """Return whether colour has half the resolution, both ways (AV1 Codec ISO Media File Format Binding, 2.3.3)."""
+    settings = [content[2:3] for content in _contents(data, b"av1C")]
+    return bool(settings) and all(setting and setting[0] & 0x0C == 0x0C for setting in settings)
+
+
 def ends_early(data: bytes) -> bool:
     """Return whether a box of the outermost level is cut, or the one that holds the pixels is missing."""
     boxes = list(_boxes(data))

@@ -9,6 +9,7 @@ median of the sample photos. What remains is an antialiased bilinear resize, the
 import io
 import math
 from collections.abc import Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass
 
 import cv2
@@ -18,13 +19,16 @@ from PIL import Image
 
 from components.copies.perceptual_hashes import Pixels, luma_square
 from components.formats.image_formats import read_formats
-from components.formats.stored_pixels import SIDEWAYS, to_rgb, upright_turn
+from components.formats.stored_pixels import SIDEWAYS, in_its_turn, is_large, loaded, reduced_rgb, upright_turn
 from components.split.antialiased_resize import RgbPixels, resized
 
 JPEG_QUALITY = 95
 
 # An image reduced while it is decoded stays at least this many times as large as it is shown.
 _DRAFT_FACTOR = 1.5
+
+# Its first corner is marked: when that comes last in a turned image, what came last comes first.
+_CORNER = Image.frombytes("L", (2, 2), b"\1\0\0\0")
 
 
 class UndecodableImageError(Exception):
@@ -112,17 +116,19 @@ class _Decoded:
     Attributes:
         pixels: uint8 ``[height, width, 3]``, decoded at ``1 / reduction``, rounded up to whole pixels.
         size: Width and height at full size: positions are computed there, so that reducing shifts nothing.
-        reduction: 1, 2, 4 or 8.
+        reduction: Any whole number; of a JPEG 1, 2, 4 or 8.
+        origin: Where in ``pixels`` the image begins, less than a pixel from their corner, to the right and down.
     """
 
     pixels: RgbPixels
     size: tuple[int, int]
     reduction: int
+    origin: tuple[float, float] = (0.0, 0.0)
 
 
 def _decoded(data: bytes, preparation: Preparation) -> _Decoded:
     try:
-        with Image.open(io.BytesIO(data), formats=read_formats()) as image:
+        with ExitStack() as turn_taking, Image.open(io.BytesIO(data), formats=read_formats()) as image:
             size = image.size
             needed = [math.ceil(side * _DRAFT_FACTOR) for side in _geometry(size, preparation)[1]]
             upright = _upright_jpeg(data, image, needed)
@@ -130,18 +136,28 @@ def _decoded(data: bytes, preparation: Preparation) -> _Decoded:
                 return upright
             if image.format == "JPEG":
                 image.draft(None, (needed[0], needed[1]))
-            image.load()
+            turn_taking.enter_context(in_its_turn(image.size))
+            whole = loaded(image, data)
             turn = upright_turn(image)
-            rgb = to_rgb(image)
+            fits = min(whole.width // needed[0], whole.height // needed[1]) if is_large(whole.size) else 1
+            reduction = round(max(size) / max(whole.size)) * max(fits, 1)
+            rgb = Image.fromarray(reduced_rgb(whole, max(fits, 1)))
     except Exception as error:
         # Pillow's format plugins raise whatever a damaged file leads them to: OSError, SyntaxError, struct.error...
         raise UndecodableImageError(str(error) or type(error).__name__) from error
-    reduction = round(max(size) / max(rgb.size))
-    if turn is not None:
-        rgb = rgb.transpose(turn)
-        if turn in SIDEWAYS:
-            size = size[::-1]
-    return _Decoded(np.asarray(rgb), size, reduction)
+    # The last row and column of a reduced image may stand for less than a whole pixel. Turned, they may come first.
+    missing = (rgb.width - size[0] / reduction, rgb.height - size[1] / reduction)
+    if turn is None:
+        return _Decoded(np.asarray(rgb), size, reduction)
+    if turn in SIDEWAYS:
+        size, missing = size[::-1], missing[::-1]
+    last = _CORNER.transpose(turn).getbbox()
+    return _Decoded(
+        np.asarray(rgb.transpose(turn)),
+        size,
+        reduction,
+        (last[0] * missing[0], last[1] * missing[1]) if last else (0, 0),
+    )
 
 
 def _upright_jpeg(data: bytes, image: Image.Image, needed: Sequence[int]) -> _Decoded | None:
@@ -171,7 +187,8 @@ def _upright_jpeg(data: bytes, image: Image.Image, needed: Sequence[int]) -> _De
 def _squared(decoded: _Decoded, preparation: Preparation) -> RgbPixels:
     """Resize what the policy shows of an image onto a black square."""
     box, shown_size = _geometry(decoded.size, preparation)
-    left, top, right, bottom = (edge / decoded.reduction for edge in box)
+    left, right = (edge / decoded.reduction + decoded.origin[0] for edge in (box[0], box[2]))
+    top, bottom = (edge / decoded.reduction + decoded.origin[1] for edge in (box[1], box[3]))
     shown = resized(decoded.pixels, (left, top, right, bottom), shown_size)
     size_px = preparation.image_size_px
     if shown_size == (size_px, size_px):

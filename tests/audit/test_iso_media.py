@@ -155,3 +155,10 @@ def test_heic_is_read_where_pillow_heif_is_installed() -> None:
 )
 def test_the_end_of_a_file_of_boxes(data: bytes, early: bool) -> None:
     assert iso_media.ends_early(data) == early
+
+
+@needs_avif
+def test_subsampled_colour_is_told_from_full() -> None:
+    image = Image.new("RGB", (64, 48), "red")
+    assert iso_media.is_subsampled(avif(image))
+    assert not iso_media.is_subsampled(avif(image, subsampling="4:4:4"))

@@ -9,6 +9,7 @@ import pytest
 import tensorflow as tf
 from PIL import Image
 
+from components.formats import stored_pixels
 from components.formats.splits import RESIZE_POLICIES
 from components.split.image_preparation import (
     Preparation,
@@ -226,6 +227,23 @@ def test_decoding_at_a_reduced_size_shifts_nothing(sample_photos: Path, policy: 
     reduced, full = (np.asarray(square_image(file, Preparation(64, policy)), dtype=float) for file in (data, lossless))
     difference = np.abs(reduced - full).mean()
     assert 0 < difference < 1
+    assert difference < 0.2 * np.abs(np.roll(full, 1, axis=1) - full).mean()
+
+
+@pytest.mark.parametrize("orientation", STORED)
+@pytest.mark.parametrize("policy", RESIZE_POLICIES)
+def test_a_large_image_is_reduced_first_and_not_shifted(
+    sample_photos: Path, policy: str, orientation: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    exif = Image.Exif()
+    exif[274] = orientation
+    with Image.open(io.BytesIO(large_photo(sample_photos))) as photo:
+        data = encoded_image(photo, exif=exif)
+    full = np.asarray(square_image(data, Preparation(40, policy)), dtype=float)
+    monkeypatch.setattr(stored_pixels, "LARGE_PIXELS", 1_000_000)
+    reduced = np.asarray(square_image(data, Preparation(40, policy)), dtype=float)
+    difference = np.abs(reduced - full).mean()
+    assert 0 < difference < 1.6
     assert difference < 0.2 * np.abs(np.roll(full, 1, axis=1) - full).mean()
 
 
