@@ -92,8 +92,6 @@ _IMPLIED: Mapping[str, tuple[str, ...]] = {
 # A check whose finding counts as having found the defect, though the name is another.
 _NAMED_OTHERWISE: Mapping[str, tuple[str, ...]] = {
     **dict.fromkeys(FAMILIES["integrity"], _INTEGRITY),
-    # JPEG decoded at a reduced scale and PNG of the same pixels differ by rounding there.
-    "identical_pixels": ("near_duplicate",),
 }
 
 

@@ -35,6 +35,7 @@ import numpy as np
 from PIL import Image
 
 from benchmarks.audit_quality import audit_archive_with_defaults
+from benchmarks.peak_memory import MOST_BYTES, peak_bytes
 from benchmarks.picture_sources import drawings
 from benchmarks.rendering import STORED_ODDLY, saved
 from components.audit.decoding import decode_what_is_there
@@ -46,7 +47,6 @@ from components.ingest.ingestion import ingest_source
 from components.ingest.limits import Limits
 
 LONGEST_SECONDS = 10.0
-MOST_BYTES = 1_000_000_000
 THUMBNAIL_PX = 160
 
 _ZIP_LIMITS = Limits(max_files=1000, max_file_mib=64, max_total_gib=1, max_compression_ratio=200)
@@ -378,7 +378,7 @@ def watch(work: Callable[[bytes], str], files: Sequence[tuple[str, bytes]]) -> l
 
 def _work_through(work: Callable[[bytes], str], pipe: Connection) -> None:
     pipe.send("ready")
-    pipe.send(_peak_bytes())
+    pipe.send(peak_bytes())
     warnings.simplefilter("ignore")  # as in the audit
     with contextlib.suppress(EOFError):
         while True:
@@ -389,16 +389,7 @@ def _work_through(work: Callable[[bytes], str], pipe: Connection) -> None:
             except Exception as error:
                 place = traceback.extract_tb(error.__traceback__)[-1]
                 outcome = f"defect: {type(error).__name__}: {error} ({Path(place.filename).name}:{place.lineno})"
-            pipe.send((outcome, time.monotonic() - started, _peak_bytes()))
-
-
-def _peak_bytes() -> int:
-    """Return the most memory this process had resident, without what the process that began it had (``ru_maxrss``)."""
-    status = Path("/proc/self/status")
-    if not status.exists():  # not on Linux
-        return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    fields = dict(line.split(":", 1) for line in status.read_text(encoding="ascii").splitlines())
-    return int(fields["VmHWM"].split()[0]) * 1024
+            pipe.send((outcome, time.monotonic() - started, peak_bytes()))
 
 
 def audit_everything(files: Sequence[tuple[str, bytes]]) -> str:
@@ -418,7 +409,7 @@ def audit_everything(files: Sequence[tuple[str, bytes]]) -> str:
         rows, findings = read_measurements(directory / "findings"), read_findings(directory / "findings")
         if len(rows) != len(files):
             raise RuntimeError(f"{len(files):,} files went in, {len(rows):,} rows came out")
-        peak = max(_peak_bytes(), resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss * 1024)
+        peak = max(peak_bytes(), resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss * 1024)
         lost = int((findings["check"] == "unreadable").sum())
         return (
             f"whole audit: {len(rows):,} rows in {seconds:.1f} s, {int(rows['error'].notna().sum()):,} cannot be read, "

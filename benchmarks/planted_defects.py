@@ -22,7 +22,7 @@ from PIL import Image, ImageEnhance
 
 from benchmarks import damage, rendering
 from benchmarks.picture_sources import drawings, photographs
-from components.audit.decoding import EXTENSIONS
+from components.formats.image_formats import EXTENSIONS
 
 TUNING_SEEDS = (1, 2, 3)
 """Thresholds may be chosen by looking at these."""

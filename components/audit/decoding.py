@@ -8,43 +8,26 @@ import contextlib
 import io
 import math
 import re
-import threading
-from collections.abc import Mapping
 from dataclasses import dataclass
 
 import numpy as np
-import numpy.typing as npt
 import simplejpeg
-from PIL import ExifTags, Image, UnidentifiedImageError
+from PIL import Image, UnidentifiedImageError
 
+from components.audit import iso_media
+from components.audit.decoding_memory import decoding_bytes, is_deep
 from components.audit.file_ends import ends_early
-from components.formats.stored_pixels import to_rgb, upright_turn
-
-Pixels = npt.NDArray[np.uint8]
+from components.formats.image_formats import read_formats
+from components.formats.stored_pixels import Pixels, in_its_turn, loaded, reduced_rgb, upright_turn
 
 PIXEL_LIMIT = 89_478_485
 """An image that declares more pixels is refused unread: Pillow's own limit, a quarter of a gibibyte of RGB."""
 
-LARGE_PIXELS = 16_000_000
-"""Images with more pixels, of formats that cannot be reduced while they are decoded, are decoded one at a time."""
+MEMORY_LIMIT = 900_000_000
+"""Bytes; an image that would take more while it is decoded is refused unread: with all else, that stays below 1 GB."""
 
 DECODED_SIDE_PX = 192
 """The reduced image's long side is at least this, where the stored one is: enough for luma statistics."""
-
-EXTENSIONS: Mapping[str, str] = {
-    ".jpg": "JPEG",
-    ".jpeg": "JPEG",
-    ".jpe": "JPEG",
-    ".jfif": "JPEG",
-    ".png": "PNG",
-    ".gif": "GIF",
-    ".bmp": "BMP",
-    ".dib": "BMP",
-    ".webp": "WEBP",
-    ".tif": "TIFF",
-    ".tiff": "TIFF",
-}
-"""Format by lower-case extension."""
 
 # Leading bytes of the formats that are read (each format's own specification).
 _SIGNATURES = (
@@ -63,9 +46,8 @@ _OTHER_SIGNATURES = (
     (b"8BPS", "a Photoshop file; export it as JPEG or PNG"),
     (b"\x00\x00\x01\x00", "a Windows icon; convert it to PNG"),
 )
+_PROGRESSIVE = b"\xff\xc2"  # starts such a frame (ITU T.81, B.1.1.3)
 _JPEG_MODES = {"Gray": "L", "YCbCr": "RGB", "RGB": "RGB", "CMYK": "CMYK", "YCCK": "CMYK"}
-
-_ONE_LARGE_IMAGE = threading.Lock()
 
 
 class UnreadableImageError(Exception):
@@ -87,7 +69,7 @@ class DecodedImage:
 
     Attributes:
         pixels: uint8 RGB ``[height, width, 3]``, reduced, without the EXIF orientation.
-        format: JPEG, PNG, GIF, BMP, WEBP or TIFF, by content.
+        format: One of ``read_formats``, by content.
         mode: Pillow's mode of the stored image.
         width_px: Of the stored image.
         height_px: Of the stored image.
@@ -116,7 +98,7 @@ def sniff_format(data: bytes) -> str | None:
     """Return the format that the leading bytes announce, ``None`` for one that is not read."""
     if data[:4] == b"RIFF" and data[8:12] == b"WEBP":
         return "WEBP"
-    return next((name for signature, name in _SIGNATURES if data.startswith(signature)), None)
+    return next((name for signature, name in _SIGNATURES if data.startswith(signature)), iso_media.format_of(data))
 
 
 def decode(data: bytes, minimum_side_px: int) -> DecodedImage:
@@ -126,11 +108,23 @@ def decode(data: bytes, minimum_side_px: int) -> DecodedImage:
         UnreadableImageError: When the bytes are no image, are damaged or cut short, or declare too many pixels.
     """
     image_format = sniff_format(data)
-    if image_format is None:
+    if image_format is None or image_format not in read_formats():
         raise UnreadableImageError("not_an_image" if data else "empty_file", _what_it_is(data))
     if image_format == "JPEG":
         return _decode_jpeg(data, minimum_side_px)
     return _decode_with_pillow(data, image_format, minimum_side_px, warning="")
+
+
+def decode_whole(data: bytes) -> DecodedImage:
+    """Decode an image at full size, by Pillow whatever its format: what stored it again most likely decoded it so.
+
+    Raises:
+        UnreadableImageError: As ``decode`` does.
+    """
+    image_format = sniff_format(data)
+    if image_format is None or image_format not in read_formats():
+        raise UnreadableImageError("not_an_image", _what_it_is(data))
+    return _decode_with_pillow(data, image_format, PIXEL_LIMIT, warning="")
 
 
 def decode_what_is_there(data: bytes, minimum_side_px: int) -> Pixels | None:
@@ -181,11 +175,24 @@ def _bomb(declared_px: int) -> str:
     return f"decompression bomb: it declares {declared_px / 1e6:,.0f} megapixels, above the limit of {limit:.0f}"
 
 
+def _check_memory(image: Image.Image, data: bytes) -> None:
+    needed = decoding_bytes(image, data)
+    if needed > MEMORY_LIMIT:
+        pixels = image.width * image.height
+        raise UnreadableImageError(
+            "decompression_bomb",
+            f"decompression bomb: decoding {pixels / 1e6:,.0f} megapixels stored in this way takes "
+            f"{needed / 1e9:,.2f} GB of memory, above the limit of {MEMORY_LIMIT / 1e9:.1f}",
+        )
+
+
 def _decode_jpeg(data: bytes, minimum_side_px: int) -> DecodedImage:
     try:
         height, width, colour, _ = simplejpeg.decode_jpeg_header(data)
         _check_size(width, height)
-        pixels = _turbo(data, height, width, minimum_side_px, strict=True)
+        # A progressive JPEG is held whole, as coefficients, at whatever size it is decoded.
+        with in_its_turn((width, height) if _PROGRESSIVE in data else (0, 0)):
+            pixels = _turbo(data, height, width, minimum_side_px, strict=True)
     except ValueError as error:
         complaint = str(error)
         if "extraneous bytes" in complaint:
@@ -222,17 +229,23 @@ def _reduction(long_side_px: int, minimum_side_px: int, factors: tuple[int, ...]
 
 def _decode_with_pillow(data: bytes, image_format: str, minimum_side_px: int, warning: str) -> DecodedImage:
     try:
-        with Image.open(io.BytesIO(data), formats=[image_format]) as image:
+        # The turn ends when the image is closed, and its memory free.
+        with contextlib.ExitStack() as turn_taking, Image.open(io.BytesIO(data), formats=[image_format]) as image:
             width, height, mode = image.width, image.height, image.mode
             _check_size(width, height)
-            with _ONE_LARGE_IMAGE if width * height > LARGE_PIXELS else contextlib.nullcontext():
-                # Of TIFF, the orientation is forgotten once Pillow, loading, has turned the image. Of PNG, asking
-                # loads the image and hides what is wrong with it.
-                turned_by_loading = image_format == "TIFF" and upright_turn(image) is not None
-                sixteen_bit = _is_deep(image, data)
+            # Of TIFF, the orientation is forgotten once Pillow, loading, has turned the image. Of PNG, asking loads the
+            # image and hides what is wrong with it. HEIF is turned already.
+            turned_by_loading = image_format == "TIFF" and upright_turn(image) is not None
+            turned_by_loading |= image.info.get("original_orientation") not in (None, 1)
+            _check_memory(image, data)
+            sixteen_bit = is_deep(image, data)
+            if image_format == "JPEG":
                 image.draft("RGB", (minimum_side_px, minimum_side_px))
-                image.load()
-                pixels = _reduced_rgb(image, minimum_side_px)
+            factor = max(1, max(image.size) // minimum_side_px)
+            turn_taking.enter_context(in_its_turn((width, height)))
+            pixels = reduced_rgb(loaded(image, data), factor)
+            if image_format == "HEIF":
+                width, height = image.size  # only now that of the turned image
             turn = upright_turn(image)
             return DecodedImage(
                 pixels,
@@ -250,6 +263,8 @@ def _decode_with_pillow(data: bytes, image_format: str, minimum_side_px: int, wa
     except UnreadableImageError:
         raise
     except UnidentifiedImageError as error:
+        if image_format in ("AVIF", "HEIF"):
+            _check_size(iso_media.declared_pixels(data), 1)  # their libraries refuse such a size as a wrong header
         raise _damaged(data, image_format, "its header cannot be read") from error
     except Image.DecompressionBombError as error:
         # Pillow refuses far larger ones before it tells their size otherwise than in its message.
@@ -266,27 +281,9 @@ def _decode_with_pillow(data: bytes, image_format: str, minimum_side_px: int, wa
         raise _damaged(data, image_format, complaint) from error
 
 
-def _is_deep(image: Image.Image, data: bytes) -> bool:
-    """Return whether an opened image has more than 8 bits a channel, which its mode hides where Pillow reduces them."""
-    if image.mode in ("I", "F") or image.mode.startswith("I;16"):
-        return True
-    if image.format == "PNG":
-        return data[24] == 16  # the bit depth in the header chunk (PNG specification, 11.2.1)
-    tags = getattr(image, "tag_v2", {})
-    return max(tags.get(ExifTags.Base.BitsPerSample) or (8,)) > 8
-
-
 def _damaged(data: bytes, image_format: str, complaint: str) -> UnreadableImageError:
     if ends_early(data, image_format):
         return UnreadableImageError(
             "truncated", f"the {image_format} is cut short: the file ends before the image does"
         )
     return UnreadableImageError("corrupt", f"the {image_format} is damaged: {complaint}")
-
-
-def _reduced_rgb(image: Image.Image, minimum_side_px: int) -> Pixels:
-    rgb = to_rgb(image)
-    factor = max(rgb.size) // minimum_side_px
-    if factor > 1:
-        rgb = rgb.reduce(factor)
-    return np.asarray(rgb)

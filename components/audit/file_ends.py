@@ -1,9 +1,12 @@
 """Whether a file that cannot be decoded ends before its image does: cut short, rather than damaged inside."""
 
 import io
+from collections.abc import Callable, Mapping
 from typing import Literal
 
 from PIL import Image
+
+from components.audit import iso_media
 
 _STRIP_OFFSETS, _STRIP_BYTES = 273, 279  # TIFF 6.0, section 8
 _TILE_OFFSETS, _TILE_BYTES = 324, 325  # TIFF 6.0, section 15
@@ -14,19 +17,9 @@ def ends_early(data: bytes, image_format: str) -> bool:
 
     Args:
         data: The file; zero bytes after its end, as block devices leave them, are allowed.
-        image_format: JPEG, PNG, GIF, BMP, WEBP or TIFF.
+        image_format: One of ``read_formats``.
     """
-    if image_format == "JPEG":
-        return not data.rstrip(b"\0").endswith(b"\xff\xd9")  # end of image (ITU T.81, B.1.1.3)
-    if image_format == "PNG":
-        return b"IEND" not in data[-4096:]
-    if image_format == "GIF":
-        return not data.rstrip(b"\0").endswith(b";")  # trailer (GIF89a, 27)
-    if image_format == "BMP":
-        return len(data) < int.from_bytes(data[2:6], "little")
-    if image_format == "WEBP":
-        return len(data) < 8 + int.from_bytes(data[4:8], "little")
-    return _tiff_ends_early(data)
+    return _ENDS_EARLY[image_format](data)
 
 
 def _tiff_ends_early(data: bytes) -> bool:
@@ -42,3 +35,15 @@ def _tiff_ends_early(data: bytes) -> bool:
     except Exception:
         # What a damaged directory leads Pillow to raise is no sign of a missing end.
         return False
+
+
+_ENDS_EARLY: Mapping[str, Callable[[bytes], bool]] = {
+    "JPEG": lambda data: not data.rstrip(b"\0").endswith(b"\xff\xd9"),  # end of image (ITU T.81, B.1.1.3)
+    "PNG": lambda data: b"IEND" not in data[-4096:],
+    "GIF": lambda data: not data.rstrip(b"\0").endswith(b";"),  # trailer (GIF89a, 27)
+    "BMP": lambda data: len(data) < int.from_bytes(data[2:6], "little"),
+    "WEBP": lambda data: len(data) < 8 + int.from_bytes(data[4:8], "little"),
+    "TIFF": _tiff_ends_early,
+    "AVIF": iso_media.ends_early,
+    "HEIF": iso_media.ends_early,
+}

@@ -13,14 +13,18 @@ from types import TracebackType
 from typing import Self
 
 from components.audit.measured_chunk import ROW, MeasuredChunk, unpacked
+from components.formats.image_formats import read_formats
 
 # All that decides what is measured of given bytes.
 _MODULES = (
     "components.audit.decoding",
+    "components.audit.decoding_memory",
     "components.audit.file_ends",
+    "components.audit.iso_media",
     "components.audit.measurements",
     "components.audit.measured_chunk",
     "components.copies.perceptual_hashes",
+    "components.formats.image_formats",
     "components.formats.stored_pixels",
 )
 _LIBRARIES = ("numpy", "opencv-python-headless", "pillow", "simplejpeg")
@@ -28,7 +32,7 @@ _LIBRARIES = ("numpy", "opencv-python-headless", "pillow", "simplejpeg")
 
 def measuring_identity(decode_seconds: float) -> bytes:
     """Return a digest of the code, and versions of libraries, that measure: whatever changes, chunks are not reused."""
-    identity = hashlib.sha256(f"{ROW.descr} {decode_seconds}".encode())
+    identity = hashlib.sha256(f"{ROW.descr} {decode_seconds} {read_formats()}".encode())
     for name in _MODULES:
         source = importlib.import_module(name).__file__
         identity.update(Path(source).read_bytes() if source else b"")

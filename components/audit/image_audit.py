@@ -11,6 +11,7 @@ from components.audit.dataset_facts import dataset_facts
 from components.audit.measuring_pass import measure_archive
 from components.audit.near_copies import near_copies
 from components.audit.report import write_report
+from components.audit.same_pixels import with_same_pixels
 from components.failures import UserError
 from components.formats.findings import FACTS_FILE, SEVERITIES, write_findings
 from components.formats.image_archive import ArchiveReader, read_catalog, read_skipped
@@ -71,7 +72,11 @@ def audit_archive(
     kept = findings.with_name(f".{findings.name}.chunks")
     measured = measure_archive(archive, catalog, workers or processors(), kept)
     measurements = measured.table(catalog)
-    table = measured_table(catalog, measurements, near_copies(catalog, measurements, measured.thumbnails, thresholds))
+    near = near_copies(catalog, measurements, measured.thumbnails, thresholds)
+    measurements = with_same_pixels(
+        archive, catalog, measurements, near["near_group"], measured.thumbnails, workers or processors()
+    )
+    table = measured_table(catalog, measurements, near)
     del measured  # hundreds of bytes an image that nothing needs from here on
     skipped = read_skipped(archive)
     found = run_checks(table, skipped, thresholds)

@@ -8,8 +8,8 @@ import cv2
 import numpy as np
 from PIL import Image
 
-from components.audit.decoding import DECODED_SIDE_PX, DecodedImage, Pixels, UnreadableImageError, decode
-from components.formats.stored_pixels import SIDEWAYS
+from components.audit.decoding import DECODED_SIDE_PX, DecodedImage, UnreadableImageError, decode, decode_whole
+from components.formats.stored_pixels import SIDEWAYS, Pixels
 
 GRAYSCALE_DIFFERENCE = 0.6
 """An RGB image whose mean |R - G| + |G - B| is below this has no colour; JPEG's chroma rounding stays below it."""
@@ -96,6 +96,15 @@ def measure(data: bytes) -> tuple[Measurement, Pixels | None]:
         pixels=_pixel_digest(image),
     )
     return measurement, small
+
+
+def whole_pixels_of(data: bytes) -> Measurement:
+    """Return a row of nothing but a digest of the upright size and pixels, these at full size."""
+    try:
+        pixels = _pixel_digest(decode_whole(data))
+    except UnreadableImageError as error:
+        return unreadable(error.cause, str(error))
+    return unreadable("", "")._replace(pixels=pixels)
 
 
 def _at_common_size(luma: Pixels) -> Pixels:

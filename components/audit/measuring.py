@@ -24,7 +24,7 @@ import cv2
 import numpy as np
 
 from components.audit.measured_chunk import MeasuredChunk
-from components.audit.measurements import Measurement, measure, unreadable
+from components.audit.measurements import Measurement, measure, unreadable, whole_pixels_of
 from components.copies.perceptual_hashes import SQUARE_SIDE_PX, luma_square, thumbnails_of
 from components.formats.archive_parts import ArchiveReader
 
@@ -63,7 +63,7 @@ class Measuring:
             slot = self._slots.get()
             squares = np.zeros((len(request["images"]), SQUARE_SIDE_PX, SQUARE_SIDE_PX), np.uint8)
             measured = [
-                self._measured(slot, request["first"] + position, image, squares[position])
+                self._measured(slot, request["first"] + position, image, squares[position], whole=request["whole"])
                 for position, image in enumerate(request["images"])
             ]
             self._slots.put(slot)
@@ -76,13 +76,15 @@ class Measuring:
             traceback.print_exc()
             os._exit(DEFECT_EXIT_CODE)
 
-    def _measured(self, slot: int, image: int, place: list[Any], square: Any) -> Measurement:
+    def _measured(self, slot: int, image: int, place: list[Any], square: Any, *, whole: bool) -> Measurement:
         part, offset, size_bytes, verdict = place
         if verdict:
             return unreadable("unreadable", verdict)
         data = self._reader.read(part, offset, size_bytes)  # not timed: a slow disk is no fault of the image
         with self._on_the_board(slot, image):
             try:
+                if whole:
+                    return whole_pixels_of(data)
                 measurement, luma = measure(data)
                 if luma is not None:
                     square[:] = luma_square(luma)

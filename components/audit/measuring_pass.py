@@ -5,6 +5,7 @@ tried alone, in a process of its own. The one that does it again is the culprit:
 pass goes on where it was.
 """
 
+import dataclasses
 import json
 import time
 from collections import deque
@@ -13,6 +14,8 @@ from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 
+import numpy as np
+import numpy.typing as npt
 import pandas as pd
 
 from components.audit.finished_chunks import FinishedChunks, measuring_identity
@@ -38,17 +41,20 @@ class Chunk:
         first: Row of its first image in the catalog.
         key: ``chunk_key`` of its images.
         places: Part, offset and size of each image.
+        whole: Whether to decode them at full size, for the digest of their pixels alone.
     """
 
     number: int
     first: int
     key: bytes
     places: list[tuple[str, int, int]]
+    whole: bool = False
 
     def request(self, verdicts: dict[int, str]) -> bytes:
         """Return what is sent to the process: ``verdicts`` are for images that are not to be decoded, by row."""
         images = [[*place, verdicts.get(self.first + position)] for position, place in enumerate(self.places)]
         request = {"number": self.number, "key": self.key.hex(), "first": self.first, "images": images}
+        request["whole"] = self.whole
         return json.dumps(request).encode() + b"\n"
 
 
@@ -80,6 +86,21 @@ def measure_archive(archive: Path, catalog: pd.DataFrame, workers: int, kept: Pa
                 finished.keep(found)
             progress.done(len(chunk.places))
     return measured
+
+
+def whole_pixels(archive: Path, catalog: pd.DataFrame, workers: int) -> npt.NDArray[np.uint64]:
+    """Decode images at full size and return a digest of the pixels of each, 0 for one that cannot be decoded so.
+
+    Args:
+        archive: The archive's folder.
+        catalog: Some rows of its catalog, numbered from 0.
+        workers: Threads that decode, at least 1.
+    """
+    digests = np.zeros(len(catalog), np.uint64)
+    chunks = [dataclasses.replace(chunk, whole=True) for chunk in _chunks(catalog)]
+    for chunk, found in measured_chunks(archive, chunks, workers):
+        digests[chunk.first : chunk.first + len(chunk.places)] = found.rows["pixels"]
+    return digests
 
 
 def measured_chunks(archive: Path, chunks: Sequence[Chunk], threads: int) -> Iterator[tuple[Chunk, MeasuredChunk]]:
@@ -133,7 +154,10 @@ class _Blame:
         """Try each image that was being decoded when the process failed alone."""
         places = {chunk.first + at: place for chunk in chunks for at, place in enumerate(chunk.places)}
         print(f"audit: while {len(suspects)} images were decoded: {failure}; trying each alone", flush=True)
-        found = {row: self._failure_alone(Chunk(0, row, bytes(KEY_BYTES), [places[row]])) for row in suspects}
+        whole = {chunk.first + at: chunk.whole for chunk in chunks for at in range(len(chunk.places))}
+        found = {
+            row: self._failure_alone(Chunk(0, row, bytes(KEY_BYTES), [places[row]], whole[row])) for row in suspects
+        }
         culprits = {row: verdict for row, verdict in found.items() if verdict}
         self.verdicts |= culprits
         self.unexplained = 0 if culprits else self.unexplained + 1

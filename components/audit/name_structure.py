@@ -6,7 +6,7 @@ import numpy as np
 import pandas as pd
 
 from components.audit import naming
-from components.audit.decoding import EXTENSIONS
+from components.formats.image_formats import EXTENSIONS
 
 ROWS = 12
 """Of each table; the most frequent first."""

@@ -2,7 +2,7 @@
 
 import pandas as pd
 
-from components.audit.decoding import EXTENSIONS
+from components.formats.image_formats import EXTENSIONS
 
 PATTERN_FILES = 20
 """A folder with fewer files has no pattern worth the name."""

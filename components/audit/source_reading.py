@@ -12,9 +12,9 @@ from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
 from components.audit.checks.names import OUTSIDE_CLASS_FOLDERS
-from components.audit.decoding import EXTENSIONS
 from components.failures import UserError
 from components.formats.image_archive import ArchiveWriter
+from components.formats.image_formats import EXTENSIONS
 
 PART_BYTES = 256 * 2**20
 LARGEST_FILE_BYTES = 256 * 2**20

@@ -4,8 +4,9 @@ import cv2
 import pandas as pd
 import simplejpeg
 
-from components.audit.decoding import Pixels, decode_what_is_there
+from components.audit.decoding import decode_what_is_there
 from components.formats.image_archive import ArchiveReader
+from components.formats.stored_pixels import Pixels
 from components.report.page import data_uri
 
 SIDE_PX = 160

@@ -34,8 +34,11 @@ from components.clean.kept_copies import copy_links, dropping_links, duplicate_g
 from components.clean.listed_images import listed_images
 from components.failures import UserError
 from components.formats.decisions import DECISION_COLUMNS, DETAIL_COLUMNS, IMAGE_ACTIONS, REASON_COLUMNS
+from components.formats.image_formats import EXTENSIONS
 
-_EXTENSIONS = {"JPEG": ".jpg", "PNG": ".png", "GIF": ".gif", "BMP": ".bmp", "WEBP": ".webp", "TIFF": ".tif"}
+_USUAL_EXTENSIONS: dict[str, str] = {}
+for _extension, _format in EXTENSIONS.items():
+    _USUAL_EXTENSIONS.setdefault(_format, _extension)
 
 
 @dataclass(frozen=True)
@@ -288,9 +291,9 @@ def _published(reasons: pd.DataFrame, catalog: pd.DataFrame, measurements: pd.Da
 
 
 def _right_name(path: str, format_name: str | None) -> str:
-    if format_name not in _EXTENSIONS:
+    if format_name not in _USUAL_EXTENSIONS:
         return REMEDIES["wrong_extension"]
-    return f"read as {format_name}, as {PurePosixPath(path).with_suffix(_EXTENSIONS[format_name])} would say"
+    return f"read as {format_name}, as {PurePosixPath(path).with_suffix(_USUAL_EXTENSIONS[format_name])} would say"
 
 
 def _require_consistency(catalog: pd.DataFrame, decided: Decided) -> None:

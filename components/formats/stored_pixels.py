@@ -1,5 +1,7 @@
 """What the pixels of an image file mean, the same for the step that judges them and the step that prepares them."""
 
+import contextlib
+import threading
 from collections.abc import Callable
 from typing import Any
 
@@ -9,6 +11,12 @@ import numpy.typing as npt
 from PIL import ExifTags, Image
 
 Pixels = npt.NDArray[np.uint8]
+
+LARGE_PIXELS = 16_000_000
+"""Images with more pixels are decoded one at a time, and turned into RGB a strip at a time."""
+
+_STRIP_PIXELS = 2_000_000
+_ONE_LARGE_IMAGE = threading.Lock()
 
 _UPRIGHT = {
     2: Image.Transpose.FLIP_LEFT_RIGHT,
@@ -54,10 +62,65 @@ def turned(pixels: Pixels, turn: Image.Transpose) -> Pixels:
     return np.asarray(_TURNED[turn](pixels), np.uint8)
 
 
+def is_large(size: tuple[int, int]) -> bool:
+    """Return whether an image of this width and height is decoded with care for memory."""
+    return size[0] * size[1] > LARGE_PIXELS
+
+
+def in_its_turn(size: tuple[int, int]) -> contextlib.AbstractContextManager[object]:
+    """Return what to decode an image of this width and height in, so that a process holds one large one at a time."""
+    return _ONE_LARGE_IMAGE if is_large(size) else contextlib.nullcontext()
+
+
+def loaded(image: Image.Image, data: bytes) -> Image.Image:
+    """Load an opened image, its first frame, and return it.
+
+    Args:
+        image: Opened by Pillow.
+        data: Its file. A large WebP is decoded from it by OpenCV: Pillow takes 16 bytes a pixel, four copies, for any.
+
+    Raises:
+        Exception: Whatever Pillow's plugins raise for a damaged file.
+    """
+    if image.format != "WEBP" or not is_large(image.size) or getattr(image, "is_animated", False):
+        image.load()
+        return image
+    pixels = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_UNCHANGED)
+    if pixels is None or pixels.shape[:2] != (image.height, image.width):
+        raise OSError("its pixels cannot be decoded")
+    turned = cv2.COLOR_BGRA2RGBA if pixels.shape[2] == 4 else cv2.COLOR_BGR2RGB
+    return Image.fromarray(cv2.cvtColor(pixels, turned, pixels))
+
+
 def to_rgb(image: Image.Image) -> Image.Image:
     """Return a loaded image of any mode as RGB: transparency laid on white, deep gray scaled to 8 bits."""
-    if image.mode in ("I", "F") or image.mode.startswith("I;16"):
-        return _eight_bits(image).convert("RGB")
+    return _as_rgb(image, _gray_scale(image))
+
+
+def reduced_rgb(image: Image.Image, factor: int) -> Pixels:
+    """Return a loaded image of any mode as RGB with sides divided by a whole factor, rounded up.
+
+    Each pixel is the mean of up to ``factor`` squared ones after ``to_rgb``, which of a large image is made a strip at
+    a time: at full size, the steps in between take up to 24 bytes a pixel.
+
+    Returns:
+        uint8 ``[ceil(height / factor), ceil(width / factor), 3]``.
+    """
+    scale = _gray_scale(image)
+    if not is_large(image.size):
+        rgb = _as_rgb(image, scale)
+        return np.asarray(rgb.reduce(factor) if factor > 1 else rgb)
+    result = np.empty((-(-image.height // factor), -(-image.width // factor), 3), np.uint8)
+    rows = max(1, _STRIP_PIXELS // (image.width * factor))
+    for top in range(0, len(result), rows):
+        box = (0, top * factor, image.width, min((top + rows) * factor, image.height))
+        result[top : top + rows] = np.asarray(_as_rgb(image.crop(box), scale).reduce(factor))
+    return result
+
+
+def _as_rgb(image: Image.Image, scale: float) -> Image.Image:
+    if _is_deep_gray(image):
+        return _eight_bits(image, scale).convert("RGB")
     if not image.has_transparency_data:
         return image if image.mode == "RGB" else image.convert("RGB")
     # What is under transparent pixels is arbitrary, often black: on white the image is what a viewer shows.
@@ -66,11 +129,24 @@ def to_rgb(image: Image.Image) -> Image.Image:
     return white.convert("RGB")
 
 
-def _eight_bits(image: Image.Image) -> Image.Image:
-    """Scale gray values to [0, 255], where Pillow would clip them: integers from 16 bits, floats from [0, 1]."""
-    values = np.asarray(image).astype(np.float64)
+def _is_deep_gray(image: Image.Image) -> bool:
+    return image.mode in ("I", "F") or image.mode.startswith("I;16")
+
+
+def _gray_scale(image: Image.Image) -> float:
+    """Return what brings deep gray values to [0, 255], where Pillow would clip them: floats may be from [0, 1]."""
     if image.mode != "F":
-        values = values / 257
-    elif values.max() <= 1:
-        values = values * 255
+        return 1 / 257
+    return 255 if _greatest(image) <= 1 else 1
+
+
+def _greatest(image: Image.Image) -> float:
+    """Return the greatest value of a float image, leaving out what is no number."""
+    rows = max(1, _STRIP_PIXELS // image.width)
+    strips = ((0, top, image.width, min(top + rows, image.height)) for top in range(0, image.height, rows))
+    return max(float(np.fmax.reduce(np.asarray(image.crop(strip)), axis=None)) for strip in strips)
+
+
+def _eight_bits(image: Image.Image, scale: float) -> Image.Image:
+    values = np.asarray(image).astype(np.float64) * scale
     return Image.fromarray(np.clip(np.rint(np.nan_to_num(values)), 0, 255).astype(np.uint8))

@@ -10,6 +10,7 @@ to half a gray level on average.
 import io
 import math
 from collections.abc import Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass
 
 import cv2
@@ -18,10 +19,9 @@ import simplejpeg
 from PIL import Image
 
 from components.copies.perceptual_hashes import Pixels, luma_square
-from components.formats.stored_pixels import SIDEWAYS, to_rgb, turned, upright_turn
+from components.formats.image_formats import read_formats
+from components.formats.stored_pixels import SIDEWAYS, in_its_turn, is_large, loaded, reduced_rgb, turned, upright_turn
 from components.split.antialiased_resize import RgbPixels, resized
-
-FORMATS = ("JPEG", "PNG", "GIF", "BMP", "WEBP", "TIFF")
 
 _JPEG_PARAMETERS = (
     cv2.IMWRITE_JPEG_QUALITY,
@@ -35,6 +35,9 @@ _PLAIN_COLOUR_FACTOR = 2.0
 
 # An image reduced while it is decoded stays at least this many times as large as it is shown.
 _DRAFT_FACTOR = 1.5
+
+# Its first corner is marked: when that comes last in a turned image, what came last comes first.
+_CORNER = Image.frombytes("L", (2, 2), b"\1\0\0\0")
 
 
 class UndecodableImageError(Exception):
@@ -74,7 +77,7 @@ def prepare_image(data: bytes, preparation: Preparation) -> PreparedImage:
     bits a channel are scaled to 8.
 
     Args:
-        data: Bytes of a file in one of ``FORMATS``.
+        data: Bytes of a file in one of ``read_formats()``.
         preparation: Size and shape of the result.
 
     Raises:
@@ -91,7 +94,7 @@ def small_picture(data: bytes, side_px: int) -> bytes:
     """Return an image as a small JPEG in its own shape, to show it to a person.
 
     Args:
-        data: Bytes of a file in one of ``FORMATS``.
+        data: Bytes of a file in one of ``read_formats()``.
         side_px: Of the longer side, at most.
 
     Raises:
@@ -120,34 +123,52 @@ class _Decoded:
     Attributes:
         pixels: uint8 ``[height, width, 3]``, decoded at ``1 / reduction``, rounded up to whole pixels.
         size: Width and height at full size: positions are computed there, so that reducing shifts nothing.
-        reduction: 1, 2, 4 or 8.
+        reduction: Any whole number; of a JPEG 1, 2, 4 or 8.
+        origin: Where in ``pixels`` the image begins, less than a pixel from their corner, to the right and down.
     """
 
     pixels: RgbPixels
     size: tuple[int, int]
     reduction: int
+    origin: tuple[float, float] = (0.0, 0.0)
 
 
 def _decoded(data: bytes, preparation: Preparation) -> _Decoded:
     try:
-        with Image.open(io.BytesIO(data), formats=FORMATS) as image:
+        with ExitStack() as turn_taking, Image.open(io.BytesIO(data), formats=read_formats()) as image:
             size = image.size
             needed = [math.ceil(side * _DRAFT_FACTOR) for side in _geometry(size, preparation)[1]]
             pixels = _decoded_jpeg(data, image, needed)
             if pixels is None:
-                image.draft(None, (needed[0], needed[1]))
-                image.load()
-                pixels = np.asarray(to_rgb(image))
+                pixels, reduction = _decoded_by_pillow(data, image, needed, turn_taking)
+            else:
+                reduction = round(max(size) / max(pixels.shape[:2]))
             turn = upright_turn(image)
     except Exception as error:
         # Pillow's format plugins raise whatever a damaged file leads them to: OSError, SyntaxError, struct.error...
         raise UndecodableImageError(str(error) or type(error).__name__) from error
-    reduction = round(max(size) / max(pixels.shape[:2]))
-    if turn is not None:
-        pixels = turned(pixels, turn)
-        if turn in SIDEWAYS:
-            size = size[::-1]
-    return _Decoded(pixels, size, reduction)
+    # The last row and column of a reduced image may stand for less than a whole pixel. Turned, they may come first.
+    missing = (pixels.shape[1] - size[0] / reduction, pixels.shape[0] - size[1] / reduction)
+    if turn is None:
+        return _Decoded(pixels, size, reduction)
+    if turn in SIDEWAYS:
+        size, missing = size[::-1], missing[::-1]
+    last = _CORNER.transpose(turn).getbbox()
+    cut = (last[0] * missing[0], last[1] * missing[1]) if last else (0, 0)
+    return _Decoded(turned(pixels, turn), size, reduction, cut)
+
+
+def _decoded_by_pillow(
+    data: bytes, image: Image.Image, needed: Sequence[int], turn_taking: ExitStack
+) -> tuple[RgbPixels, int]:
+    """Return pixels as they lie in the file, and how many times smaller than in it."""
+    size = image.size
+    if image.format == "JPEG":
+        image.draft(None, (needed[0], needed[1]))
+    turn_taking.enter_context(in_its_turn(image.size))
+    whole = loaded(image, data)
+    fits = max(1, min(whole.width // needed[0], whole.height // needed[1])) if is_large(whole.size) else 1
+    return reduced_rgb(whole, fits), round(max(size) / max(whole.size)) * fits
 
 
 def _decoded_jpeg(data: bytes, image: Image.Image, needed: Sequence[int]) -> RgbPixels | None:
@@ -184,7 +205,8 @@ def _encoded(square: RgbPixels) -> bytes:
 def _squared(decoded: _Decoded, preparation: Preparation) -> RgbPixels:
     """Resize what the policy shows of an image onto a black square."""
     box, shown_size = _geometry(decoded.size, preparation)
-    left, top, right, bottom = (edge / decoded.reduction for edge in box)
+    left, right = (edge / decoded.reduction + decoded.origin[0] for edge in (box[0], box[2]))
+    top, bottom = (edge / decoded.reduction + decoded.origin[1] for edge in (box[1], box[3]))
     shown = resized(decoded.pixels, (left, top, right, bottom), shown_size)
     size_px = preparation.image_size_px
     if shown_size == (size_px, size_px):

@@ -8,9 +8,9 @@ from pathlib import Path
 
 import pytest
 
-from components.audit.decoding import EXTENSIONS
 from components.audit.recommended import RECOMMENDED
 from components.formats.image_archive import ArchiveWriter
+from components.formats.image_formats import EXTENSIONS
 
 SAMPLES = Path(__file__).parents[2] / "samples"
 

@@ -9,6 +9,7 @@ import pytest
 import tensorflow as tf
 from PIL import Image
 
+from components.formats import stored_pixels
 from components.formats.splits import RESIZE_POLICIES
 from components.split.image_preparation import (
     Preparation,
@@ -93,13 +94,15 @@ STORED = {
 
 @pytest.mark.parametrize("policy", RESIZE_POLICIES)
 @pytest.mark.parametrize("orientation", STORED)
-@pytest.mark.parametrize("image_format", ["JPEG", "PNG", "TIFF", "WEBP"])
+@pytest.mark.parametrize("image_format", ["JPEG", "PNG", "TIFF", "WEBP", "AVIF"])
 def test_the_exif_orientation_is_applied_once(image_format: str, orientation: int, policy: str) -> None:
     turn = STORED[orientation]
     stored = upright() if turn is None else upright().transpose(turn)
     exif = Image.Exif()
     exif[274] = orientation
-    options = {"lossless": True} if image_format == "WEBP" else {"quality": 95} if image_format == "JPEG" else {}
+    options = (
+        {"lossless": True} if image_format == "WEBP" else {"quality": 95} if image_format in ("JPEG", "AVIF") else {}
+    )
     prepared = prepare_image(encoded_image(stored, image_format, exif=exif, **options), Preparation(48, policy))
     expected = prepare_image(encoded_image(upright()), Preparation(48, policy))
     assert np.abs(pixels(prepared) - pixels(expected)).mean() < 2
@@ -130,6 +133,7 @@ def animation() -> bytes:
     [
         pytest.param(encoded_image(Image.new("L", (40, 40), 128)), GRAY, id="L"),
         pytest.param(encoded_image(Image.new("L", (40, 40), 128), "JPEG"), GRAY, id="L JPEG"),
+        pytest.param(encoded_image(Image.new("L", (40, 40), 128), "AVIF"), GRAY, id="L AVIF"),
         pytest.param(encoded_image(Image.new("1", (40, 40), 1)), WHITE, id="1"),
         pytest.param(encoded_image(Image.new("CMYK", (40, 40), (255, 255, 0, 0)), "JPEG"), BLUE, id="CMYK JPEG"),
         pytest.param(encoded_image(Image.new("CMYK", (40, 40), (255, 255, 0, 0)), "TIFF"), BLUE, id="CMYK TIFF"),
@@ -229,6 +233,23 @@ def test_decoding_at_a_reduced_size_shifts_nothing(sample_photos: Path, policy: 
     reduced, full = (np.asarray(square_image(file, Preparation(64, policy)), dtype=float) for file in (data, lossless))
     difference = np.abs(reduced - full).mean()
     assert 0 < difference < 1
+    assert difference < 0.2 * np.abs(np.roll(full, 1, axis=1) - full).mean()
+
+
+@pytest.mark.parametrize("orientation", STORED)
+@pytest.mark.parametrize("policy", RESIZE_POLICIES)
+def test_a_large_image_is_reduced_first_and_not_shifted(
+    sample_photos: Path, policy: str, orientation: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    exif = Image.Exif()
+    exif[274] = orientation
+    with Image.open(io.BytesIO(large_photo(sample_photos))) as photo:
+        data = encoded_image(photo, exif=exif)
+    full = np.asarray(square_image(data, Preparation(40, policy)), dtype=float)
+    monkeypatch.setattr(stored_pixels, "LARGE_PIXELS", 1_000_000)
+    reduced = np.asarray(square_image(data, Preparation(40, policy)), dtype=float)
+    difference = np.abs(reduced - full).mean()
+    assert 0 < difference < 1.6
     assert difference < 0.2 * np.abs(np.roll(full, 1, axis=1) - full).mean()
 
 

@@ -5,7 +5,7 @@ import pandas as pd
 from components.audit import naming
 from components.audit.checks.conditions import readable
 from components.audit.checks.registry import Thresholds, check, image_findings
-from components.audit.decoding import EXTENSIONS
+from components.formats.image_formats import EXTENSIONS
 
 
 @check("wrong_extension", "warning", "Wrong extension", "The content is of another format than the extension says.")
@@ -31,7 +31,7 @@ def exif_rotated(table: pd.DataFrame, _thresholds: Thresholds) -> pd.DataFrame:
 
 @check("animated", "info", "Several frames", "The file holds more than one frame or page; only the first is used.")
 def animated(table: pd.DataFrame, _thresholds: Thresholds) -> pd.DataFrame:
-    """Animations (GIF, PNG, WebP) and TIFF files of several pages."""
+    """Animations (GIF, PNG, WebP, AVIF) and TIFF files of several pages."""
     found = table[table["animated"]]
     return image_findings(found, [f"The {kind} holds several frames; the first is used." for kind in found["format"]])
 
@@ -52,7 +52,7 @@ def alpha(table: pd.DataFrame, _thresholds: Thresholds) -> pd.DataFrame:
 
 @check("sixteen_bit", "info", "More than 8 bits", "A channel has more than 8 bits.")
 def sixteen_bit(table: pd.DataFrame, _thresholds: Thresholds) -> pd.DataFrame:
-    """PNG and TIFF with 16 or 32 bits a channel: decoders scale, clip or wrap them."""
+    """PNG, TIFF, AVIF and HEIF with 10 to 32 bits a channel: decoders scale, clip or wrap them."""
     found = table[table["sixteen_bit"]]
     return image_findings(found, [f"Its channels have more than 8 bits ({mode})." for mode in found["mode"]])
 

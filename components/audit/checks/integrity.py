@@ -40,7 +40,12 @@ def not_an_image(table: pd.DataFrame, _thresholds: Thresholds) -> pd.DataFrame:
     return _unreadable(table, "not_an_image")
 
 
-@check("decompression_bomb", "error", "Absurd sizes", "The file declares more than 89,478,485 pixels (Pillow's limit).")
+@check(
+    "decompression_bomb",
+    "error",
+    "Absurd sizes",
+    "The file declares more than 89,478,485 pixels (Pillow's limit), or fewer that take about 1 GB to decode.",
+)
 def decompression_bomb(table: pd.DataFrame, _thresholds: Thresholds) -> pd.DataFrame:
     """Files that declare so many pixels that decoding them would take the memory of the machine; never decoded."""
     return _unreadable(table, "decompression_bomb")

@@ -4,7 +4,7 @@ import pandas as pd
 
 from components.audit import naming
 from components.audit.checks.registry import Thresholds, another, check, class_findings, image_findings
-from components.audit.decoding import EXTENSIONS
+from components.formats.image_formats import EXTENSIONS
 
 OUTSIDE_CLASS_FOLDERS = "outside any class folder"
 """The reason that the archive's list of skipped files gives for a loose file."""
