@@ -4,23 +4,29 @@
     python -m benchmarks.split --assign 1000000   rows: the assignment alone, on synthetic catalogs up to that size
 
 The loop is what tutorials show: read a file, ``tf.image.decode_image``, ``tf.image.resize``, ``tf.io.encode_jpeg``,
-``TFRecordWriter``. It checks nothing. Ours checks each image's digest, applies orientation and colour modes, resizes
-with antialiasing, takes a perceptual hash, compares the splits, and writes checksums and a report.
+``TFRecordWriter``; one image after the other, no antialiasing, no checks. Ours reads the archive and the decisions,
+assigns the splits, checks each image's digest, applies orientation and colour modes, resizes with antialiasing, encodes
+at the same quality (95, full colour), takes a perceptual hash, compares the splits, and writes checksums and a report.
+
+Each way runs in a process of its own, by turns; a first run of each, with its imports, does not count. CPU time is that
+of all threads of the process.
 
 Photos are the samples, enlarged to the size asked for with a little noise, as JPEG: real pictures have fine detail.
 """
 
 import argparse
+import contextlib
 import io
+import multiprocessing
 import os
 import random
 import resource
-import shutil
 import statistics
 import sys
 import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from concurrent.futures import ProcessPoolExecutor
 from functools import partial
 from pathlib import Path
 
@@ -32,6 +38,7 @@ from PIL import Image
 
 from components.formats.decisions import DECISION_COLUMNS, write_decisions
 from components.formats.image_archive import ArchiveWriter
+from components.ordered_work import processors
 from components.split.split_assignment import assign_splits
 from components.split.split_settings import SplitSettings
 
@@ -116,6 +123,27 @@ def split_by_loop(directory: Path) -> None:
                 writer.write(example.SerializeToString())
 
 
+def by_turns(ways: Mapping[str, Callable[[], None]], runs: int) -> dict[str, list[tuple[float, float, int]]]:
+    """Return the wall seconds, the CPU seconds and the peak memory in MB so far of each run of each way."""
+    spawned = multiprocessing.get_context("spawn")
+    with contextlib.ExitStack() as stack:
+        processes = {name: stack.enter_context(ProcessPoolExecutor(1, mp_context=spawned)) for name in ways}
+        taken: dict[str, list[tuple[float, float, int]]] = {name: [] for name in ways}
+        for run in range(runs + 1):
+            for name, work in ways.items():
+                result = processes[name].submit(measured_quietly, work).result()
+                if run > 0:
+                    taken[name].append(result)
+    return taken
+
+
+def measured_quietly(work: Callable[[], object]) -> tuple[float, float, int]:
+    """Return the wall and the CPU seconds that work takes, and this process's peak memory in MB."""
+    with contextlib.redirect_stdout(io.StringIO()):
+        wall, cpu = measured(work)
+    return wall, cpu, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024
+
+
 def measured(work: Callable[[], object]) -> tuple[float, float]:
     """Return the wall and the CPU seconds that work takes."""
     wall, cpu = time.perf_counter(), time.process_time()
@@ -125,32 +153,22 @@ def measured(work: Callable[[], object]) -> tuple[float, float]:
 
 def compare(images: int, megapixels: float, runs: int, workers: int) -> None:
     """Print images per second of both, by turns on the same photos, and their ratios."""
-    directory = Path(tempfile.mkdtemp(prefix="benchmark-split-"))
-    try:
+    with tempfile.TemporaryDirectory(prefix="benchmark-split-") as folder:
+        directory = Path(folder)
         write_inputs(directory, drawn_photos(images, megapixels))
-        ways: dict[str, Callable[[], None]] = {
-            "loop": lambda: split_by_loop(directory),
-            "ours": lambda: split_ours(directory, workers),
-        }
-        for work in ways.values():  # TensorFlow's first operations and the page cache belong to nobody
-            work()
-        taken: dict[str, list[tuple[float, float]]] = {name: [] for name in ways}
-        for _ in range(runs):
-            for name, work in ways.items():
-                taken[name].append(measured(work))
-    finally:
-        shutil.rmtree(directory)
-    print(f"\n{images} photos of {megapixels:g} MP to {SIZE_PX} px, {runs} runs by turns, {os.cpu_count()} processors")
-    print(f"{'':6} {'images/s':>9} {'median':>7}  {'CPU ms/image':>12} {'median':>7}")
+        ways = {"loop": partial(split_by_loop, directory), "ours": partial(split_ours, directory, workers)}
+        taken = by_turns(ways, runs)
+    print(f"{images} photos of {megapixels:g} MP to {SIZE_PX} px, {runs} runs by turns, {processors()} processors")
+    print(f"{'':6} {'images/s':>9} {'median':>7}  {'CPU ms/image':>12} {'median':>7}  {'peak MB':>7}")
     for name, times in taken.items():
-        wall, cpu = ([seconds[kind] for seconds in times] for kind in (0, 1))
+        wall, cpu = ([run[kind] for run in times] for kind in (0, 1))
         print(
             f"{name:6} {images / min(wall):9.0f} {images / statistics.median(wall):7.0f}  "
-            f"{1e3 * min(cpu) / images:12.2f} {1e3 * statistics.median(cpu) / images:7.2f}"
+            f"{1e3 * min(cpu) / images:12.2f} {1e3 * statistics.median(cpu) / images:7.2f}  {times[-1][2]:7.0f}"
         )
     for kind, meaning in enumerate(("wall", "CPU")):
         least, middle = (
-            pick(seconds[kind] for seconds in taken["loop"]) / pick(seconds[kind] for seconds in taken["ours"])
+            pick(run[kind] for run in taken["loop"]) / pick(run[kind] for run in taken["ours"])
             for pick in (min, statistics.median)
         )
         print(f"loop / ours, {meaning}: {least:.2f} of the least, {middle:.2f} of the medians")
