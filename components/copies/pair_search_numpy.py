@@ -10,7 +10,7 @@ from components.copies.hash_tables import BUCKETS, PART_BITS, Block, Hits, Table
 
 _Ints = npt.NDArray[np.int64]
 
-_VISITS = 1 << 17  # of buckets at a time, most of them empty
+_VISITS = 1 << 16  # of buckets at a time, most of them empty
 _CANDIDATES = 1 << 16  # compared at a time: they stay in the processor's cache
 _LOW_BITS = np.uint64((1 << (64 - PART_BITS)) - 1)
 
