@@ -89,6 +89,8 @@ def are_alike(
         most = np.where(plain, np.minimum(maximum_local_difference, PLAIN_LOCAL_DIFFERENCE), maximum_local_difference)
         one, other = _turned(first[part], orientations[part]), second[part].astype(np.float64)
         for window in ALIGNMENTS:
+            if not len(open_pairs):
+                break
             for one_at, other_at in _aligned(one, other, window):
                 enough = np.flatnonzero(_correlation(one_at, other_at) >= least)
                 same = _local_difference(one_at[enough] - other_at[enough]) <= most[enough]
@@ -155,12 +157,11 @@ def _aligned(first: npt.NDArray, second: npt.NDArray, window: Window) -> list[tu
 
 
 def _zoomed(thumbnails: npt.NDArray[np.float64], window: Window) -> npt.NDArray[np.float64]:
-    """Blow a window of ``[n, 16, 16]`` up to the whole: one product per axis, of whole numbers."""
-    count, side = len(thumbnails), THUMBNAIL_SIDE_PX
-    wide = thumbnails.reshape(-1, side) @ _weights(window.left, window.right)
-    turned = np.ascontiguousarray(wide.reshape(count, side, side).swapaxes(1, 2))
-    tall = turned.reshape(-1, side) @ _weights(window.top, window.bottom)
-    return np.ascontiguousarray(tall.reshape(count, side, side).swapaxes(1, 2))
+    """Blow a window of ``[n, 16, 16]`` up to the whole: one product per axis, of whole numbers.
+
+    One thumbnail at a time: BLAS would start threads for products of many, which cost more than so small matrices do.
+    """
+    return np.asarray(_weights(window.top, window.bottom).T @ (thumbnails @ _weights(window.left, window.right)))
 
 
 @lru_cache(maxsize=64)
