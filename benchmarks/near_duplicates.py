@@ -22,7 +22,8 @@ import numpy.typing as npt
 from PIL import Image, ImageDraw, ImageEnhance, ImageFont
 
 from components.audit.decoding import decode
-from components.copies.copy_groups import CopyRules, find_copies
+from components.copies.copy_groups import find_copies
+from components.copies.likeness import CopyRules
 from components.copies.pair_search import SearchLimits, fastest_engine, find_pairs
 from components.copies.perceptual_hashes import luma_square, oriented, thumbnails_of
 

@@ -4,7 +4,8 @@ import numpy as np
 import pandas as pd
 
 from components.audit.checks import Thresholds
-from components.copies.copy_groups import CopyRules, find_copies
+from components.copies.copy_groups import find_copies
+from components.copies.likeness import CopyRules
 from components.copies.pair_search import fastest_engine
 from components.copies.perceptual_hashes import Pixels
 

@@ -2,17 +2,24 @@
 
 import os
 from concurrent.futures import ThreadPoolExecutor
-from typing import Any
+from typing import Any, NamedTuple
 
 import numba  # type: ignore[import-not-found,import-untyped,unused-ignore]
 import numpy as np
-from numba.core import types  # type: ignore[import-not-found,import-untyped,unused-ignore]
+import numpy.typing as npt
+from llvmlite import ir  # type: ignore[import-not-found,import-untyped,unused-ignore]
+from numba.core import cgutils, types  # type: ignore[import-not-found,import-untyped,unused-ignore]
 from numba.extending import intrinsic  # type: ignore[import-not-found,import-untyped,unused-ignore]
 
-from components.copies.pair_search import Block, Hits, SearchLimits, Table, pairs_per_query
+from components.copies.hash_tables import BUCKETS, PART_BITS, Block, Hits, Table, hits_per_query
 
-_LOW_BITS = np.uint64((1 << 48) - 1)
-_PART = np.uint64(0xFFFF)
+_LANES = 16  # queries compared at a time
+_TILE = 64  # buckets: a probe leads from neighbours to neighbours, which are still in the processor's cache
+_SHARE = 1024  # buckets that a thread takes at a time
+
+_PART_SHIFT = np.uint64(64 - PART_BITS)
+_LOW_BITS = np.uint64((1 << (64 - PART_BITS)) - 1)
+_PART = np.uint64(BUCKETS - 1)
 
 
 @intrinsic
@@ -25,87 +32,129 @@ def _bit_count(_context: Any, number: Any) -> Any:
     return types.uint64(number), generate
 
 
+@intrinsic
+def _near(_context: Any, hashes: Any, begin: Any, reference: Any, maximum_distance: Any) -> Any:  # noqa: ARG001, types
+    """Return in which of 16 consecutive hashes few bits differ from a reference's: bit k stands for the k-th.
+
+    Written as LLVM's vectors, which any processor's vector instructions serve: loops are not made into them as well.
+    """
+    lanes, index = ir.VectorType(ir.IntType(64), _LANES), ir.IntType(32)
+
+    def spread(builder: Any, value: Any) -> Any:
+        undefined = ir.Constant(lanes, ir.Undefined)
+        one = builder.insert_element(undefined, value, ir.Constant(index, 0))
+        return builder.shuffle_vector(one, undefined, ir.Constant(ir.VectorType(index, _LANES), [0] * _LANES))
+
+    def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+        array = context.make_array(signature.args[0])(context, builder, arguments[0])
+        place = builder.bitcast(builder.gep(array.data, [arguments[1]]), lanes.as_pointer())
+        difference = builder.xor(builder.load(place, align=8), spread(builder, arguments[2]))
+        name = f"llvm.ctpop.v{_LANES}i64"
+        bit_counts = cgutils.get_or_insert_function(builder.module, ir.FunctionType(lanes, [lanes]), name)
+        differing = builder.call(bit_counts, [difference])
+        near = builder.icmp_unsigned("<=", differing, spread(builder, arguments[3]))
+        return builder.zext(builder.bitcast(near, ir.IntType(_LANES)), ir.IntType(64))
+
+    return types.uint64(hashes, types.int64, types.uint64, types.uint64), generate
+
+
+class _Hashes(NamedTuple):
+    """Rotated hashes in the order of their part and a few zeros more, their rows, and where each bucket begins."""
+
+    hashes: npt.NDArray[np.uint64]
+    rows: npt.NDArray[np.int32]
+    starts: npt.NDArray[np.int64]
+
+
+class _Found(NamedTuple):
+    """Hits of each query; of ``most`` of them the positions of the references, from the query's offset on."""
+
+    hits: npt.NDArray[np.int64]
+    most: int
+    offsets: npt.NDArray[np.int64]
+    references: npt.NDArray[np.int64]
+
+
 @numba.njit(nogil=True)
-def _is_new(difference, maximum_distance, shifts, bounds):  # type: ignore[no-untyped-def]
-    if _bit_count(difference) > maximum_distance:
-        return False
-    for other in range(len(shifts)):  # noqa: SIM110, numba compiles no generators
-        if _bit_count((difference >> shifts[other]) & _PART) <= bounds[other]:
+def _is_new(difference, earlier):  # type: ignore[no-untyped-def]
+    for shift, bound in earlier:  # noqa: SIM110, numba compiles no generators
+        if _bit_count((difference >> shift) & _PART) <= bound:
             return False
     return True
 
 
 @numba.njit(nogil=True)
-def _scan(  # type: ignore[no-untyped-def]  # noqa: PLR0912, one loop nest, compiled whole
-    groups, group_starts, buckets, q_hashes, q_rows, r_hashes, r_rows, starts, probes, shifts, bounds,
-    maximum_distance, per_bucket, fill, most, hits, offsets, references,
-):  # fmt: skip
-    """Count the hits of each query of some groups, and write down the first of them if asked to.
+def _note(near, q, r, q_step, r_step, lanes, queries, references, earlier, found):  # type: ignore[no-untyped-def]
+    """Count and write down those of a few near hashes that no earlier table has shown."""
+    for _ in range(lanes):
+        if near & np.uint64(1):
+            difference = queries.hashes[q] ^ references.hashes[r]
+            if queries.rows[q] != references.rows[r] and _is_new(difference, earlier):
+                if found.hits[q] < found.most:
+                    found.references[found.offsets[q] + found.hits[q]] = r
+                found.hits[q] += 1
+        near >>= np.uint64(1)
+        q += q_step
+        r += r_step
 
-    A group is the queries of one bucket. Returns the comparisons left out.
-    """
+
+@numba.njit(nogil=True)
+def _scan(  # type: ignore[no-untyped-def]
+    begin, end, queries, references, probes, earlier, maximum_distance, per_bucket, found
+):
+    """Find what is near the queries of some buckets. Returns the comparisons left out."""
     saved = 0
-    for group in groups:
-        q_first, q_last = group_starts[group], group_starts[group + 1]
+    for tile in range(begin, end, _TILE):
         for probe in probes:
-            bucket = buckets[group] ^ probe
-            first, last = starts[bucket], starts[bucket + 1]
-            if last - first > per_bucket:
-                saved += (last - first - per_bucket) * (q_last - q_first)
-                for q in range(q_first, q_last):
-                    wanted = (np.uint64(bucket) << np.uint64(48)) | (q_hashes[q] & _LOW_BITS)
-                    middle = first + np.searchsorted(r_hashes[first:last], wanted) - per_bucket // 2
-                    begin = min(max(middle, first), last - per_bucket)
-                    for r in range(begin, begin + per_bucket):
-                        if q_rows[q] != r_rows[r] and _is_new(
-                            q_hashes[q] ^ r_hashes[r], maximum_distance, shifts, bounds
-                        ):
-                            if fill and hits[q] < most:
-                                references[offsets[q] + hits[q]] = r
-                            hits[q] += 1
-                continue
-            for r in range(first, last):
-                reference = r_hashes[r]
-                near = 0
-                for q in range(q_first, q_last):  # without a branch, so that it becomes vector instructions
-                    near += _bit_count(q_hashes[q] ^ reference) <= maximum_distance
-                if near == 0:
+            for bucket in range(tile, tile + _TILE):
+                q_first, q_last = queries.starts[bucket], queries.starts[bucket + 1]
+                r_first, r_last = references.starts[bucket ^ probe], references.starts[(bucket ^ probe) + 1]
+                if r_last - r_first <= per_bucket:
+                    for r in range(r_first, r_last):
+                        for q in range(q_first, q_last, _LANES):
+                            near = _near(queries.hashes, q, references.hashes[r], maximum_distance)
+                            if near:
+                                lanes = min(_LANES, q_last - q)
+                                _note(near, q, r, 1, 0, lanes, queries, references, earlier, found)
                     continue
+                saved += (r_last - r_first - per_bucket) * (q_last - q_first)
                 for q in range(q_first, q_last):
-                    if q_rows[q] != r_rows[r] and _is_new(q_hashes[q] ^ reference, maximum_distance, shifts, bounds):
-                        if fill and hits[q] < most:
-                            references[offsets[q] + hits[q]] = r
-                        hits[q] += 1
+                    wanted = (np.uint64(bucket ^ probe) << _PART_SHIFT) | (queries.hashes[q] & _LOW_BITS)
+                    middle = r_first + np.searchsorted(references.hashes[r_first:r_last], wanted) - per_bucket // 2
+                    lowest = min(max(middle, r_first), r_last - per_bucket)
+                    for r in range(lowest, lowest + per_bucket, _LANES):
+                        near = _near(references.hashes, r, queries.hashes[q], maximum_distance)
+                        if near:
+                            lanes = min(_LANES, lowest + per_bucket - r)
+                            _note(near, q, r, 0, 1, lanes, queries, references, earlier, found)
     return saved
 
 
-def search_with_numba(table: Table, block: Block, maximum_distance: int, limits: SearchLimits) -> Hits:
-    """Do what ``pair_search`` does with numpy: count the hits of every query, then write down those there are."""
-    buckets, group_starts = np.unique(block.buckets, return_index=True)
-    group_starts = np.append(group_starts, len(block.buckets)).astype(np.int64)
-    hits = np.zeros(len(block.hashes), np.int64)
+def search_with_numba(table: Table, block: Block, pairs_per_hash: int) -> Hits:
+    """Do what ``pair_search_numpy`` does: count the hits of every query, then write down those there are."""
     none = np.zeros(0, np.int64)
+    hits = np.zeros(len(block.hashes), np.int64)
+    saved = _scan_with_all_processors(table, block, _Found(hits, 0, none, none))
+    busy = np.flatnonzero(hits)
+    most = hits_per_query(hits[busy], pairs_per_hash)
+    kept = np.minimum(hits[busy], most)
+    references = np.empty(int(kept.sum()), np.int64)
+    some = Block(block.rows[busy], block.orientations[busy], block.hashes[busy], np.searchsorted(busy, block.starts))
+    _scan_with_all_processors(table, some, _Found(np.zeros_like(busy), most, np.cumsum(kept) - kept, references))
+    return Hits(np.repeat(busy, kept), references, int(hits.sum()) - len(references), saved)
 
-    def scan(groups: np.ndarray, most: int, counted: np.ndarray, offsets: np.ndarray, references: np.ndarray) -> int:
-        return int(
-            _scan(
-                groups, group_starts, buckets, block.hashes, block.rows, table.hashes, table.rows, table.starts,
-                table.probes, table.earlier[:, 0].astype(np.uint64), table.earlier[:, 1].astype(np.uint64),
-                np.uint64(maximum_distance), limits.compared_per_bucket, most > 0, most, counted, offsets, references,
-            )
-        )  # fmt: skip
 
-    threads = os.cpu_count() or 1
-    with ThreadPoolExecutor(threads) as pool:
-        # A thread's groups are its own, and so are their queries: nothing is written twice.
-        shares = np.array_split(np.arange(len(buckets)), 8 * threads)
-        saved = sum(pool.map(lambda groups: scan(groups, 0, hits, none, none), shares))
-        most = pairs_per_query(np.bincount(np.minimum(hits, limits.pairs_per_hash)))
-        kept = np.minimum(hits, most)
-        offsets = np.cumsum(kept) - kept
-        references = np.empty(int(kept.sum()), np.int64)
-        busy = np.flatnonzero(np.add.reduceat(hits, group_starts[:-1])) if len(hits) else none
-        again = np.zeros_like(hits)
-        list(pool.map(lambda groups: scan(groups, most, again, offsets, references), np.array_split(busy, 8 * threads)))
-    queries = np.repeat(np.arange(len(hits)), kept)
-    return Hits(queries, references, int(hits.sum() - kept.sum()), saved)
+def _scan_with_all_processors(table: Table, block: Block, found: _Found) -> int:
+    more = np.zeros(_LANES, np.uint64)
+    queries = _Hashes(np.append(block.hashes, more), block.rows, block.starts)
+    references = _Hashes(np.append(table.hashes, more), table.rows, table.starts)
+    earlier = table.earlier.astype(np.uint64)
+    distance = np.uint64(table.maximum_distance)
+
+    def scan(begin: int) -> int:
+        end, per_bucket = begin + _SHARE, table.compared_per_bucket
+        return int(_scan(begin, end, queries, references, table.probes, earlier, distance, per_bucket, found))
+
+    with ThreadPoolExecutor(os.cpu_count()) as pool:
+        # A bucket's queries are one thread's own: nothing is written twice.
+        return sum(pool.map(scan, range(0, BUCKETS, _SHARE)))

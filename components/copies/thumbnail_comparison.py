@@ -88,14 +88,19 @@ def are_alike(
         least[plain & ~of_one_shape[part]] = np.inf
         most = np.where(plain, np.minimum(maximum_local_difference, PLAIN_LOCAL_DIFFERENCE), maximum_local_difference)
         one, other = _turned(first[part], orientations[part]), second[part].astype(np.float64)
+        whole = _standardized(one), _standardized(other)
         for window in ALIGNMENTS:
-            for one_at, other_at in _aligned(one, other, window):
+            if not len(open_pairs):
+                break
+            for one_at, other_at in _aligned(one, other, whole, window):
                 enough = np.flatnonzero(_correlation(one_at, other_at) >= least)
                 same = _local_difference(one_at[enough] - other_at[enough]) <= most[enough]
                 alike[open_pairs[enough[same]]] = True
             left = ~alike[open_pairs]
+            if left.all():
+                continue
             open_pairs, one, other = open_pairs[left], one[left], other[left]
-            least, most = least[left], most[left]
+            least, most, whole = least[left], most[left], (whole[0][left], whole[1][left])
     return alike
 
 
@@ -113,15 +118,17 @@ def best_correlation(first: Pixels, second: Pixels) -> npt.NDArray[np.float64]:
     for begin in range(0, len(first), _PAIRS_AT_ONCE):
         part = slice(begin, begin + _PAIRS_AT_ONCE)
         other = second[part].astype(np.float64)
+        upright = _standardized(other)
         plain = [
-            _correlation(*_aligned(_turned(first[part], np.full(len(other), turn)), other, WHOLE)[0])
+            _correlation(_standardized(_turned(first[part], np.full(len(other), turn))), upright)
             for turn in range(ORIENTATIONS)
         ]
         found = np.max(plain, axis=0)
         cropped = np.flatnonzero(found < _NOT_CROPPED)
         one, other = _turned(first[part], np.argmax(plain, axis=0))[cropped], other[cropped]
-        for window in ALIGNMENTS[1:]:
-            for one_at, other_at in _aligned(one, other, window):
+        whole = _standardized(one), upright[cropped]
+        for window in ALIGNMENTS[1:] if len(cropped) else ():
+            for one_at, other_at in _aligned(one, other, whole, window):
                 found[cropped] = np.maximum(found[cropped], _correlation(one_at, other_at))
         best[part] = found
     return best
@@ -146,21 +153,24 @@ def _turned(thumbnails: Pixels, orientations: npt.NDArray) -> npt.NDArray[np.flo
     return result
 
 
-def _aligned(first: npt.NDArray, second: npt.NDArray, window: Window) -> list[tuple[npt.NDArray, npt.NDArray]]:
-    """Return standardized pairs ``[pairs, 256]``: a window of the first as the second, and the other way."""
-    plain = (_standardized(first), _standardized(second))
+def _aligned(
+    first: npt.NDArray, second: npt.NDArray, whole: tuple[npt.NDArray, npt.NDArray], window: Window
+) -> list[tuple[npt.NDArray, npt.NDArray]]:
+    """Return standardized pairs ``[pairs, 256]``: a window of the first as the second, and the other way.
+
+    ``whole`` are the two standardized as they are.
+    """
     if window == WHOLE:
-        return [plain]
-    return [(_standardized(_zoomed(first, window)), plain[1]), (plain[0], _standardized(_zoomed(second, window)))]
+        return [whole]
+    return [(_standardized(_zoomed(first, window)), whole[1]), (whole[0], _standardized(_zoomed(second, window)))]
 
 
 def _zoomed(thumbnails: npt.NDArray[np.float64], window: Window) -> npt.NDArray[np.float64]:
-    """Blow a window of ``[n, 16, 16]`` up to the whole: one product per axis, of whole numbers."""
-    count, side = len(thumbnails), THUMBNAIL_SIDE_PX
-    wide = thumbnails.reshape(-1, side) @ _weights(window.left, window.right)
-    turned = np.ascontiguousarray(wide.reshape(count, side, side).swapaxes(1, 2))
-    tall = turned.reshape(-1, side) @ _weights(window.top, window.bottom)
-    return np.ascontiguousarray(tall.reshape(count, side, side).swapaxes(1, 2))
+    """Blow a window of ``[n, 16, 16]`` up to the whole: one product per axis, of whole numbers.
+
+    One thumbnail at a time: BLAS would start threads for products of many, which cost more than so small matrices do.
+    """
+    return np.asarray(_weights(window.top, window.bottom).T @ (thumbnails @ _weights(window.left, window.right)))
 
 
 @lru_cache(maxsize=64)

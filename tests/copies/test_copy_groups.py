@@ -5,7 +5,8 @@ import numpy as np
 import numpy.typing as npt
 import pytest
 
-from components.copies.copy_groups import CopyGroups, CopyRules, find_copies
+from components.copies.copy_groups import CopyGroups, find_copies
+from components.copies.likeness import CopyRules
 from components.copies.pair_search import fastest_engine
 from components.copies.perceptual_hashes import ORIENTATIONS, luma_square, oriented, thumbnails_of
 

@@ -8,7 +8,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from components.copies.pair_search import SearchLimits, fastest_engine, find_pairs, radii
+from components.copies import hash_tables
+from components.copies.hash_tables import radii
+from components.copies.pair_search import SearchLimits, fastest_engine, find_pairs
 
 Hashes = npt.NDArray[np.uint64]
 
@@ -91,16 +93,81 @@ def test_what_the_limits_leave_out_is_counted(engine: str) -> None:
     assert 0 < len(narrow.first) < len(every)
 
 
+def crowded_hashes(random: np.random.Generator, count: int, free_bits: int, zeros: float, equal: float) -> Hashes:
+    """Draw hashes that differ in some bits only, part of which are zero, and part of which are equal to another."""
+    free = np.bitwise_or.reduce(np.uint64(1) << random.choice(64, free_bits, replace=False).astype(np.uint64))
+    hashes = (
+        random.integers(1, 2**64 - 1, dtype=np.uint64) & ~free | random.integers(0, 2**64 - 1, count, np.uint64) & free
+    )
+    hashes = np.where(random.random(count) < equal, random.permutation(hashes), hashes)
+    return np.where(random.random(count) < zeros, np.uint64(0), hashes)
+
+
 @WITH_NUMBA
-def test_both_engines_leave_out_the_same() -> None:
-    random = np.random.default_rng(4)
-    hashes = near_hashes(random, 2000, 3, 5)
+@settings(max_examples=60, deadline=None)
+@given(
+    seed=st.integers(0, 2**32 - 1),
+    count=st.integers(1, 400),
+    free_bits=st.integers(0, 24),
+    zeros=st.sampled_from([0.0, 0.1, 0.9, 1.0]),
+    equal=st.sampled_from([0.0, 0.5, 1.0]),
+    distance=st.integers(0, 11),
+    compared_per_bucket=st.integers(1, 80),
+    pairs_per_hash=st.integers(1, 20),
+)
+def test_both_engines_find_and_leave_out_the_same(
+    seed: int,
+    count: int,
+    free_bits: int,
+    zeros: float,
+    equal: float,
+    distance: int,
+    compared_per_bucket: int,
+    pairs_per_hash: int,
+) -> None:
+    random = np.random.default_rng(seed)
+    hashes = crowded_hashes(random, count, free_bits, zeros, equal)
+    queries = np.stack([hashes, hashes[::-1], crowded_hashes(random, count, free_bits, zeros, equal)], 1)
+    limits = SearchLimits(compared_per_bucket, pairs_per_hash)
+    one, other = (find_pairs(hashes, queries, distance, limits, engine) for engine in ("numpy", "numba"))
+    for column in ("first", "second", "orientation", "distance"):
+        assert getattr(one, column).tolist() == getattr(other, column).tolist(), column
+    assert (one.left_out_pairs, one.left_out_comparisons) == (other.left_out_pairs, other.left_out_comparisons)
+
+
+@pytest.mark.parametrize("engine", INSTALLED)
+@settings(max_examples=40, deadline=None)
+@given(
+    seed=st.integers(0, 2**32 - 1),
+    count=st.integers(1, 150),
+    free_bits=st.integers(0, 20),
+    zeros=st.sampled_from([0.0, 0.5]),
+    equal=st.sampled_from([0.0, 1.0]),
+    distance=st.integers(0, 11),
+)
+def test_crowded_hashes_are_searched_exactly_too(
+    engine: str, seed: int, count: int, free_bits: int, zeros: float, equal: float, distance: int
+) -> None:
+    random = np.random.default_rng(seed)
+    references = crowded_hashes(random, count, free_bits, zeros, equal)
+    queries = np.stack([references, random.permutation(references)], 1)
+    assert found_by(references, queries, distance, engine) == by_comparing_all(references, queries, distance)
+
+
+@WITH_NUMBA
+def test_more_hashes_than_are_sorted_at_a_time_and_more_pairs_than_are_kept_give_the_same(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(hash_tables, "_BLOCK_QUERIES", 1000)
+    monkeypatch.setattr(hash_tables, "_PAIRS_PER_STEP", 5000)
+    hashes = near_hashes(np.random.default_rng(4), 2000, 3, 5)
     queries = np.stack([hashes, hashes[::-1]], 1)
     limits = SearchLimits(compared_per_bucket=64, pairs_per_hash=7)
     one, other = (find_pairs(hashes, queries, 8, limits, engine) for engine in ("numpy", "numba"))
     assert one.first.tolist() == other.first.tolist()
     assert one.second.tolist() == other.second.tolist()
     assert one.distance.tolist() == other.distance.tolist()
+    assert one.left_out_pairs > 0
     assert (one.left_out_pairs, one.left_out_comparisons) == (other.left_out_pairs, other.left_out_comparisons)
 
 

@@ -1,0 +1,98 @@
+"""Whether two images are copies, once their hashes are near."""
+
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+from components.copies.perceptual_hashes import ORIENTATIONS, WHOLE, Pixels, oriented, oriented_hashes
+from components.copies.thumbnail_comparison import are_alike
+
+MOST_ASPECT_CHANGE = 1.06
+"""Width / height of plain images of one shape: a crop by 5 % on one side only changes it by as much."""
+
+_LEAST_ASPECT = 1e-6
+_LEAST_FIT = 0.2  # correlation of copies before they are aligned: crops by a tenth have 0.4 and more
+_PAIRS_AT_ONCE = 256  # bounds memory: each takes 20 KB while it is compared
+
+
+@dataclass(frozen=True)
+class CopyRules:
+    """What makes two images copies.
+
+    Attributes:
+        maximum_distance: Bits in which the 64-bit hashes of the two, or of one and a crop of the other, may differ.
+        minimum_correlation: Of the 16 x 16 thumbnails, at the best of a few alignments, [0, 1].
+        maximum_local_difference: Largest mean difference in a ninth-of-a-side box, in standard deviations.
+        crops: Whether to look for cropped copies too, which takes six times as long.
+    """
+
+    maximum_distance: int
+    minimum_correlation: float
+    maximum_local_difference: float
+    crops: bool
+
+
+@dataclass(frozen=True)
+class Likeness:
+    """Compares images of a data set.
+
+    Attributes:
+        thumbnails: uint8 ``[images, 16, 16]``.
+        aspects: float64 ``[images]``, width / height.
+        rules: What makes two images copies.
+    """
+
+    thumbnails: Pixels
+    aspects: npt.NDArray[np.float64]
+    rules: CopyRules
+
+    def of(
+        self, first: npt.NDArray[np.int64], second: npt.NDArray[np.int64], orientations: npt.NDArray
+    ) -> npt.NDArray[np.bool_]:
+        """Return which pairs of rows are copies, the first of each pair reoriented."""
+        alike = np.zeros(len(first), bool)
+        for begin in range(0, len(first), _PAIRS_AT_ONCE):
+            part = slice(begin, begin + _PAIRS_AT_ONCE)
+            one, other, turns = first[part], second[part], orientations[part]
+            swapped = (turns & 4) > 0  # width and height change places
+            aspects = np.log(np.maximum(self.aspects[np.stack([one, other])], _LEAST_ASPECT))
+            turned = np.where(swapped, -aspects[0], aspects[0])
+            alike[part] = are_alike(
+                self.thumbnails[one],
+                self.thumbnails[other],
+                turns,
+                np.abs(turned - aspects[1]) <= np.log(MOST_ASPECT_CHANGE),
+                self.rules.minimum_correlation,
+                self.rules.maximum_local_difference,
+            )
+        return alike
+
+    def of_any(self, first: npt.NDArray[np.int64], second: npt.NDArray[np.int64]) -> npt.NDArray[np.bool_]:
+        """Return which pairs of rows are copies in any orientation."""
+        pairs, turns = [np.empty(0, np.int64)], [np.empty(0, np.int64)]
+        for begin in range(0, len(first), _PAIRS_AT_ONCE):
+            part = slice(begin, begin + _PAIRS_AT_ONCE)
+            one, other = (self.thumbnails[rows[part]].astype(np.int32) - 128 for rows in (first, second))
+            least = _LEAST_FIT * np.sqrt(_product(one, one) * _product(other, other))
+            for orientation in range(ORIENTATIONS):
+                fitting = begin + np.flatnonzero(_product(oriented(one, orientation), other) >= least)
+                pairs.append(fitting)
+                turns.append(np.full(len(fitting), orientation))
+        pair = np.concatenate(pairs)
+        alike = np.zeros(len(first), bool)
+        alike[pair[self.of(first[pair], second[pair], np.concatenate(turns))]] = True
+        return alike
+
+
+def _product(first: npt.NDArray[np.int32], second: npt.NDArray[np.int32]) -> npt.NDArray[np.float64]:
+    return (first * second).sum(axis=(1, 2)).astype(np.float64)  # of whole numbers: exact in any order
+
+
+def hash_distances(first: Pixels, second: Pixels) -> npt.NDArray[np.uint8]:
+    """Return in how many bits the hashes of pairs of ``[pairs, 16, 16]`` thumbnails differ, the first reoriented.
+
+    Returns:
+        uint8 ``[pairs, 8]``, for each orientation.
+    """
+    return np.bitwise_count(oriented_hashes(first, WHOLE) ^ oriented_hashes(second, WHOLE)[:, :1])
