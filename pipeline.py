@@ -106,8 +106,8 @@ def image_classification(placement: Placement) -> Any:
         blur_ratio: float = 0.55,
         low_entropy_bits: float = 3.0,
         near_duplicate_distance: int = 8,
-        near_duplicate_correlation: float = 0.9,
-        near_duplicate_difference: float = 0.8,
+        near_duplicate_correlation: float = 0.85,
+        near_duplicate_difference: float = 0.7,
         sample_images: int = 24,
         # Clean
         cleaning_policy: dict = CLEANING_POLICY,

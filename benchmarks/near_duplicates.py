@@ -23,14 +23,15 @@ from PIL import Image, ImageDraw, ImageEnhance, ImageFont
 
 from components.audit.decoding import decode
 from components.copies.copy_groups import find_copies
+from components.copies.fingerprints import Fingerprints, Sketch, fingerprints_of, sketch_of
 from components.copies.likeness import CopyRules
 from components.copies.pair_search import SearchLimits, fastest_engine, find_pairs
-from components.copies.perceptual_hashes import luma_square, oriented, thumbnails_of
+from components.copies.perceptual_hashes import oriented
 
 Pixels = npt.NDArray[np.uint8]
 Floats = npt.NDArray[np.float64]
 
-RULES = CopyRules(maximum_distance=8, minimum_correlation=0.9, maximum_local_difference=0.8, crops=True)
+RULES = CopyRules(maximum_distance=8, minimum_correlation=0.85, maximum_difference=0.7, crops=True)
 
 
 def encoded(pixels: Pixels, quality: int) -> bytes:
@@ -40,10 +41,10 @@ def encoded(pixels: Pixels, quality: int) -> bytes:
     return buffer.getvalue()
 
 
-def square_of(data: bytes) -> tuple[Pixels, float]:
-    """Decode as the audit does, and reduce; return the square and width / height before."""
+def sketched(data: bytes) -> tuple[Sketch, float]:
+    """Decode as the audit does, and reduce; return the sketch and width / height before."""
     image = decode(data, 192)
-    return luma_square(cv2.cvtColor(image.pixels, cv2.COLOR_RGB2GRAY)), image.width_px / image.height_px
+    return sketch_of(image.pixels), image.width_px / image.height_px
 
 
 # Pictures
@@ -216,22 +217,22 @@ def _gradient(angle: float, random: np.random.Generator) -> Pixels:
 # Measuring
 
 
-def planted(photos: Path, seed: int, drawn: int) -> tuple[list[str], list[str], Pixels, npt.NDArray[np.float64]]:
+def planted(photos: Path, seed: int, drawn: int) -> tuple[list[str], list[str], Fingerprints, npt.NDArray[np.float64]]:
     """Return the picture and the kind of each image of a data set, their fingerprints and their width / height."""
     random = np.random.default_rng(seed)
     pictures = originals(photos, random, drawn)
-    sources, kinds, squares = [], [], []
+    sources, kinds, sketches = [], [], []
     for name, pixels in pictures.items():
         for kind, data in [("original", encoded(pixels, 92)), *copies(pixels, random)]:
             sources.append(name)
             kinds.append(kind)
-            squares.append(square_of(data))
+            sketches.append(sketched(data))
     for number, (kind, data) in enumerate(look_alikes(pictures, random)):
         sources.append(f"{kind} {number}")
         kinds.append(kind)
-        squares.append(square_of(data))
-    thumbnails = thumbnails_of(np.stack([square for square, _ in squares]))
-    return sources, kinds, thumbnails, np.array([aspect for _, aspect in squares])
+        sketches.append(sketched(data))
+    fingerprints = fingerprints_of([sketch for sketch, _ in sketches])
+    return sources, kinds, fingerprints, np.array([aspect for _, aspect in sketches])
 
 
 def quality(photos: Path, seeds: list[int], drawn: int, rules: CopyRules, engine: str) -> None:
@@ -239,9 +240,9 @@ def quality(photos: Path, seeds: list[int], drawn: int, rules: CopyRules, engine
     found, total, false = Counter[str](), Counter[str](), Counter[str]()
     alike = 0
     for seed in seeds:
-        sources, kinds, thumbnails, aspects = planted(photos, seed, drawn)
+        sources, kinds, fingerprints, aspects = planted(photos, seed, drawn)
         order = np.random.default_rng(seed).permutation(len(sources))  # the original is not the first by name
-        groups = find_copies([f"{number:06}" for number in order.tolist()], thumbnails, aspects, rules, engine)
+        groups = find_copies([f"{number:06}" for number in order.tolist()], fingerprints, aspects, rules, engine)
         original = {
             source: row for row, (source, kind) in enumerate(zip(sources, kinds, strict=True)) if kind == "original"
         }
@@ -302,7 +303,7 @@ def main() -> None:
         rules = CopyRules(
             RULES.maximum_distance,
             RULES.minimum_correlation,
-            RULES.maximum_local_difference,
+            RULES.maximum_difference,
             crops=not arguments.no_crops,
         )
         quality(arguments.photos, arguments.seeds, arguments.drawn, rules, arguments.engine)

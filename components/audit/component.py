@@ -40,7 +40,7 @@ def audit(
         low_entropy_bits: An image holds hardly any information when its luma has less entropy, [0, 8] bits.
         near_duplicate_distance: Near duplicates differ in at most so many of the 64 bits of their DCT hashes, 0 to 11.
         near_duplicate_correlation: The thumbnails of near duplicates correlate by at least this, [-1, 1].
-        near_duplicate_difference: The thumbnails of near duplicates differ nowhere by more standard deviations.
+        near_duplicate_difference: Aligned, and tones apart, near duplicates differ nowhere by more standard deviations.
         sample_images: How many random images the report shows, at most 200.
         workers: Threads that decode; 0 for one per processor.
         seed: Of whatever is random, 0 to 2147483647; here, which images the report shows.

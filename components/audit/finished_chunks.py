@@ -23,6 +23,8 @@ _MODULES = (
     "components.audit.iso_media",
     "components.audit.measurements",
     "components.audit.measured_chunk",
+    "components.copies.detail_comparison",
+    "components.copies.fingerprints",
     "components.copies.perceptual_hashes",
     "components.formats.image_formats",
     "components.formats.stored_pixels",
@@ -69,7 +71,7 @@ class FinishedChunks:
         if found is None:
             return None
         chunk = found[0]
-        return MeasuredChunk(number, key, chunk.rows, chunk.thumbnails, chunk.texts)
+        return MeasuredChunk(number, key, chunk.rows, chunk.fingerprints, chunk.texts)
 
     def keep(self, chunk: MeasuredChunk) -> None:
         """Append a chunk. A power cut may lose it, the end of this process cannot."""

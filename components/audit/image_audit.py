@@ -72,9 +72,9 @@ def audit_archive(
     kept = findings.with_name(f".{findings.name}.chunks")
     measured = measure_archive(archive, catalog, workers or processors(), kept)
     measurements = measured.table(catalog)
-    near = near_copies(catalog, measurements, measured.thumbnails, thresholds)
+    near = near_copies(catalog, measurements, measured.fingerprints, thresholds)
     measurements = with_same_pixels(
-        archive, catalog, measurements, near["near_group"], measured.thumbnails, workers or processors()
+        archive, catalog, measurements, near["near_group"], measured.fingerprints.thumbnails, workers or processors()
     )
     table = measured_table(catalog, measurements, near)
     del measured  # hundreds of bytes an image that nothing needs from here on

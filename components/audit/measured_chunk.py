@@ -12,7 +12,7 @@ import numpy as np
 import numpy.typing as npt
 
 from components.audit.measurements import Measurement
-from components.copies.perceptual_hashes import THUMBNAIL_SIDE_PX, Pixels
+from components.copies.fingerprints import FINGERPRINT_BYTES, Fingerprints, fingerprints_from
 
 ROW = np.dtype(
     [
@@ -36,10 +36,9 @@ ROW = np.dtype(
 )
 """What is kept of an image in memory, 68 bytes; texts, which few images have, are apart."""
 
-_THUMBNAIL = np.dtype(("u1", (THUMBNAIL_SIDE_PX, THUMBNAIL_SIDE_PX)))
 _TEXTS = ("error", "cause", "decoder_warning")
 _HEADER = struct.Struct("<4sI16sIII")  # magic, number of the chunk, its key, bytes of texts, images, CRC-32 of it all
-_MAGIC = b"MCH1"
+_MAGIC = b"MCH2"
 KEY_BYTES = 16
 
 
@@ -51,18 +50,18 @@ class MeasuredChunk:
         number: Of the chunk, from 0.
         key: Says what was measured and how, ``chunk_key``: equal keys, equal measurements.
         rows: ``ROW`` of each image.
-        thumbnails: uint8 ``[images, 16, 16]``, see ``components.copies.perceptual_hashes``.
+        fingerprints: Of each image.
         texts: ``error``, ``cause`` and ``decoder_warning``, by position in the chunk, of images that have them.
     """
 
     number: int
     key: bytes
     rows: npt.NDArray[Any]
-    thumbnails: Pixels
+    fingerprints: Fingerprints
     texts: Mapping[int, Mapping[str, str]]
 
     @classmethod
-    def of(cls, number: int, key: bytes, measured: list[Measurement], thumbnails: Pixels) -> Self:
+    def of(cls, number: int, key: bytes, measured: list[Measurement], fingerprints: Fingerprints) -> Self:
         """Return a chunk of measurements."""
         names = ROW.names or ()
         rows = np.zeros(len(measured), ROW)
@@ -72,12 +71,12 @@ class MeasuredChunk:
             rows[position] = tuple(_plain(values[name]) for name in names)
             if one.error or one.decoder_warning:
                 texts[position] = {name: values[name] for name in _TEXTS if values[name]}
-        return cls(number, key, rows, thumbnails, texts)
+        return cls(number, key, rows, fingerprints, texts)
 
     def packed(self) -> bytes:
         """Return the chunk as bytes, with a checksum; the same chunk gives the same bytes."""
         texts = json.dumps({str(position): text for position, text in self.texts.items()}).encode()
-        content = texts + self.rows.tobytes() + self.thumbnails.tobytes()
+        content = texts + self.rows.tobytes() + self.fingerprints.tobytes()
         head = _HEADER.pack(_MAGIC, self.number, self.key, len(texts), len(self.rows), 0)
         checksum = zlib.crc32(content, zlib.crc32(head))
         return _HEADER.pack(_MAGIC, self.number, self.key, len(texts), len(self.rows), checksum) + content
@@ -95,8 +94,8 @@ def unpacked(data: memoryview | bytes) -> tuple[MeasuredChunk, int] | None:
     if magic != _MAGIC:
         raise ValueError("these bytes are no measured chunk")
     rows_start = _HEADER.size + text_bytes
-    thumbnails_start = rows_start + images * ROW.itemsize
-    end = thumbnails_start + images * _THUMBNAIL.itemsize
+    fingerprints_start = rows_start + images * ROW.itemsize
+    end = fingerprints_start + images * FINGERPRINT_BYTES
     if len(data) < end:
         return None
     content = bytes(data[_HEADER.size : end])
@@ -105,8 +104,8 @@ def unpacked(data: memoryview | bytes) -> tuple[MeasuredChunk, int] | None:
         raise ValueError("a measured chunk is damaged")
     texts = {int(position): text for position, text in json.loads(content[:text_bytes]).items()}
     rows = np.frombuffer(content, ROW, images, text_bytes)
-    thumbnails = np.frombuffer(content, np.uint8, images * _THUMBNAIL.itemsize, thumbnails_start - _HEADER.size)
-    return MeasuredChunk(number, key, rows, thumbnails.reshape(images, *_THUMBNAIL.shape), texts), end
+    fingerprints = fingerprints_from(memoryview(content)[fingerprints_start - _HEADER.size :], images)
+    return MeasuredChunk(number, key, rows, fingerprints, texts), end
 
 
 def chunk_key(identity: bytes, digests: Iterable[str]) -> bytes:

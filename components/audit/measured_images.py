@@ -1,6 +1,5 @@
 """The measurements of all images, as arrays of some bytes an image instead of Python objects of hundreds."""
 
-import tempfile
 from collections.abc import Mapping
 from typing import Any
 
@@ -9,7 +8,7 @@ import numpy.typing as npt
 import pandas as pd
 
 from components.audit.measured_chunk import ROW, MeasuredChunk
-from components.copies.perceptual_hashes import THUMBNAIL_SIDE_PX, Pixels
+from components.copies.fingerprints import Fingerprints
 from components.formats.findings import MEASUREMENT_COLUMNS
 
 FURTHER_COLUMNS: Mapping[str, str] = {
@@ -29,10 +28,7 @@ FURTHER_COLUMNS: Mapping[str, str] = {
 
 
 class MeasuredImages:
-    """Measurements in catalog order.
-
-    Thumbnails, 256 bytes an image, are in a file without a name that is mapped into memory: the system drops what is
-    not looked at.
+    """Measurements and fingerprints in catalog order.
 
     Args:
         images: How many there will be.
@@ -41,15 +37,13 @@ class MeasuredImages:
     def __init__(self, images: int) -> None:
         self._rows = np.zeros(images, ROW)
         self._texts: dict[str, dict[int, str]] = {"error": {}, "cause": {}, "decoder_warning": {}}
-        shape = (images, THUMBNAIL_SIDE_PX, THUMBNAIL_SIDE_PX)
-        with tempfile.TemporaryFile(prefix="audit-thumbnails-") as file:
-            self.thumbnails: Pixels = np.memmap(file, np.uint8, "w+", shape=shape) if images else np.zeros(shape, "u1")
+        self.fingerprints = Fingerprints.on_disk(images)
 
     def add(self, first: int, chunk: MeasuredChunk) -> None:
         """Take in a chunk whose first image has the row ``first`` in the catalog."""
         rows = slice(first, first + len(chunk.rows))
         self._rows[rows] = chunk.rows
-        self.thumbnails[rows] = chunk.thumbnails
+        self.fingerprints[rows] = chunk.fingerprints
         for position, texts in chunk.texts.items():
             for name, text in texts.items():
                 self._texts[name][first + position] = text

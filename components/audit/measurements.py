@@ -9,6 +9,7 @@ import numpy as np
 from PIL import Image
 
 from components.audit.decoding import DECODED_SIDE_PX, DecodedImage, UnreadableImageError, decode, decode_whole
+from components.copies.fingerprints import Sketch, sketch_of
 from components.formats.stored_pixels import SIDEWAYS, Pixels
 
 GRAYSCALE_DIFFERENCE = 0.6
@@ -57,11 +58,8 @@ def analyze(data: bytes) -> Measurement:
     return measure(data)[0]
 
 
-def measure(data: bytes) -> tuple[Measurement, Pixels | None]:
-    """Measure one image, and return its luma too: uint8 ``[height, width]``, long side at most 192 px.
-
-    The luma is for what is computed of many images at once; it is ``None`` for a file that cannot be decoded.
-    """
+def measure(data: bytes) -> tuple[Measurement, Sketch | None]:
+    """Measure one image, and return what its fingerprint is made of, ``None`` for a file that cannot be decoded."""
     try:
         image = decode(data, DECODED_SIDE_PX)
     except UnreadableImageError as error:
@@ -95,7 +93,7 @@ def measure(data: bytes) -> tuple[Measurement, Pixels | None]:
         entropy=abs(float(seen @ np.log2(seen))),
         pixels=_pixel_digest(image),
     )
-    return measurement, small
+    return measurement, sketch_of(image.pixels, small)
 
 
 def whole_pixels_of(data: bytes) -> Measurement:

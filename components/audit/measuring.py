@@ -25,7 +25,7 @@ import numpy as np
 
 from components.audit.measured_chunk import MeasuredChunk
 from components.audit.measurements import Measurement, measure, unreadable, whole_pixels_of
-from components.copies.perceptual_hashes import SQUARE_SIDE_PX, luma_square, thumbnails_of
+from components.copies.fingerprints import Sketch, fingerprints_of
 from components.formats.archive_parts import ArchiveReader
 
 DEFECT_EXIT_CODE = 70
@@ -61,14 +61,14 @@ class Measuring:
         """Measure the images of a request and write the chunk; a request is what ``measuring_process`` sends."""
         try:
             slot = self._slots.get()
-            squares = np.zeros((len(request["images"]), SQUARE_SIDE_PX, SQUARE_SIDE_PX), np.uint8)
-            measured = [
-                self._measured(slot, request["first"] + position, image, squares[position], whole=request["whole"])
-                for position, image in enumerate(request["images"])
-            ]
+            measured, sketches = [], []
+            for position, image in enumerate(request["images"]):
+                measurement, sketch = self._measured(slot, request["first"] + position, image, whole=request["whole"])
+                measured.append(measurement)
+                sketches.append(sketch)
             self._slots.put(slot)
             key = bytes.fromhex(request["key"])
-            packed = MeasuredChunk.of(request["number"], key, measured, thumbnails_of(squares)).packed()
+            packed = MeasuredChunk.of(request["number"], key, measured, fingerprints_of(sketches)).packed()
             with self._writing:
                 self._answers.write(packed)
                 self._answers.flush()
@@ -76,22 +76,17 @@ class Measuring:
             traceback.print_exc()
             os._exit(DEFECT_EXIT_CODE)
 
-    def _measured(self, slot: int, image: int, place: list[Any], square: Any, *, whole: bool) -> Measurement:
+    def _measured(self, slot: int, image: int, place: list[Any], *, whole: bool) -> tuple[Measurement, Sketch | None]:
         part, offset, size_bytes, verdict = place
         if verdict:
-            return unreadable("unreadable", verdict)
+            return unreadable("unreadable", verdict), None
         data = self._reader.read(part, offset, size_bytes)  # not timed: a slow disk is no fault of the image
         with self._on_the_board(slot, image):
             try:
-                if whole:
-                    return whole_pixels_of(data)
-                measurement, luma = measure(data)
-                if luma is not None:
-                    square[:] = luma_square(luma)
+                return (whole_pixels_of(data), None) if whole else measure(data)
             except Exception as error:
                 # Nothing that a file leads a library to raise may keep the others from being measured.
-                return unreadable("unreadable", f"it cannot be measured: {type(error).__name__}: {error}")
-        return measurement
+                return unreadable("unreadable", f"it cannot be measured: {type(error).__name__}: {error}"), None
 
     @contextlib.contextmanager
     def _on_the_board(self, slot: int, image: int) -> Iterator[None]:

@@ -5,20 +5,20 @@ import pandas as pd
 
 from components.audit.checks import Thresholds
 from components.copies.copy_groups import find_copies
+from components.copies.fingerprints import Fingerprints
 from components.copies.likeness import CopyRules
 from components.copies.pair_search import fastest_engine
-from components.copies.perceptual_hashes import Pixels
 
 
 def near_copies(
-    catalog: pd.DataFrame, measurements: pd.DataFrame, thumbnails: Pixels, thresholds: Thresholds
+    catalog: pd.DataFrame, measurements: pd.DataFrame, fingerprints: Fingerprints, thresholds: Thresholds
 ) -> pd.DataFrame:
     """Search all images for near duplicates.
 
     Args:
         catalog: Paths and MD5s.
-        measurements: Width and height of each image as stored, as the thumbnails show it.
-        thumbnails: uint8 ``[images, 16, 16]``, all zero for images that take no part: unreadable and blank ones.
+        measurements: Width and height of each image as stored, as the fingerprints show it.
+        fingerprints: Of the images.
         thresholds: What makes two images near duplicates.
 
     Returns:
@@ -28,11 +28,11 @@ def near_copies(
     rules = CopyRules(
         maximum_distance=thresholds.near_duplicate_distance,
         minimum_correlation=thresholds.near_duplicate_correlation,
-        maximum_local_difference=thresholds.near_duplicate_difference,
+        maximum_difference=thresholds.near_duplicate_difference,
         crops=True,
     )
     aspects = (measurements["width_px"] / measurements["height_px"].clip(lower=1)).to_numpy(np.float64)
-    groups = find_copies(catalog["path"].tolist(), thumbnails, aspects, rules, fastest_engine(len(catalog)))
+    groups = find_copies(catalog["path"].tolist(), fingerprints, aspects, rules, fastest_engine(len(catalog)))
     if groups.left_out_pairs or groups.left_out_comparisons:
         print(
             f"audit: the images are so alike that {groups.left_out_pairs:,} pairs and {groups.left_out_comparisons:,} "

@@ -12,8 +12,8 @@ RECOMMENDED = Thresholds(
     blur_ratio=0.55,
     low_entropy_bits=3.0,
     near_duplicate_distance=8,
-    near_duplicate_correlation=0.9,
-    near_duplicate_difference=0.8,
+    near_duplicate_correlation=0.85,
+    near_duplicate_difference=0.7,
 )
 SAMPLE_IMAGES = 24
 SEED = 20260

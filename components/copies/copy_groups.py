@@ -1,7 +1,7 @@
 """Groups of images that are copies of one another: resized, recompressed, brightened, cropped, mirrored or turned.
 
-Hashes propose pairs, thumbnails confirm them, and confirmed pairs form groups. Every member of a group is like its
-representative: chains of images of which each is a little like the next are cut.
+Hashes propose pairs, thumbnails and details confirm them, and confirmed pairs form groups. Every member of a group is
+like its representative: chains of images of which each is a little like the next are cut.
 
 The result does not depend on the order of the images, only on their paths.
 """
@@ -13,9 +13,9 @@ import numpy as np
 import numpy.typing as npt
 
 from components.copies.copy_links import CopyLinks
+from components.copies.fingerprints import Fingerprints
 from components.copies.likeness import CopyRules, Likeness, hash_distances
 from components.copies.link_groups import group_heads
-from components.copies.perceptual_hashes import Pixels, has_fingerprint
 from components.copies.thumbnail_comparison import best_correlation
 
 _ROWS_AT_ONCE = 256  # bounds memory: each takes 20 KB while it is compared
@@ -44,21 +44,21 @@ class CopyGroups:
 
 
 def find_copies(
-    paths: Sequence[str], thumbnails: Pixels, aspects: npt.NDArray[np.float64], rules: CopyRules, engine: str
+    paths: Sequence[str], fingerprints: Fingerprints, aspects: npt.NDArray[np.float64], rules: CopyRules, engine: str
 ) -> CopyGroups:
     """Group the copies among images.
 
     Args:
         paths: ``[images]``, unique: they decide wherever something must.
-        thumbnails: uint8 ``[images, 16, 16]`` from ``perceptual_hashes.thumbnails_of``; all zero for images that take
-            no part.
+        fingerprints: Of the images.
         aspects: ``[images]``, width / height of each image as its thumbnail shows it. Pages of text or plots on white
             look alike once they are squeezed into a square, so plain images must agree in it too.
         rules: What makes two images copies.
         engine: One of ``pair_search.ENGINES``; ``pair_search.fastest_engine`` chooses.
     """
-    rows = np.array(sorted(np.flatnonzero(has_fingerprint(thumbnails)).tolist(), key=paths.__getitem__), np.int64)
-    likeness = Likeness(thumbnails, aspects, rules)
+    rows = np.array(sorted(np.flatnonzero(fingerprints.take_part()).tolist(), key=paths.__getitem__), np.int64)
+    likeness = Likeness(fingerprints, aspects, rules)
+    thumbnails = fingerprints.thumbnails
     search = CopyLinks(rows, likeness, engine)
     links = search.find()
     heads = group_heads(len(rows), links, lambda first, second: likeness.of_any(rows[first], rows[second]))

@@ -1,4 +1,4 @@
-"""Pairs of images that are copies of one another: hashes propose them, thumbnails confirm them."""
+"""Pairs of images that are copies of one another: hashes propose them, thumbnails and details confirm them."""
 
 import numpy as np
 import numpy.typing as npt
@@ -89,13 +89,13 @@ class CopyLinks:
         hashes = np.empty((len(positions), ORIENTATIONS), np.uint64)
         for begin in range(0, len(positions), _ROWS_AT_ONCE):
             part = slice(begin, begin + _ROWS_AT_ONCE)
-            hashes[part] = oriented_hashes(self._likeness.thumbnails[self._rows[positions[part]]], window)
+            hashes[part] = oriented_hashes(self._likeness.fingerprints.thumbnails[self._rows[positions[part]]], window)
         return hashes
 
     def _search(
         self, leaders: npt.NDArray[np.int64], references: Hashes, queries: Hashes, turns: npt.NDArray[np.uint8]
     ) -> None:
-        """Link the pairs whose hashes are near in one of some orientations, and whose thumbnails confirm it."""
+        """Link the pairs whose hashes are near in one of some orientations, and whose fingerprints confirm it."""
         pairs = find_pairs(references, queries, self._likeness.rules.maximum_distance, _LIMITS, self._engine)
         self.left_out_pairs += pairs.left_out_pairs
         self.left_out_comparisons += pairs.left_out_comparisons

@@ -1,12 +1,14 @@
-"""Whether two images are copies, once their hashes are near."""
+"""Whether two images are copies, once their hashes are near: alike as thumbnails, and the same in detail."""
 
 from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
 
+from components.copies.detail_comparison import same_in_detail
+from components.copies.fingerprints import Fingerprints
 from components.copies.perceptual_hashes import ORIENTATIONS, WHOLE, Pixels, oriented, oriented_hashes
-from components.copies.thumbnail_comparison import are_alike
+from components.copies.thumbnail_comparison import alignments
 
 MOST_ASPECT_CHANGE = 1.06
 """Width / height of plain images of one shape: a crop by 5 % on one side only changes it by as much."""
@@ -22,14 +24,14 @@ class CopyRules:
 
     Attributes:
         maximum_distance: Bits in which the 64-bit hashes of the two, or of one and a crop of the other, may differ.
-        minimum_correlation: Of the 16 x 16 thumbnails, at the best of a few alignments, [0, 1].
-        maximum_local_difference: Largest mean difference in a ninth-of-a-side box, in standard deviations.
+        minimum_correlation: Of the 16 x 16 thumbnails, at the best of a few alignments, [-1, 1].
+        maximum_difference: Of their luma anywhere, see ``detail_comparison.same_in_detail``, in standard deviations.
         crops: Whether to look for cropped copies too, which takes six times as long.
     """
 
     maximum_distance: int
     minimum_correlation: float
-    maximum_local_difference: float
+    maximum_difference: float
     crops: bool
 
 
@@ -38,12 +40,12 @@ class Likeness:
     """Compares images of a data set.
 
     Attributes:
-        thumbnails: uint8 ``[images, 16, 16]``.
+        fingerprints: Of all images.
         aspects: float64 ``[images]``, width / height.
         rules: What makes two images copies.
     """
 
-    thumbnails: Pixels
+    fingerprints: Fingerprints
     aspects: npt.NDArray[np.float64]
     rules: CopyRules
 
@@ -58,14 +60,8 @@ class Likeness:
             swapped = (turns & 4) > 0  # width and height change places
             aspects = np.log(np.maximum(self.aspects[np.stack([one, other])], _LEAST_ASPECT))
             turned = np.where(swapped, -aspects[0], aspects[0])
-            alike[part] = are_alike(
-                self.thumbnails[one],
-                self.thumbnails[other],
-                turns,
-                np.abs(turned - aspects[1]) <= np.log(MOST_ASPECT_CHANGE),
-                self.rules.minimum_correlation,
-                self.rules.maximum_local_difference,
-            )
+            of_one_shape = np.abs(turned - aspects[1]) <= np.log(MOST_ASPECT_CHANGE)
+            alike[part] = are_copies(self.fingerprints[one], self.fingerprints[other], turns, of_one_shape, self.rules)
         return alike
 
     def of_any(self, first: npt.NDArray[np.int64], second: npt.NDArray[np.int64]) -> npt.NDArray[np.bool_]:
@@ -73,7 +69,7 @@ class Likeness:
         pairs, turns = [np.empty(0, np.int64)], [np.empty(0, np.int64)]
         for begin in range(0, len(first), _PAIRS_AT_ONCE):
             part = slice(begin, begin + _PAIRS_AT_ONCE)
-            one, other = (self.thumbnails[rows[part]].astype(np.int32) - 128 for rows in (first, second))
+            one, other = (self.fingerprints.thumbnails[rows[part]].astype(np.int32) - 128 for rows in (first, second))
             least = _LEAST_FIT * np.sqrt(_product(one, one) * _product(other, other))
             for orientation in range(ORIENTATIONS):
                 fitting = begin + np.flatnonzero(_product(oriented(one, orientation), other) >= least)
@@ -83,6 +79,32 @@ class Likeness:
         alike = np.zeros(len(first), bool)
         alike[pair[self.of(first[pair], second[pair], np.concatenate(turns))]] = True
         return alike
+
+
+def are_copies(
+    first: Fingerprints,
+    second: Fingerprints,
+    orientations: npt.NDArray,
+    of_one_shape: npt.NDArray[np.bool_],
+    rules: CopyRules,
+) -> npt.NDArray[np.bool_]:
+    """Return which pairs are copies, the first of each reoriented.
+
+    Args:
+        first: Of each pair.
+        second: Likewise.
+        orientations: ``[pairs]``, see ``perceptual_hashes``.
+        of_one_shape: bool ``[pairs]``, whether the width / height of the images agrees in that orientation.
+        rules: What makes two images copies; their hashes are not looked at.
+    """
+    at = alignments(first.thumbnails, second.thumbnails, orientations, of_one_shape, rules.minimum_correlation)
+    found = np.flatnonzero(~np.isnan(at[:, 0]))
+    same = same_in_detail(
+        first.details[found].turned(orientations[found]), second.details[found], at[found], rules.maximum_difference
+    )
+    copies = np.zeros(len(at), bool)
+    copies[found[same]] = True
+    return copies
 
 
 def _product(first: npt.NDArray[np.int32], second: npt.NDArray[np.int32]) -> npt.NDArray[np.float64]:

@@ -6,6 +6,7 @@ from itertools import product
 import numpy as np
 import numpy.typing as npt
 
+from components.copies.detail_comparison import alignment
 from components.copies.perceptual_hashes import (
     ORIENTATIONS,
     THUMBNAIL_BYTES,
@@ -17,9 +18,11 @@ from components.copies.perceptual_hashes import (
     oriented,
 )
 
+LOCAL_DIFFERENCE = 1.2
+
 PLAIN_SHARE = 0.65
-PLAIN_CORRELATION = 0.97
-PLAIN_LOCAL_DIFFERENCE = 0.4
+PLAIN_CORRELATION = 0.93
+PLAIN_LOCAL_DIFFERENCE = 0.8
 
 _LEVELS = 256  # of an interpolation weight: a sum of products is a whole number and exact, in any order
 _PAIRS_AT_ONCE = 2048
@@ -51,18 +54,18 @@ ALIGNMENTS = (
 """Windows of one image that are tried as the other: crops of up to a tenth of the height and width."""
 
 
-def are_alike(
+def alignments(
     first: Pixels,
     second: Pixels,
     orientations: npt.NDArray[np.uint8],
     of_one_shape: npt.NDArray[np.bool_],
     minimum_correlation: float,
-    maximum_local_difference: float,
-) -> npt.NDArray[np.bool_]:
-    """Return which pairs are alike at any alignment of either with the other, the first of each pair reoriented.
+) -> npt.NDArray[np.float64]:
+    """Return where pairs are alike: the first alignment of either with the other, the first of each pair reoriented.
 
-    The local difference is the largest mean difference within a box of 3 x 3 of the 16 x 16 values, in standard
-    deviations of the picture: small after another compression, large where an object was replaced.
+    Besides correlating, pairs may differ nowhere by much: by the largest mean difference within a box of 3 x 3 of the
+    16 x 16 values, in standard deviations of the picture. Other brightness, clipped, makes much of it, so that this
+    finds the most unlike pairs only; ``detail_comparison`` has the last word.
 
     Plain images, most of which is one gray level, are alike though they show different things: a letter, a product or
     a drawing on white. They have to correlate by ``PLAIN_CORRELATION``, differ locally by at most
@@ -74,34 +77,34 @@ def are_alike(
         orientations: ``[pairs]``, see ``perceptual_hashes``.
         of_one_shape: bool ``[pairs]``, whether their width / height agrees in that orientation.
         minimum_correlation: Pearson's, of the 256 values, [-1, 1].
-        maximum_local_difference: See above.
 
     Returns:
-        bool ``[pairs]``.
+        float64 ``[pairs, 4]``, see ``detail_comparison.alignment``; NaN for a pair that is not alike.
     """
-    alike = np.zeros(len(first), bool)
+    found = np.full((len(first), 4), np.nan)
     for begin in range(0, len(first), _PAIRS_AT_ONCE):
         part = slice(begin, begin + _PAIRS_AT_ONCE)
         open_pairs = np.arange(begin, begin + len(first[part]))
         plain = np.minimum(_plain_share(first[part]), _plain_share(second[part])) >= PLAIN_SHARE
         least = np.where(plain, np.maximum(minimum_correlation, PLAIN_CORRELATION), minimum_correlation)
         least[plain & ~of_one_shape[part]] = np.inf
-        most = np.where(plain, np.minimum(maximum_local_difference, PLAIN_LOCAL_DIFFERENCE), maximum_local_difference)
+        most = np.where(plain, PLAIN_LOCAL_DIFFERENCE, LOCAL_DIFFERENCE)
         one, other = _turned(first[part], orientations[part]), second[part].astype(np.float64)
         whole = _standardized(one), _standardized(other)
         for window in ALIGNMENTS:
-            if not len(open_pairs):
-                break
-            for one_at, other_at in _aligned(one, other, whole, window):
+            for of_first, (one_at, other_at) in zip((True, False), _aligned(one, other, whole, window), strict=False):
                 enough = np.flatnonzero(_correlation(one_at, other_at) >= least)
                 same = _local_difference(one_at[enough] - other_at[enough]) <= most[enough]
-                alike[open_pairs[enough[same]]] = True
-            left = ~alike[open_pairs]
+                alike = open_pairs[enough[same]]
+                found[alike[np.isnan(found[alike, 0])]] = alignment(window, of_first=of_first)
+            left = np.isnan(found[open_pairs, 0])
+            if not left.any():
+                break
             if left.all():
                 continue
             open_pairs, one, other = open_pairs[left], one[left], other[left]
             least, most, whole = least[left], most[left], (whole[0][left], whole[1][left])
-    return alike
+    return found
 
 
 def best_correlation(first: Pixels, second: Pixels) -> npt.NDArray[np.float64]:

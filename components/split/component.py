@@ -40,8 +40,8 @@ def split(
         near_duplicate_distance: Of 64 bits of their DCT hashes, copies differ in at most so many, 0 to 11, as in the
             audit.
         near_duplicate_correlation: The thumbnails of copies correlate by at least this, [-1, 1]; as in the audit.
-        near_duplicate_difference: The thumbnails of copies differ nowhere by more standard deviations, as in the
-            audit.
+        near_duplicate_difference: Aligned, and tones apart, copies differ nowhere by more standard deviations; as in
+            the audit.
         shard_size_mib: A shard is closed once it holds this much.
         workers: Threads that prepare images, 0 for one per processor; they do not change the result.
         seed: Of the assignment and of the order within splits.

@@ -12,17 +12,11 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from components.copies.fingerprints import Fingerprints, Sketch, fingerprints_of
+from components.copies.likeness import CopyRules, are_copies
 from components.copies.pair_search import Pairs, SearchLimits, fastest_engine, find_pairs
-from components.copies.perceptual_hashes import (
-    THUMBNAIL_SIDE_PX,
-    WHOLE,
-    Hashes,
-    Pixels,
-    has_fingerprint,
-    oriented_hashes,
-    thumbnails_of,
-)
-from components.copies.thumbnail_comparison import are_alike, best_correlation
+from components.copies.perceptual_hashes import WHOLE, Hashes, Pixels, oriented_hashes
+from components.copies.thumbnail_comparison import best_correlation
 from components.formats.splits import SPLIT_NAMES
 
 HASH_BITS = 64
@@ -36,53 +30,31 @@ _MOST_EXAMINED_PAIRS = 50_000
 _COMPARISONS_AT_A_TIME = 1 << 22
 
 
-class Fingerprints:
-    """Collects a fingerprint of 256 bytes for each image that passes by."""
+class FingerprintCollector:
+    """Collects the fingerprint of each image that passes by.
 
-    def __init__(self) -> None:
-        self._chunks: list[Pixels] = []
-        self._squares: list[Pixels] = []
-
-    def collect(self, prepared: Iterable[tuple[bytes, Pixels]]) -> Iterator[bytes]:
-        """Yield the records of images, in order, and keep the fingerprints that follow from their luma squares.
-
-        Args:
-            prepared: Record and uint8 ``[64, 64]`` square of each image, see ``components.copies``.
-        """
-        for record, square in prepared:
-            self._squares.append(square)
-            if len(self._squares) == _CHUNK_IMAGES:
-                self._close_chunk()
-            yield record
-
-    def thumbnails(self) -> Pixels:
-        """Return the fingerprints in the order of the images, uint8 ``[images, 16, 16]``."""
-        self._close_chunk()
-        if not self._chunks:
-            return np.zeros((0, THUMBNAIL_SIDE_PX, THUMBNAIL_SIDE_PX), np.uint8)
-        # One array in the end: the chunks are let go while it is made.
-        self._chunks = [np.concatenate(self._chunks)]
-        return self._chunks[0]
-
-    def _close_chunk(self) -> None:
-        if self._squares:
-            self._chunks.append(thumbnails_of(np.stack(self._squares)))
-            self._squares = []
-
-
-@dataclass(frozen=True)
-class CopyThresholds:
-    """What the audit calls copies.
-
-    Attributes:
-        distance: Bits in which the hashes of copies differ at most.
-        correlation: Least correlation of their thumbnails: among many images some hashes are near by chance.
-        difference: Most that these differ anywhere, see ``components.copies.thumbnail_comparison.are_alike``.
+    Args:
+        images: How many will.
     """
 
-    distance: int
-    correlation: float
-    difference: float
+    def __init__(self, images: int) -> None:
+        self.fingerprints = Fingerprints.on_disk(images)
+        self._done = 0
+        self._sketches: list[Sketch] = []
+
+    def collect(self, prepared: Iterable[tuple[bytes, Sketch]]) -> Iterator[bytes]:
+        """Yield the records of images, in order, and keep the fingerprints that follow from their sketches."""
+        for record, sketch in prepared:
+            self._sketches.append(sketch)
+            if len(self._sketches) == _CHUNK_IMAGES:
+                self._close_chunk()
+            yield record
+        self._close_chunk()
+
+    def _close_chunk(self) -> None:
+        end = self._done + len(self._sketches)
+        self.fingerprints[self._done : end] = fingerprints_of(self._sketches)
+        self._done, self._sketches = end, []
 
 
 @dataclass(frozen=True)
@@ -109,7 +81,7 @@ class CrossSplitPairs:
     """What a search found.
 
     Attributes:
-        thresholds: What counts as copies.
+        rules: What counts as copies.
         nearest: For each pair of splits its copies that are nearest by hash, or the nearest images where there are no
             copies. None where no two are as near as copies and there are too many to look further, or none has a hash.
         copies: All pairs that are copies, the nearest first.
@@ -117,7 +89,7 @@ class CrossSplitPairs:
         left_out_comparisons: Comparisons saved where hashes crowd: any of them might have been a copy.
     """
 
-    thresholds: CopyThresholds
+    rules: CopyRules
     nearest: dict[tuple[str, str], CrossPair | None]
     copies: list[CrossPair]
     images_without_hash: int
@@ -127,9 +99,9 @@ class CrossSplitPairs:
         """Return what ``splits.json`` says of it, see ``components.formats.splits.Splits``."""
         return {
             "hash_bits": HASH_BITS,
-            "copy_distance": self.thresholds.distance,
-            "copy_correlation": self.thresholds.correlation,
-            "copy_difference": self.thresholds.difference,
+            "copy_distance": self.rules.maximum_distance,
+            "copy_correlation": self.rules.minimum_correlation,
+            "copy_difference": self.rules.maximum_difference,
             "copies_across_splits": len(self.copies),
             "images_without_hash": self.images_without_hash,
             "left_out_comparisons": self.left_out_comparisons,
@@ -160,20 +132,21 @@ def _described(pair: CrossPair | None, paths: Sequence[str]) -> dict[str, Any]:
     }
 
 
-def cross_split_pairs(thumbnails: Pixels, splits: npt.NDArray[np.int64], thresholds: CopyThresholds) -> CrossSplitPairs:
+def cross_split_pairs(fingerprints: Fingerprints, splits: npt.NDArray[np.int64], rules: CopyRules) -> CrossSplitPairs:
     """Search for the nearest images in different splits, and for all copies among them.
 
     Args:
-        thumbnails: uint8 ``[images, 16, 16]`` from ``Fingerprints``.
+        fingerprints: Of the images.
         splits: Of each image, an index into ``SPLIT_NAMES``.
-        thresholds: What counts as copies.
+        rules: What counts as copies; crops are not searched for.
     """
+    thumbnails = fingerprints.thumbnails
     hashes = oriented_hashes(thumbnails, WHOLE)
-    found = find_pairs(hashes[:, 0].copy(), hashes, thresholds.distance, _LIMITS, fastest_engine(len(hashes)))
-    within, left_out = _pairs_across(found, thumbnails, splits, thresholds)
+    found = find_pairs(hashes[:, 0].copy(), hashes, rules.maximum_distance, _LIMITS, fastest_engine(len(hashes)))
+    within, left_out = _pairs_across(found, fingerprints, splits, rules)
     nearest: dict[tuple[str, str], CrossPair | None] = {}
     for one, other in combinations(range(len(SPLIT_NAMES)), 2):
-        rows, columns = (np.flatnonzero((splits == code) & has_fingerprint(thumbnails)) for code in (one, other))
+        rows, columns = (np.flatnonzero((splits == code) & fingerprints.take_part()) for code in (one, other))
         of_these = [pair for pair in within if (splits[pair.first], splits[pair.second]) == (one, other)]
         if of_these:
             pair: CrossPair | None = of_these[0]
@@ -183,16 +156,16 @@ def cross_split_pairs(thumbnails: Pixels, splits: npt.NDArray[np.int64], thresho
             pair = None
         nearest[SPLIT_NAMES[one], SPLIT_NAMES[other]] = pair
     return CrossSplitPairs(
-        thresholds=thresholds,
+        rules=rules,
         nearest=nearest,
         copies=[pair for pair in within if pair.are_copies],
-        images_without_hash=int((~has_fingerprint(thumbnails)).sum()),
+        images_without_hash=int((~fingerprints.take_part()).sum()),
         left_out_comparisons=found.left_out_comparisons + found.left_out_pairs + left_out,
     )
 
 
 def _pairs_across(
-    found: Pairs, thumbnails: Pixels, splits: npt.NDArray[np.int64], thresholds: CopyThresholds
+    found: Pairs, fingerprints: Fingerprints, splits: npt.NDArray[np.int64], rules: CopyRules
 ) -> tuple[list[CrossPair], int]:
     """Return the pairs in different splits, copies and then the nearest first, and how many were too many to look at.
 
@@ -207,12 +180,11 @@ def _pairs_across(
     left_out = max(0, len(chosen) - _MOST_EXAMINED_PAIRS)
     chosen = chosen[:_MOST_EXAMINED_PAIRS]
     first, second, positions = first[chosen], second[chosen], positions[chosen]
-    ones, others = thumbnails[first], thumbnails[second]
+    ones, others = fingerprints[first], fingerprints[second]
     turns = found.orientation[positions]
     # Preparing has brought all images to one shape.
-    of_one_shape = np.ones(len(ones), bool)
-    copies = are_alike(ones, others, turns, of_one_shape, thresholds.correlation, thresholds.difference)
-    correlation = best_correlation(ones, others)
+    copies = are_copies(ones, others, turns, np.ones(len(ones), bool), rules)
+    correlation = best_correlation(ones.thumbnails, others.thumbnails)
     turned = splits[first] > splits[second]
     first, second = np.where(turned, second, first), np.where(turned, first, second)
     columns = (first, second, found.distance[positions], correlation, copies)

@@ -10,7 +10,8 @@ import cv2
 import numpy as np
 import pandas as pd
 
-from components.copies.perceptual_hashes import Pixels
+from components.copies.fingerprints import Sketch
+from components.copies.likeness import CopyRules
 from components.failures import UserError
 from components.formats.decisions import read_decisions
 from components.formats.image_archive import ArchiveReader
@@ -18,7 +19,7 @@ from components.formats.splits import ASSIGNMENTS_FILE, SPLIT_NAMES, Shard, Spli
 from components.formats.tfrecords import serialize_example
 from components.ordered_work import in_order, processors
 from components.publishing import published_directory
-from components.split.cross_split_pairs import CopyThresholds, CrossSplitPairs, Fingerprints, cross_split_pairs
+from components.split.cross_split_pairs import CrossSplitPairs, FingerprintCollector, cross_split_pairs
 from components.split.image_preparation import Preparation, UndecodableImageError, prepare_image, small_picture
 from components.split.shards import write_shards
 from components.split.split_assignment import assign_splits, certificate
@@ -114,17 +115,20 @@ def _write_records(
         settings: How to prepare.
         folder: Where the shards go.
     """
-    fingerprints, progress = Fingerprints(), _Progress(len(table))
+    collector, progress = FingerprintCollector(len(table)), _Progress(len(table))
     shards: dict[str, list[Shard]] = {}
     for name in SPLIT_NAMES:
         prepared = _prepared(table[table["split"] == name], reader, class_names, settings)
-        records = progress.count(fingerprints.collect(prepared))
+        records = progress.count(collector.collect(prepared))
         shards[name] = write_shards(records, folder, name, settings.shard_size_mib * 2**20)
-    thresholds = CopyThresholds(
-        settings.near_duplicate_distance, settings.near_duplicate_correlation, settings.near_duplicate_difference
+    rules = CopyRules(
+        maximum_distance=settings.near_duplicate_distance,
+        minimum_correlation=settings.near_duplicate_correlation,
+        maximum_difference=settings.near_duplicate_difference,
+        crops=False,
     )
     codes = table["split"].map({name: code for code, name in enumerate(SPLIT_NAMES)}).to_numpy().astype(np.int64)
-    return shards, cross_split_pairs(fingerprints.thumbnails(), codes, thresholds)
+    return shards, cross_split_pairs(collector.fingerprints, codes, rules)
 
 
 def _pictures(table: pd.DataFrame, reader: ArchiveReader) -> Callable[[str], bytes]:
@@ -161,12 +165,12 @@ def _open_archive(archive: Path, images: pd.DataFrame) -> ArchiveReader:
 
 def _prepared(
     images: pd.DataFrame, reader: ArchiveReader, class_names: list[str], settings: SplitSettings
-) -> Iterator[tuple[bytes, Pixels]]:
+) -> Iterator[tuple[bytes, Sketch]]:
     cv2.setNumThreads(1)  # the threads here already keep every processor busy
     preparation = Preparation(settings.image_size_px, settings.resize_policy)
     labels = {name: label for label, name in enumerate(class_names)}
 
-    def record(row: tuple[str, str, str, int, int, str]) -> tuple[bytes, Pixels]:
+    def record(row: tuple[str, str, str, int, int, str]) -> tuple[bytes, Sketch]:
         path, class_name, part, offset, size_bytes, md5 = row
         data = reader.read(part, offset, size_bytes)
         if hashlib.md5(data, usedforsecurity=False).hexdigest() != md5:
@@ -177,7 +181,7 @@ def _prepared(
             raise UserError(
                 f"image {path!r} cannot be decoded though the audit could ({error}): name it in clean's deny_list"
             ) from error
-        return serialize_example(image.jpeg, labels[class_name], class_name, path, md5), image.luma_square
+        return serialize_example(image.jpeg, labels[class_name], class_name, path, md5), image.sketch
 
     rows = images[_RECORD_COLUMNS].itertuples(index=False, name=None)
     return in_order(record, rows, settings.workers or processors())

@@ -18,7 +18,7 @@ import numpy as np
 import simplejpeg
 from PIL import Image
 
-from components.copies.perceptual_hashes import Pixels, luma_square
+from components.copies.fingerprints import Sketch, sketch_of
 from components.formats.image_formats import read_formats
 from components.formats.stored_pixels import SIDEWAYS, in_its_turn, is_large, loaded, reduced_rgb, turned, upright_turn
 from components.split.antialiased_resize import RgbPixels, resized
@@ -63,11 +63,11 @@ class PreparedImage:
 
     Attributes:
         jpeg: The square that training reads.
-        luma_square: uint8 ``[64, 64]`` of the whole image, whatever the policy shows: see ``components.copies``.
+        sketch: Of the whole image, whatever the policy shows: see ``components.copies``.
     """
 
     jpeg: bytes
-    luma_square: Pixels
+    sketch: Sketch
 
 
 def prepare_image(data: bytes, preparation: Preparation) -> PreparedImage:
@@ -87,7 +87,7 @@ def prepare_image(data: bytes, preparation: Preparation) -> PreparedImage:
     square = _squared(decoded, preparation)
     # The whole image, without its proportions: where that is what was made already, it is smaller.
     whole = square if preparation.resize_policy == "stretch" else decoded.pixels
-    return PreparedImage(_encoded(square), luma_square(cv2.cvtColor(whole, cv2.COLOR_RGB2GRAY)))
+    return PreparedImage(_encoded(square), sketch_of(whole))
 
 
 def small_picture(data: bytes, side_px: int) -> bytes:

@@ -18,6 +18,7 @@ from components.audit.finished_chunks import FinishedChunks
 from components.audit.measured_chunk import MeasuredChunk, chunk_key, unpacked
 from components.audit.measurements import unreadable
 from components.audit.measuring_pass import Chunk, measure_archive
+from components.copies.fingerprints import fingerprints_of, sketch_of
 from components.formats.image_archive import read_catalog
 from tests.audit.conftest import MakeArchive
 from tests.audit.images import photo
@@ -192,8 +193,9 @@ def test_a_killed_audit_goes_on_and_comes_to_the_same_bytes(make_archive: MakeAr
 
 def test_a_chunk_survives_the_way_to_bytes_and_back() -> None:
     rows = [unreadable("corrupt", "the JPEG is damaged: ä"), unreadable("empty_file", "the file is empty")]
-    thumbnails = np.arange(512, dtype=np.uint8).reshape(2, 16, 16)
-    chunk = MeasuredChunk.of(7, chunk_key(b"code", ["a", "b"]), rows, thumbnails)
+    noise = np.random.default_rng(1).integers(0, 256, (9, 9, 3), dtype=np.uint8)
+    fingerprints = fingerprints_of([sketch_of(noise), None])
+    chunk = MeasuredChunk.of(7, chunk_key(b"code", ["a", "b"]), rows, fingerprints)
     packed = chunk.packed()
     found = unpacked(packed + b"more")
     assert found is not None

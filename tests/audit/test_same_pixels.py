@@ -45,8 +45,10 @@ def findings(archive: Path) -> pd.DataFrame:
     catalog = read_catalog(archive)
     measured = measure_archive(archive, catalog, 2, None)
     measurements = measured.table(catalog)
-    near = near_copies(catalog, measurements, measured.thumbnails, RECOMMENDED)
-    measurements = with_same_pixels(archive, catalog, measurements, near["near_group"], measured.thumbnails, 2)
+    near = near_copies(catalog, measurements, measured.fingerprints, RECOMMENDED)
+    measurements = with_same_pixels(
+        archive, catalog, measurements, near["near_group"], measured.fingerprints.thumbnails, 2
+    )
     return run_checks(measured_table(catalog, measurements, near), read_skipped(archive), RECOMMENDED)
 
 

@@ -27,7 +27,7 @@ def findings(animals_archive: Path) -> pd.DataFrame:
     catalog = read_catalog(animals_archive)
     measured = measure_archive(animals_archive, catalog, 2, None)
     measurements = measured.table(catalog)
-    near = near_copies(catalog, measurements, measured.thumbnails, RECOMMENDED)
+    near = near_copies(catalog, measurements, measured.fingerprints, RECOMMENDED)
     table = measured_table(catalog, measurements, near)
     return run_checks(table, read_skipped(animals_archive), RECOMMENDED)
 

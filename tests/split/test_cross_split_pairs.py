@@ -1,5 +1,6 @@
 """Copies in different splits are found, mirrored or turned too, and unlike images are not taken for copies."""
 
+import dataclasses
 import io
 import json
 from pathlib import Path
@@ -9,24 +10,26 @@ import numpy.typing as npt
 import pytest
 from PIL import Image
 
-from components.copies.perceptual_hashes import WHOLE, Pixels, luma_square, oriented_hashes
+from components.copies.fingerprints import Fingerprints, Sketch, fingerprints_of, sketch_of
+from components.copies.likeness import CopyRules
+from components.copies.perceptual_hashes import WHOLE, oriented_hashes
 from components.formats.splits import SPLIT_NAMES
 from components.split import cross_split_pairs as searched
-from components.split.cross_split_pairs import CopyThresholds, Fingerprints, cross_split_pairs
+from components.split.cross_split_pairs import FingerprintCollector, cross_split_pairs
 
-COPIES = CopyThresholds(distance=10, correlation=0.85, difference=0.8)
+COPIES = CopyRules(maximum_distance=10, minimum_correlation=0.85, maximum_difference=0.7, crops=False)
 TRAIN, VALIDATION, TEST = range(3)
 
 
-def square(picture: Image.Image) -> Pixels:
-    return luma_square(np.asarray(picture.convert("L")))
+def sketch(picture: Image.Image) -> Sketch:
+    return sketch_of(np.asarray(picture.convert("RGB")))
 
 
-def thumbnails_of(squares: list[Pixels]) -> Pixels:
-    fingerprints = Fingerprints()
-    records = [(str(number).encode(), one) for number, one in enumerate(squares)]
-    assert list(fingerprints.collect(records)) == [record for record, _ in records]
-    return fingerprints.thumbnails()
+def collected(sketches: list[Sketch]) -> Fingerprints:
+    collector = FingerprintCollector(len(sketches))
+    records = [(str(number).encode(), one) for number, one in enumerate(sketches)]
+    assert list(collector.collect(records)) == [record for record, _ in records]
+    return collector.fingerprints
 
 
 def drawn(number: int) -> Image.Image:
@@ -57,10 +60,10 @@ def recompressed(photo: Image.Image) -> Image.Image:
 def test_a_copy_in_another_split_is_found(photos: list[Image.Image], turn: Image.Transpose | None) -> None:
     copy = recompressed(photos[7])
     copy = copy if turn is None else copy.transpose(turn)
-    thumbnails = thumbnails_of([square(picture) for picture in (*photos, copy)])
-    splits = np.arange(len(thumbnails)) % 2  # train and validation
+    fingerprints = collected([sketch(picture) for picture in (*photos, copy)])
+    splits = np.arange(len(fingerprints)) % 2  # train and validation
     splits[[7, -1]] = TRAIN, TEST
-    found = cross_split_pairs(thumbnails, splits, COPIES)
+    found = cross_split_pairs(fingerprints, splits, COPIES)
     assert [(pair.first, pair.second) for pair in found.copies] == [(7, len(photos))]
     assert found.nearest["train", "test"] == found.copies[0]
     assert found.copies[0].distance <= 4
@@ -68,11 +71,11 @@ def test_a_copy_in_another_split_is_found(photos: list[Image.Image], turn: Image
 
 
 def test_unlike_photos_are_no_copies_and_the_nearest_are_named(photos: list[Image.Image]) -> None:
-    thumbnails = thumbnails_of([square(photo) for photo in photos])
+    fingerprints = collected([sketch(photo) for photo in photos])
     splits = np.arange(len(photos)) % 3
-    found = cross_split_pairs(thumbnails, splits, COPIES)
+    found = cross_split_pairs(fingerprints, splits, COPIES)
     assert found.copies == []
-    hashes = oriented_hashes(thumbnails, WHOLE)
+    hashes = oriented_hashes(fingerprints.thumbnails, WHOLE)
     for (one, other), pair in found.nearest.items():
         assert pair is not None
         rows, columns = (np.flatnonzero(splits == SPLIT_NAMES.index(name)) for name in (one, other))
@@ -83,24 +86,24 @@ def test_unlike_photos_are_no_copies_and_the_nearest_are_named(photos: list[Imag
 
 
 def test_copies_within_a_split_do_not_matter() -> None:
-    thumbnails = thumbnails_of([square(drawn(number)) for number in (1, 1, 2, 3)])
-    assert cross_split_pairs(thumbnails, codes(TRAIN, TRAIN, VALIDATION, TEST), COPIES).copies == []
-    (pair,) = cross_split_pairs(thumbnails, codes(VALIDATION, TRAIN, TEST, TEST), COPIES).copies
+    fingerprints = collected([sketch(drawn(number)) for number in (1, 1, 2, 3)])
+    assert cross_split_pairs(fingerprints, codes(TRAIN, TRAIN, VALIDATION, TEST), COPIES).copies == []
+    (pair,) = cross_split_pairs(fingerprints, codes(VALIDATION, TRAIN, TEST, TEST), COPIES).copies
     assert (pair.first, pair.second, pair.distance) == (1, 0, 0)  # the earlier split first
 
 
 def test_images_of_one_colour_have_no_hash_and_are_counted() -> None:
-    flat = square(Image.new("RGB", (50, 50), "gray"))
-    found = cross_split_pairs(thumbnails_of([flat, flat, flat, square(drawn(1))]), codes(0, 1, 2, 0), COPIES)
+    flat = sketch(Image.new("RGB", (50, 50), "gray"))
+    found = cross_split_pairs(collected([flat, flat, flat, sketch(drawn(1))]), codes(0, 1, 2, 0), COPIES)
     assert found.copies == []
     assert found.images_without_hash == 3
     assert set(found.nearest.values()) == {None}
 
 
 def test_too_many_images_to_compare_all_leave_only_copies_to_search(monkeypatch: pytest.MonkeyPatch) -> None:
-    thumbnails = thumbnails_of([square(drawn(number)) for number in (1, 1, 2, 3)])
+    fingerprints = collected([sketch(drawn(number)) for number in (1, 1, 2, 3)])
     monkeypatch.setattr(searched, "_MOST_COMPARISONS", 10)
-    found = cross_split_pairs(thumbnails, codes(TRAIN, VALIDATION, VALIDATION, TEST), COPIES)
+    found = cross_split_pairs(fingerprints, codes(TRAIN, VALIDATION, VALIDATION, TEST), COPIES)
     assert found.nearest["train", "test"] is None
     certificate = found.as_certificate(["a", "b", "c", "d"])
     assert certificate["copies_across_splits"] == 1
@@ -117,28 +120,28 @@ def test_of_too_many_near_pairs_the_nearest_are_examined_and_the_rest_is_counted
 ) -> None:
     brighter = drawn(1).point(lambda level: 20 + 0.8 * level)
     pictures = [drawn(1), brighter, drawn(1), brighter, drawn(2)]
-    thumbnails = thumbnails_of([square(picture) for picture in pictures])
+    fingerprints = collected([sketch(picture) for picture in pictures])
     monkeypatch.setattr(searched, "_MOST_EXAMINED_PAIRS", 3)
-    found = cross_split_pairs(thumbnails, codes(TRAIN, TRAIN, TEST, TEST, VALIDATION), COPIES)
+    found = cross_split_pairs(fingerprints, codes(TRAIN, TRAIN, TEST, TEST, VALIDATION), COPIES)
     assert len(found.copies) == 3
     assert found.left_out_comparisons == 1
 
 
 @pytest.mark.parametrize("images", [0, 1, 63, 64, 65, 200])
 def test_each_image_has_its_fingerprint(images: int) -> None:
-    squares = [square(drawn(number)) for number in range(images)]
-    thumbnails = thumbnails_of(squares)
-    assert thumbnails.shape == (images, 16, 16)
+    sketches = [sketch(drawn(number)) for number in range(images)]
+    fingerprints = collected(sketches)
+    assert len(fingerprints) == images
     for number in range(0, images, 31):
-        assert np.array_equal(thumbnails[number], thumbnails_of([squares[number]])[0])
+        assert fingerprints[number : number + 1].tobytes() == fingerprints_of([sketches[number]]).tobytes()
 
 
-@pytest.mark.parametrize(("difference", "copies"), [(0.8, 0), (1.5, 1)])
+@pytest.mark.parametrize(("difference", "copies"), [(0.7, 0), (3.0, 1)])
 def test_a_picture_with_another_object_is_a_copy_where_that_much_may_differ(
     photos: list[Image.Image], difference: float, copies: int
 ) -> None:
     changed = photos[10].copy()
     changed.paste("black", (changed.width // 2, changed.height // 2, changed.width * 5 // 8, changed.height * 5 // 8))
-    thresholds = CopyThresholds(distance=10, correlation=0.85, difference=difference)
-    found = cross_split_pairs(thumbnails_of([square(photos[10]), square(changed)]), codes(TRAIN, TEST), thresholds)
+    rules = dataclasses.replace(COPIES, maximum_difference=difference)
+    found = cross_split_pairs(collected([sketch(photos[10]), sketch(changed)]), codes(TRAIN, TEST), rules)
     assert len(found.copies) == copies
