@@ -35,7 +35,7 @@ _MOST_SHIFT = 0.1
 _OUTLIER = 0.5  # standard deviations from which on a difference counts less when images are aligned
 _KNOTS = 7
 _BOX = 3
-_LEAST_COLOUR = 2.5  # levels of deviation of Cb and Cr; an image with less has none to compare
+_MOST_GRAY = 3  # levels of Cb and Cr, from rounding, of an image without colour
 
 Floats = npt.NDArray[np.float64]
 Colours = npt.NDArray[np.int8]
@@ -141,10 +141,9 @@ def _same(first: Details, second: Details, alignments: Floats, most_difference: 
         luma = one.luma.astype(np.float64), other.luma.astype(np.float64)
         if refine:
             placed = _refined(*luma, placed)
-        alike = _luma_difference(*luma, placed, most_difference) <= most_difference
-        close = np.flatnonzero(alike)
-        differences = _colour_difference(one.colour[close], other.colour[close], placed[close])
-        same[rest[close[differences <= MOST_COLOUR_DIFFERENCE]]] = True
+        close = np.flatnonzero(_luma_difference(*luma, placed, most_difference) <= most_difference)
+        left = _colour_difference(one.colour[close], other.colour[close], placed[close])
+        same[rest[close[left <= MOST_COLOUR_DIFFERENCE]]] = True
     return same
 
 
@@ -264,8 +263,8 @@ def _colour_difference(first: Colours, second: Colours, alignments: Floats) -> F
     for a, b, power in ((one, other, powers[0]), (other, one, powers[1])):
         factor = np.clip(shared / np.maximum(power, 1e-3), 0.3, 2.0)[:, None, None, None]
         left = np.minimum(left, np.abs(b - factor * a).max(axis=(1, 2, 3)))
-    colourless = np.sqrt(np.minimum(*powers) / np.maximum(2 * total, 1)) < _LEAST_COLOUR
-    return np.where(colourless, 0.0, np.round(left, 4))
+    gray = np.minimum(*(np.abs(image.astype(np.int16)).max(axis=(1, 2, 3)) for image in (first, second))) <= _MOST_GRAY
+    return np.where(gray, 0.0, np.round(left, 4))
 
 
 def _largest_box(differences: Floats, weights: Floats, box: int) -> Floats:

@@ -99,9 +99,8 @@ def are_copies(
     """
     at = alignments(first.thumbnails, second.thumbnails, orientations, of_one_shape, rules.minimum_correlation)
     found = np.flatnonzero(~np.isnan(at[:, 0]))
-    same = same_in_detail(
-        first.details[found].turned(orientations[found]), second.details[found], at[found], rules.maximum_difference
-    )
+    turned = first.details[found].turned(orientations[found])
+    same = same_in_detail(turned, second.details[found], at[found], rules.maximum_difference)
     copies = np.zeros(len(at), bool)
     copies[found[same]] = True
     return copies
