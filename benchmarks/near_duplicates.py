@@ -2,6 +2,7 @@
 
     python -m benchmarks.near_duplicates quality --photos samples/photos --seeds 11 12 13
     python -m benchmarks.near_duplicates speed --hashes 1000000 --distance 8
+    python -m benchmarks.near_duplicates speed --images 1000 10000 100000
 
 Quality: every photograph and a number of drawn images are copied in 19 ways; among them lie images that are similar but
 no copies. ``found`` counts copies in the group of their original, ``false`` images in the group of another picture.
@@ -14,6 +15,7 @@ import resource
 import time
 from collections import Counter
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import cv2
@@ -25,7 +27,7 @@ from components.audit.decoding import decode
 from components.copies.copy_groups import find_copies
 from components.copies.fingerprints import Fingerprints, Sketch, fingerprints_of, sketch_of
 from components.copies.likeness import CopyRules
-from components.copies.pair_search import SearchLimits, fastest_engine, find_pairs
+from components.copies.pair_search import ENGINES, SearchLimits, fastest_engine, find_pairs
 from components.copies.perceptual_hashes import oriented
 
 Pixels = npt.NDArray[np.uint8]
@@ -265,22 +267,59 @@ def quality(photos: Path, seeds: list[int], drawn: int, rules: CopyRules, engine
     )
 
 
-def speed(hashes: int, distance: int, engine: str, runs: int) -> None:
+def search_speed(hashes: int, distance: int, engine: str, runs: int) -> None:
     """Print the time and memory of one search among random hashes in 8 orientations."""
     random = np.random.default_rng(0)
     queries = random.integers(1, 2**64 - 1, (hashes, 8), dtype=np.uint64)
     references = queries[:, 0].copy()
     limits = SearchLimits(compared_per_bucket=4096, pairs_per_hash=32)
-    find_pairs(references[:1000], queries[:1000], distance, limits, engine)  # compiles, where the engine does
+    with measured(f"{engine}: the first search, of 1,000 hashes"):  # compiles, where the engine does
+        find_pairs(references[:1000], queries[:1000], distance, limits, engine)
     for _ in range(runs):
-        wall, cpu = time.perf_counter(), time.process_time()
-        pairs = find_pairs(references, queries, distance, limits, engine)
-        print(
-            f"{engine}: {hashes} hashes x 8 orientations within {distance} bits: {len(pairs.first)} pairs, "
-            f"{time.perf_counter() - wall:.1f} s, {time.process_time() - cpu:.1f} s of CPU, "
-            f"{resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024:.0f} MB at most",
-            flush=True,
-        )
+        with measured(f"{engine}: {hashes:,} hashes x 8 orientations within {distance} bits"):
+            pairs = find_pairs(references, queries, distance, limits, engine)
+        print(f"  {len(pairs.first)} pairs")
+
+
+def copies_speed(sizes: list[int], engine: str | None) -> None:
+    """Print the time and memory of all that is done with the fingerprints of so many images, crops included."""
+    for images in sorted(sizes):
+        fingerprints = rough_fingerprints(images, np.random.default_rng(0))
+        paths, aspects = [f"{number:09}" for number in range(images)], np.ones(images)
+        chosen = engine or fastest_engine(images)
+        with measured(f"{chosen}: copies among {images:,} images", images):
+            groups = find_copies(paths, fingerprints, aspects, RULES, chosen)
+        alike = int((groups.group >= 0).sum()) - groups.group.max(initial=-1) - 1
+        print(f"  {alike:,} copies, left out: {groups.left_out_pairs} pairs, {groups.left_out_comparisons} comparisons")
+
+
+def rough_fingerprints(count: int, random: np.random.Generator) -> Fingerprints:
+    """Draw fingerprints of gray noise at four scales, as rough as photographs; one in twenty is a noisy copy of another."""
+    scales = [cv2.resize(np.eye(side), (side, 16), interpolation=cv2.INTER_LINEAR) for side in (16, 8, 4, 2)]
+    fingerprints = Fingerprints.on_disk(count)
+    for begin in range(0, count, 1 << 14):
+        some = fingerprints.thumbnails[begin : begin + (1 << 14)]
+        values = np.zeros(some.shape)
+        for scale, spread in enumerate(scales):
+            side = spread.shape[1]
+            values += spread @ random.normal(0, 1.3**scale, (len(some), side, side)) @ spread.T
+        copied = random.random(len(some)) < 0.05
+        values[copied] = values[random.integers(0, len(some), copied.sum())] + random.normal(0, 0.1, (16, 16))
+        values -= values.mean(axis=(1, 2), keepdims=True)
+        some[:] = np.clip(np.rint(128 + 42 * values / values.std(axis=(1, 2), keepdims=True)), 1, 255)
+        fingerprints.details.luma[begin : begin + (1 << 14)] = some.repeat(2, axis=1).repeat(2, axis=2)
+    return fingerprints
+
+
+@contextmanager
+def measured(what: str, rows: int = 0) -> Iterator[None]:
+    """Print what a block took: processor seconds, seconds, and the process's peak memory since it started."""
+    wall, cpu = time.perf_counter(), time.process_time()
+    yield
+    cpu = time.process_time() - cpu
+    rate = f" ({rows / cpu:,.0f} images/s of CPU)" if rows else ""
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+    print(f"{what}: {cpu:.1f} s of CPU{rate}, {time.perf_counter() - wall:.1f} s, {peak:.0f} MB at most", flush=True)
 
 
 def main() -> None:
@@ -292,12 +331,13 @@ def main() -> None:
     one.add_argument("--seeds", type=int, nargs="+", default=[11, 12, 13], help="of the drawn pictures and the copies")
     one.add_argument("--drawn", type=int, default=40, help="drawn pictures of each of two kinds")
     one.add_argument("--no-crops", action="store_true", help="do not look for cropped copies")
-    two = commands.add_parser("speed", help="time of a search among random hashes")
+    two = commands.add_parser("speed", help="time of a search among random hashes, or of all among drawn thumbnails")
     two.add_argument("--hashes", type=int, default=1_000_000)
+    two.add_argument("--images", type=int, nargs="+", help="instead: find copies among so many images")
     two.add_argument("--distance", type=int, default=RULES.maximum_distance, help="bits")
     two.add_argument("--runs", type=int, default=3)
     for command in (one, two):
-        command.add_argument("--engine", default=fastest_engine(10**6), help="numpy or numba")
+        command.add_argument("--engine", choices=ENGINES, help="the faster one unless given")
     arguments = parser.parse_args()
     if arguments.command == "quality":
         rules = CopyRules(
@@ -306,9 +346,12 @@ def main() -> None:
             RULES.maximum_difference,
             crops=not arguments.no_crops,
         )
-        quality(arguments.photos, arguments.seeds, arguments.drawn, rules, arguments.engine)
+        quality(arguments.photos, arguments.seeds, arguments.drawn, rules, arguments.engine or "numpy")
+    elif arguments.images:
+        copies_speed(arguments.images, arguments.engine)
     else:
-        speed(arguments.hashes, arguments.distance, arguments.engine, arguments.runs)
+        engine = arguments.engine or fastest_engine(arguments.hashes)
+        search_speed(arguments.hashes, arguments.distance, engine, arguments.runs)
 
 
 if __name__ == "__main__":

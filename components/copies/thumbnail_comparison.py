@@ -92,9 +92,9 @@ def alignments(
         one, other = _turned(first[part], orientations[part]), second[part].astype(np.float64)
         whole = _standardized(one), _standardized(other)
         for window in ALIGNMENTS:
-            for of_first, (one_at, other_at) in zip((True, False), _aligned(one, other, whole, window), strict=False):
-                enough = np.flatnonzero(_correlation(one_at, other_at) >= least)
-                same = _local_difference(one_at[enough] - other_at[enough]) <= most[enough]
+            for of_first, (moved, still) in zip((True, False), _aligned(one, other, whole, window), strict=False):
+                enough = np.flatnonzero(_correlation(moved, still) >= least)
+                same = _local_difference(_standardized(moved[enough]) - still[enough]) <= most[enough]
                 alike = open_pairs[enough[same]]
                 found[alike[np.isnan(found[alike, 0])]] = alignment(window, of_first=of_first)
             left = np.isnan(found[open_pairs, 0])
@@ -122,17 +122,14 @@ def best_correlation(first: Pixels, second: Pixels) -> npt.NDArray[np.float64]:
         part = slice(begin, begin + _PAIRS_AT_ONCE)
         other = second[part].astype(np.float64)
         upright = _standardized(other)
-        plain = [
-            _correlation(_standardized(_turned(first[part], np.full(len(other), turn))), upright)
-            for turn in range(ORIENTATIONS)
-        ]
+        plain = [_correlation(_turned(first[part], np.full(len(other), turn)), upright) for turn in range(ORIENTATIONS)]
         found = np.max(plain, axis=0)
         cropped = np.flatnonzero(found < _NOT_CROPPED)
         one, other = _turned(first[part], np.argmax(plain, axis=0))[cropped], other[cropped]
         whole = _standardized(one), upright[cropped]
         for window in ALIGNMENTS[1:] if len(cropped) else ():
-            for one_at, other_at in _aligned(one, other, whole, window):
-                found[cropped] = np.maximum(found[cropped], _correlation(one_at, other_at))
+            for moved, still in _aligned(one, other, whole, window):
+                found[cropped] = np.maximum(found[cropped], _correlation(moved, still))
         best[part] = found
     return best
 
@@ -159,13 +156,13 @@ def _turned(thumbnails: Pixels, orientations: npt.NDArray) -> npt.NDArray[np.flo
 def _aligned(
     first: npt.NDArray, second: npt.NDArray, whole: tuple[npt.NDArray, npt.NDArray], window: Window
 ) -> list[tuple[npt.NDArray, npt.NDArray]]:
-    """Return standardized pairs ``[pairs, 256]``: a window of the first as the second, and the other way.
+    """Return a window of the first ``[pairs, 16, 16]`` and the second ``[pairs, 256]``, and the other way.
 
-    ``whole`` are the two standardized as they are.
+    ``whole`` are the two standardized, as those that are returned as second are.
     """
     if window == WHOLE:
-        return [whole]
-    return [(_standardized(_zoomed(first, window)), whole[1]), (whole[0], _standardized(_zoomed(second, window)))]
+        return [(first, whole[1])]
+    return [(_zoomed(first, window), whole[1]), (_zoomed(second, window), whole[0])]
 
 
 def _zoomed(thumbnails: npt.NDArray[np.float64], window: Window) -> npt.NDArray[np.float64]:
@@ -189,8 +186,13 @@ def _standardized(thumbnails: npt.NDArray[np.float64]) -> npt.NDArray[np.float64
     return np.asarray(centred / np.maximum(deviation, 1e-9))
 
 
-def _correlation(first: npt.NDArray[np.float64], second: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
-    return np.round(np.einsum("pi,pi->p", first, second) / THUMBNAIL_BYTES, 4)
+def _correlation(first: npt.NDArray[np.float64], standardized: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
+    """Return the correlation of ``[pairs, 16, 16]`` values with ``[pairs, 256]`` standardized ones."""
+    values = first.reshape(len(first), THUMBNAIL_BYTES)
+    mean = values.sum(axis=1) / THUMBNAIL_BYTES
+    deviation = np.sqrt(np.maximum(np.einsum("pi,pi->p", values, values) / THUMBNAIL_BYTES - mean**2, 0.0))
+    product = np.einsum("pi,pi->p", values, standardized) / THUMBNAIL_BYTES
+    return np.round(product / np.maximum(deviation, 1e-9), 4)
 
 
 def _local_difference(differences: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
