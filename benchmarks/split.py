@@ -11,7 +11,8 @@ at the same quality (95, full colour), takes a perceptual hash, compares the spl
 Each way runs in a process of its own, by turns; a first run of each, with its imports, does not count. CPU time is that
 of all threads of the process.
 
-Photos are the samples, enlarged to the size asked for with a little noise, as JPEG: real pictures have fine detail.
+Photos are parts of the samples, enlarged to the size asked for with a little noise, as JPEG: real pictures have fine
+detail.
 """
 
 import argparse
@@ -62,7 +63,7 @@ def drawn_photos(count: int, megapixels: float) -> dict[str, bytes]:
         noisy = np.asarray(enlarged) + generator.normal(0, 4, (size[1], size[0], 1))
         encoded = io.BytesIO()
         Image.fromarray(np.clip(noisy, 0, 255).astype(np.uint8)).save(encoded, "JPEG", quality=88)
-        photos[f"{source.parent.name}/{number:06d}.jpg"] = encoded.getvalue()
+        photos[f"{source.parent.name}/{source.stem}/{number:06d}.jpg"] = encoded.getvalue()
     return photos
 
 
@@ -77,7 +78,9 @@ def write_inputs(directory: Path, photos: dict[str, bytes]) -> None:
             file.parent.mkdir(parents=True, exist_ok=True)
             file.write_bytes(data)
         catalog = writer.close()
-    decided = catalog.assign(keep=True, reasons="", kept_twin=None, duplicate_group=None)
+    # Parts of one photo are copies, which the audit would have tied together.
+    photo = catalog["path"].str.rsplit("/", n=1).str[0]
+    decided = catalog.assign(keep=True, reasons="", kept_twin=None, duplicate_group=photo)
     write_decisions(decided.astype(dict(DECISION_COLUMNS)), directory / "decisions")
 
 
@@ -105,9 +108,9 @@ def split_by_loop(directory: Path) -> None:
     """Do what tutorials do."""
     import tensorflow as tf  # noqa: PLC0415
 
-    files = sorted((directory / "files").glob("*/*.jpg"))
+    files = sorted((directory / "files").rglob("*.jpg"))
     random.Random(1).shuffle(files)  # noqa: S311 - not about secrets
-    labels = {name: label for label, name in enumerate(sorted({file.parent.name for file in files}))}
+    labels = {name: label for label, name in enumerate(sorted({file.parts[-3] for file in files}))}
     cuts = [round(0.8 * len(files)), round(0.9 * len(files))]
     for name, part in zip(FRACTIONS, (files[: cuts[0]], files[cuts[0] : cuts[1]], files[cuts[1] :]), strict=True):
         with tf.io.TFRecordWriter(str(directory / f"{name}.tfrecord")) as writer:
@@ -117,7 +120,7 @@ def split_by_loop(directory: Path) -> None:
                 encoded = tf.io.encode_jpeg(resized, quality=95, chroma_downsampling=False).numpy()
                 features = {
                     "image": tf.train.Feature(bytes_list=tf.train.BytesList(value=[encoded])),
-                    "label": tf.train.Feature(int64_list=tf.train.Int64List(value=[labels[file.parent.name]])),
+                    "label": tf.train.Feature(int64_list=tf.train.Int64List(value=[labels[file.parts[-3]]])),
                 }
                 example = tf.train.Example(features=tf.train.Features(feature=features))
                 writer.write(example.SerializeToString())
