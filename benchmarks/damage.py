@@ -9,7 +9,11 @@ from collections.abc import Callable, Mapping
 import numpy as np
 from PIL import Image
 
-TRUNCATED: Mapping[str, int] = {".jpg": 24, ".png": 6, ".gif": 4, ".bmp": 3, ".webp": 4, ".tif": 3}
+from benchmarks.rendering import AVIF, saved
+
+TRUNCATED: Mapping[str, int] = {".jpg": 24, ".png": 6, ".gif": 4, ".bmp": 3, ".webp": 4, ".tif": 3} | (
+    {".avif": 3} if AVIF else {}
+)
 """How many files of each format are cut short, in a data set of the usual size."""
 
 CORRUPT: Mapping[str, int] = {".jpg": 20, ".png": 6}
@@ -53,7 +57,8 @@ NOT_IMAGES: Mapping[str, Callable[[np.random.Generator], bytes]] = {
 
 def bombs() -> dict[str, bytes]:
     """Return small files that declare more pixels than any machine should decode, by extension."""
-    return {
+    of_avif = {".avif": _avif_that_declares(60_000, 60_000)} if AVIF else {}
+    return of_avif | {
         ".png": png_that_declares(60_000, 60_000),
         ".jpg": _jpeg_that_declares(65_500, 65_500),
         ".bmp": b"BM"
@@ -77,6 +82,12 @@ def png_that_declares(width: int, height: int) -> bytes:
 
 def _png_chunk(kind: bytes, content: bytes) -> bytes:
     return struct.pack(">I", len(content)) + kind + content + struct.pack(">I", zlib.crc32(kind + content))
+
+
+def _avif_that_declares(width: int, height: int) -> bytes:
+    data = bytearray(saved(Image.new("RGB", (64, 64), (90, 120, 30)), "AVIF"))
+    struct.pack_into(">II", data, data.index(b"ispe") + 8, width, height)
+    return bytes(data)
 
 
 def _jpeg_that_declares(width: int, height: int) -> bytes:

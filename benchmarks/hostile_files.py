@@ -37,7 +37,7 @@ from PIL import Image
 from benchmarks.audit_quality import audit_archive_with_defaults
 from benchmarks.peak_memory import MOST_BYTES, peak_bytes
 from benchmarks.picture_sources import drawings
-from benchmarks.rendering import STORED_ODDLY, saved
+from benchmarks.rendering import AVIF, STORED_ODDLY, saved
 from components.audit.decoding import decode_what_is_there
 from components.audit.measurements import analyze
 from components.failures import UserError
@@ -81,6 +81,7 @@ def real_images(seed: int) -> tuple[tuple[str, bytes], ...]:
         (".tif", "TIFF", {"compression": "tiff_deflate"}),
         (".tif", "TIFF", {"compression": "jpeg"}),
         (".tif", "TIFF", {"compression": "packbits"}),
+        *([(".avif", "AVIF", {}), (".avif", "AVIF", {"quality": 100, "subsampling": "4:4:4"})] if AVIF else []),
     )
     files += [(extension, saved(picture(150), image_format, **options)) for extension, image_format, options in odd]
     return tuple(files)
@@ -259,6 +260,8 @@ def _grow(data: bytearray, generator: np.random.Generator) -> None:
             data[24:30] = struct.pack("<I", width)[:3] + struct.pack("<I", height)[:3]
         elif data.startswith(b"RIFF"):
             struct.pack_into("<HH", data, 26, width & 0x3FFF, height & 0x3FFF)
+        elif data[4:8] == b"ftyp":
+            struct.pack_into(">II", data, data.index(b"ispe") + 8, width, height)
         elif data.startswith(b"II"):
             for tag, value in ((256, width), (257, height)):
                 struct.pack_into("<HHII", data, data.index(struct.pack("<HH", tag, 4)), tag, 4, 1, value)

@@ -9,12 +9,17 @@ import cv2
 import numpy as np
 from PIL import Image, ImageFile, ImageFilter
 
+from components.formats.image_formats import EXTENSIONS, read_formats
+
 Change = Callable[[Image.Image, np.random.Generator], Image.Image]
 
-_FORMATS = {".jpg": "JPEG", ".png": "PNG", ".gif": "GIF", ".bmp": "BMP", ".webp": "WEBP", ".tif": "TIFF"}
-_EXTENSIONS = tuple(_FORMATS)
+AVIF = "AVIF" in read_formats()
+"""Whether the installed Pillow reads and writes it; without, no data set holds it."""
+
 # How often data sets use each.
-_EXTENSION_SHARES = (0.86, 0.07, 0.01, 0.01, 0.04, 0.01)
+_EXTENSION_SHARES = {".jpg": 0.85, ".png": 0.07, ".gif": 0.01, ".bmp": 0.01, ".webp": 0.04, ".tif": 0.01, ".avif": 0.01}
+if not AVIF:
+    del _EXTENSION_SHARES[".avif"]
 
 
 def saved(image: Image.Image, image_format: str, **options: Any) -> bytes:
@@ -33,7 +38,8 @@ def saved(image: Image.Image, image_format: str, **options: Any) -> bytes:
 
 def any_extension(generator: np.random.Generator) -> str:
     """Return an extension as often as data sets use it."""
-    return str(generator.choice(_EXTENSIONS, p=_EXTENSION_SHARES))
+    shares = np.array(list(_EXTENSION_SHARES.values()))
+    return str(generator.choice(list(_EXTENSION_SHARES), p=shares / shares.sum()))
 
 
 def encoded_somehow(image: Image.Image, generator: np.random.Generator) -> tuple[bytes, str]:
@@ -52,7 +58,9 @@ def encoded(image: Image.Image, extension: str, generator: np.random.Generator, 
         return saved(image, "WEBP", quality=int(generator.integers(75, 96)), method=1)
     if extension == ".png":
         return saved(image, "PNG", compress_level=int(generator.integers(1, 7)))
-    return saved(image, _FORMATS[extension])
+    if extension == ".avif":
+        return saved(image, "AVIF", quality=int(generator.integers(60, 91)), speed=9)
+    return saved(image, EXTENSIONS[extension])
 
 
 def recompressed(image: Image.Image, quality: int) -> Image.Image:
@@ -68,6 +76,7 @@ WRONG_EXTENSIONS = (
     (".bmp", ".jpg"),
     (".tif", ".jpg"),
     (".jpg", ".webp"),
+    *([(".avif", ".jpg"), (".jpg", ".avif")] if AVIF else []),
 )
 """Content and what the name says."""
 
@@ -104,9 +113,18 @@ def _animation(image_format: str) -> Callable[[Image.Image, int], bytes]:
     def encode(image: Image.Image, number: int) -> bytes:
         frames = [image.transpose(Image.Transpose.FLIP_LEFT_RIGHT)] * (1 + number % 3)
         frames = [frame.rotate(7 * index) for index, frame in enumerate(frames)]
-        return saved(image, image_format, save_all=True, append_images=frames, duration=100)
+        data = saved(image, image_format, save_all=True, append_images=frames, duration=100)
+        return _without_times(data) if image_format == "AVIF" else data
 
     return encode
+
+
+def _without_times(data: bytes) -> bytes:
+    """Return a file of ISO boxes without when it was made: the same picture gives the same bytes."""
+    for box in (b"mvhd", b"tkhd", b"mdhd"):
+        first, found, rest = data.partition(box)
+        data = first + found + rest[:4] + bytes(16) + rest[20:]  # both times come after version and flags
+    return data
 
 
 def _with_alpha(mode: str, image_format: str) -> Callable[[Image.Image, int], bytes]:
@@ -134,10 +152,22 @@ def _sixteen_bit_colour(image: Image.Image, _number: int) -> bytes:
     return bytes(cv2.imencode(".png", levels)[1])
 
 
+def _twelve_bit_avif(image: Image.Image, _number: int) -> bytes:
+    levels = np.asarray(image)[..., ::-1].astype(np.uint16) * 16
+    return bytes(cv2.imencode(".avif", levels, [cv2.IMWRITE_AVIF_DEPTH, 12, cv2.IMWRITE_AVIF_SPEED, 9])[1])
+
+
 def _gray_as_colour(image_format: str) -> Callable[[Image.Image, int], bytes]:
     return lambda image, _number: saved(image.convert("L").convert("RGB"), image_format)
 
 
+_STORED_AS_AVIF = (
+    StoredOddly("orientation in boxes, AVIF", ".avif", ("exif_rotated",), 3, _turned("AVIF")),
+    StoredOddly("AVIF of several frames", ".avif", ("animated",), 2, _animation("AVIF")),
+    StoredOddly("RGBA AVIF", ".avif", ("alpha",), 2, _with_alpha("RGB", "AVIF")),
+    StoredOddly("12-bit AVIF", ".avif", ("sixteen_bit",), 2, _twelve_bit_avif),
+    StoredOddly("gray AVIF", ".avif", ("grayscale",), 2, lambda image, _: saved(image.convert("L"), "AVIF")),
+)
 STORED_ODDLY = (
     StoredOddly("EXIF orientation, JPEG", ".jpg", ("exif_rotated",), 14, _turned("JPEG")),
     StoredOddly("EXIF orientation, PNG", ".png", ("exif_rotated",), 3, _turned("PNG")),
@@ -160,6 +190,7 @@ STORED_ODDLY = (
     StoredOddly("gray JPEG", ".jpg", ("grayscale",), 10, lambda image, _: saved(image.convert("L"), "JPEG")),
     StoredOddly("gray stored as colour, JPEG", ".jpg", ("grayscale",), 10, _gray_as_colour("JPEG")),
     StoredOddly("gray stored as colour, PNG", ".png", ("grayscale",), 4, _gray_as_colour("PNG")),
+    *(_STORED_AS_AVIF if AVIF else ()),
 )
 
 
@@ -293,15 +324,22 @@ def _other_lossless(image: Image.Image, _generator: np.random.Generator) -> list
     return [(saved(image, "BMP"), ".bmp"), (saved(image, "PNG"), ".png"), (saved(image, "TIFF"), ".tif")]
 
 
-def _jpeg_as_png(image: Image.Image, generator: np.random.Generator) -> list[tuple[bytes, str]]:
-    data = encoded(image, ".jpg", generator)
-    return [(data, ".jpg"), (saved(Image.open(io.BytesIO(data)), "PNG"), ".png")]
+def _jpeg_as(extension: str) -> Callable[[Image.Image, np.random.Generator], list[tuple[bytes, str]]]:
+    def store_again(image: Image.Image, generator: np.random.Generator) -> list[tuple[bytes, str]]:
+        data = encoded(image, ".jpg", generator)
+        options = {"lossless": True, "method": 1} if extension == ".webp" else {}
+        return [(data, ".jpg"), (saved(Image.open(io.BytesIO(data)), EXTENSIONS[extension], **options), extension)]
+
+    return store_again
 
 
 LOSSLESS_COPIES: Mapping[str, Callable[[Image.Image, np.random.Generator], list[tuple[bytes, str]]]] = {
     "PNG compressed again": _png_again,
     "JPEG with a comment": _commented_jpeg,
     "BMP, PNG and TIFF": _other_lossless,
-    "JPEG stored as PNG": _jpeg_as_png,
+    "JPEG stored as PNG": _jpeg_as(".png"),
+    "JPEG stored as BMP": _jpeg_as(".bmp"),
+    "JPEG stored as WebP without loss": _jpeg_as(".webp"),
+    "JPEG stored as TIFF": _jpeg_as(".tif"),
 }
 """Files with the same pixels and other bytes, by how."""

@@ -23,7 +23,7 @@ from components.formats.stored_pixels import Pixels, in_its_turn, loaded, reduce
 PIXEL_LIMIT = 89_478_485
 """An image that declares more pixels is refused unread: Pillow's own limit, a quarter of a gibibyte of RGB."""
 
-MEMORY_LIMIT = 900_000_000
+MEMORY_LIMIT = 800_000_000
 """Bytes; an image that would take more while it is decoded is refused unread: with all else, that stays below 1 GB."""
 
 DECODED_SIDE_PX = 192

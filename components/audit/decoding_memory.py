@@ -27,13 +27,14 @@ def decoding_bytes(image: Image.Image, data: bytes) -> int:
     pixels = image.width * image.height
     if image.format == "WEBP":
         # A still image, if large, goes to OpenCV. Of an animation, Pillow holds four copies of each frame.
-        return pixels * (17 if getattr(image, "is_animated", False) else 9)
+        return pixels * (17 if getattr(image, "is_animated", False) else 8)
     if image.format in ("AVIF", "HEIF"):
         sample_bytes, has_alpha = 2 if iso_media.is_deep(data) else 1, image.mode == "RGBA"
         if image.mode == "L":
-            return pixels * (3 + sample_bytes)
+            return pixels * (3 + 2 * sample_bytes)
         planes = (1.5 if iso_media.is_subsampled(data) else 3) + has_alpha
-        return int(pixels * (7.5 + planes * sample_bytes + has_alpha))
+        # The planes twice: those of a size other than the header declares are scaled to it.
+        return int(pixels * (7.5 + 2 * planes * sample_bytes + has_alpha))
     if image.format == "TIFF":
         return pixels * 4 + _largest_piece_bytes(image)
     return pixels * 4

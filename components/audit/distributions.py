@@ -157,7 +157,7 @@ def aspect_chart(table: pd.DataFrame, thresholds: Thresholds) -> Markup:
     with chart_style():
         figure = Figure(figsize=(5.6, 4.2))
         axes = figure.subplots()
-        axes.hist(logs, bins=np.linspace(-reach, reach, 62).tolist(), color=_BLUE)
+        _histogram(axes, logs, np.linspace(-reach, reach, 62).tolist(), color=_BLUE)
         for one in (-limit, limit):
             axes.axvline(one, **_LINE)
         _name(axes, limit, f"unusual above {thresholds.aspect_outlier:g} to 1", left=reach < 2 * limit)
@@ -176,10 +176,10 @@ def brightness_chart(table: pd.DataFrame, thresholds: Thresholds) -> Markup:
     with chart_style():
         figure = Figure(figsize=(5.6, 4.2))
         axes = figure.subplots()
-        axes.hist(table["brightness"], bins=bins, color=_BLUE, alpha=0.35, label="mean")
-        outline: Any = {"bins": bins, "histtype": "step", "linewidth": 1.5}
-        axes.hist(table["luma_p5"], color=_GREEN, label="darkest 5 % end at", **outline)
-        axes.hist(table["luma_p95"], color=_AMBER, label="brightest 5 % begin at", **outline)
+        _histogram(axes, table["brightness"], bins, color=_BLUE, alpha=0.35, label="mean")
+        outline: Any = {"fill": False, "linewidth": 1.5}
+        _histogram(axes, table["luma_p5"], bins, color=_GREEN, label="darkest 5 % end at", **outline)
+        _histogram(axes, table["luma_p95"], bins, color=_AMBER, label="brightest 5 % begin at", **outline)
         axes.axvline(thresholds.dark_brightness, **_LINE)
         axes.axvline(thresholds.bright_brightness, **_LINE)
         _name(axes, thresholds.dark_brightness, "dark if the amber\nvalue is below", left=False)
@@ -196,7 +196,7 @@ def contrast_chart(table: pd.DataFrame, thresholds: Thresholds) -> Markup:
     with chart_style():
         figure = Figure(figsize=(5.6, 4.2))
         axes = figure.subplots()
-        axes.hist(table["contrast"], bins=_bins(len(table), 127.5), color=_BLUE)
+        _histogram(axes, table["contrast"], _bins(len(table), 127.5), color=_BLUE)
         axes.axvline(thresholds.low_contrast, **_LINE)
         _name(axes, thresholds.low_contrast, f"blank below {thresholds.low_contrast:g}", left=False)
         axes.set(title="Contrast", xlabel="standard deviation of luma", xlim=(0, 127.5))
@@ -211,7 +211,7 @@ def sharpness_chart(table: pd.DataFrame, thresholds: Thresholds) -> Markup:
         figure = Figure(figsize=(5.6, 4.2))
         axes = figure.subplots()
         values = np.clip(table["blur"].to_numpy(dtype=float), 0, 1)
-        axes.hist(values, bins=_bins(len(table), 1), color=_BLUE)
+        _histogram(axes, values, _bins(len(table), 1), color=_BLUE)
         axes.axvline(thresholds.blur_ratio, **_LINE)
         _name(axes, thresholds.blur_ratio, f"blurry above {thresholds.blur_ratio:g}", left=thresholds.blur_ratio > 0.5)
         axes.set(
@@ -227,7 +227,7 @@ def information_chart(table: pd.DataFrame, thresholds: Thresholds) -> Markup:
     with chart_style():
         figure = Figure(figsize=(5.6, 4.2))
         axes = figure.subplots()
-        axes.hist(table["entropy"], bins=_bins(len(table), 8), color=_BLUE)
+        _histogram(axes, table["entropy"], _bins(len(table), 8), color=_BLUE)
         axes.axvline(thresholds.low_entropy_bits, **_LINE)
         limit = thresholds.low_entropy_bits
         _name(axes, limit, f"hardly any information\nbelow {limit:g} bits", left=limit > 4)
@@ -254,6 +254,13 @@ def counts_chart(counts: pd.Series, title: str) -> Markup:
         axes.xaxis.set_major_locator(MaxNLocator(5, integer=True))
         axes.xaxis.set_major_formatter(_THOUSANDS)
         return inline_svg(figure, f"{title}: " + ", ".join(f"{name} {count}" for name, count in counts[::-1].items()))
+
+
+def _histogram(axes: Axes, values: Any, bins: list[float], *, fill: bool = True, **style: Any) -> None:
+    """Draw a histogram as one shape, where ``hist`` draws a rectangle for each bin."""
+    counts, edges = np.histogram(np.asarray(values, dtype=float), bins)
+    # Without a baseline, an outline has no sides of its own.
+    axes.stairs(counts, edges, fill=fill, **style)
 
 
 def _bins(values: int, most: float) -> list[float]:

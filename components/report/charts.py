@@ -14,6 +14,7 @@ from typing import Any
 import cycler
 import matplotlib as mpl
 from markupsafe import Markup
+from matplotlib.backends.backend_svg import FigureCanvasSVG
 from matplotlib.figure import Figure
 
 from components.report.series_colours import SERIES
@@ -68,6 +69,13 @@ def inline_svg(figure: Figure, alternative_text: str) -> Markup:
         figure: Finished figure, with titles, axis labels and units.
         alternative_text: What the chart shows, for readers who cannot see it.
     """
+    FigureCanvasSVG(figure)
+    layout = figure.get_layout_engine()
+    if layout is not None:
+        # Laid out here, by the measures of this canvas, the figure is drawn once. Saving would draw it a first time, to
+        # be measured.
+        layout.execute(figure)
+        figure.set_layout_engine("none")
     buffer = io.StringIO()
     figure.savefig(buffer, format="svg", metadata={"Date": None, "Creator": None})
     svg = buffer.getvalue()

@@ -23,6 +23,7 @@ SIGNATURES = (
     b"II*\x00",
     b"MM\x00*",
     b"RIFF\x30\0\0\0WEBP",
+    b"\0\0\0\x1cftypavif\0\0\0\0avifmif1miaf\0\0\0\x40meta",
 )
 
 

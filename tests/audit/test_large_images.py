@@ -62,8 +62,8 @@ def test_each_way_of_storing_is_read_at_a_usual_size(storing: Storing, tmp_path:
         ("TIFF RGB deflate, one strip", 7),
         ("TIFF F deflate, one strip", 8),
         ("WEBP RGBA animated", 17),
-        ("AVIF RGB 4:4:4", 10.5),
-        ("AVIF RGBA 12 bits", 13.5),
+        ("AVIF RGB 4:4:4", 13.5),
+        ("AVIF RGBA 12 bits", 18.5),
     ],
 )
 def test_what_takes_too_much_memory_is_refused_unread(
