@@ -61,6 +61,7 @@ def audit_archive_embeddings(
         raise UserError(
             "the findings are of another archive: run the audit on this archive and give its findings to this step"
         )
+    facts = read_facts(findings)
     rows = np.flatnonzero(taking_part(measurements, found))
     if len(rows) < 2:
         raise UserError("fewer than two images can be looked at; see the audit's report for what is wrong with them")
@@ -73,10 +74,9 @@ def audit_archive_embeddings(
         write_report(report, catalog, new, outcome, settings, reader)
     with published_directory(output) as directory:
         write_findings(everything, measurements, directory)
-        write_json(directory / FACTS_FILE, {**read_facts(findings), "embedding": outcome.as_facts(settings)})
-    metrics = outcome.metrics()
+        write_json(directory / FACTS_FILE, {**facts, "embedding": outcome.as_facts(settings)})
     print(f"audit_embeddings: {outcome.sentence}", flush=True)
-    return metrics
+    return outcome.metrics()
 
 
 def _look(

@@ -121,29 +121,29 @@ class Placement:
         self._mount_weights(task)
         if self.accelerator is None:
             return self.on_cpu(task, vcpus=8, memory_gb=32)
-        return self._on_gpu(task, self.accelerator)
+        return self._on_gpu(task, self.accelerator, self.gpu_count)
 
     def for_embeddings(self, task: dsl.PipelineTask) -> dsl.PipelineTask:
-        """Give the audit of embeddings a CPU machine, or the GPUs of training when asked for."""
+        """Give the audit of embeddings a CPU machine, or when asked for as few of training's GPUs as there can be."""
         self._mount_weights(task)
         if self.accelerator is not None and self.embedding_audit == "gpu":
-            return self._on_gpu(task, self.accelerator)
+            return self._on_gpu(task, self.accelerator, min(self.accelerator.machines))
         return self.on_cpu(task, vcpus=8, memory_gb=32)
 
     def for_evaluation(self, task: dsl.PipelineTask) -> dsl.PipelineTask:
         """Give evaluation a CPU machine, or the same GPU when asked for."""
         if self.accelerator is not None and self.evaluate_on_gpu:
-            return self._on_gpu(task, self.accelerator)
+            return self._on_gpu(task, self.accelerator, self.gpu_count)
         return self.on_cpu(task, vcpus=4, memory_gb=16)
 
     def _mount_weights(self, task: dsl.PipelineTask) -> None:
         if self.weights_claim:
             kubernetes.mount_pvc(task, self.weights_claim, WEIGHTS_FOLDER)
 
-    def _on_gpu(self, task: dsl.PipelineTask, accelerator: Accelerator) -> dsl.PipelineTask:
+    def _on_gpu(self, task: dsl.PipelineTask, accelerator: Accelerator, gpu_count: int) -> dsl.PipelineTask:
         self._pull_from_registry(task)
-        machine = accelerator.machines[self.gpu_count]
-        task.set_accelerator_limit(self.gpu_count)
+        machine = accelerator.machines[gpu_count]
+        task.set_accelerator_limit(gpu_count)
         if self.target == "vertex":
             task.set_accelerator_type(accelerator.vertex_type)
             task.set_cpu_limit(str(min(machine.vcpus, _VERTEX_MAXIMUM_VCPUS)))

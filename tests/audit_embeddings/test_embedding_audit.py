@@ -171,6 +171,18 @@ def test_hostile_names_stay_text_and_unusable_images_take_no_part(tmp_path: Path
     assert done.metrics["embedded_images"] == done.metrics["images"] - 3
 
 
+def test_an_image_that_only_the_audit_can_decode_is_told_and_not_judged(tmp_path: Path) -> None:
+    archive, findings = hostile_archive(tmp_path)
+    measurements = read_measurements(findings)
+    readable = measurements.assign(error=measurements["error"].mask(measurements["path"] == "a/cut.jpg"))
+    readable.to_parquet(findings / "measurements.parquet", index=False)
+    done = run_component(archive, findings, tmp_path, outlier_deviation=0.1)
+    assert done.metrics["undecodable_images"] == 1
+    assert "a/cut.jpg" in Elements(done.report.read_text(encoding="utf-8")).text
+    assert "a/cut.jpg" not in set(done.own["path"])
+    assert list(read_facts(done.output)["embedding"]["undecodable"]) == ["a/cut.jpg"]
+
+
 def test_findings_of_another_archive_are_refused(step: Step, tmp_path: Path) -> None:
     other, _ = hostile_archive(tmp_path)
     with pytest.raises(UserError, match="the findings are of another archive"):

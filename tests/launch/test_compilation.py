@@ -161,6 +161,16 @@ def test_the_embedding_audit_stands_between_audit_and_clean(
     } == asking
 
 
+def test_the_embedding_audit_takes_one_gpu_whatever_training_takes(tmp_path: Path) -> None:
+    path = compiled(tmp_path, "--embedding-audit", "gpu", "--gpu", "nvidia-tesla-a100", "--gpu-count", "4")
+    counts = {
+        name: value["container"]["resources"]["accelerator"]["resourceCount"]
+        for name, value in executors(path).items()
+        if "accelerator" in value["container"]["resources"]
+    }
+    assert counts == {"exec-train-frozen": "4", "exec-fine-tune": "4", "exec-audit-embeddings": "1"}
+
+
 def test_without_the_embedding_audit_nothing_speaks_of_it() -> None:
     spec = documents(PUBLISHED / "kubeflow.yaml")[0]
     assert "audit-embeddings" not in spec["root"]["dag"]["tasks"]

@@ -6,7 +6,7 @@ from components.launch.optional_parameters import left_out_parameters, without_p
 from components.launch.parameters import pipeline_parameters
 
 
-@dsl.component
+@dsl.component(base_image="python:3.12", install_kfp_package=False)
 def add(first: int, second: int) -> int:
     """Add.
 
