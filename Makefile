@@ -42,10 +42,10 @@ COMPILE := $(BIN)/uv pip compile pyproject.toml --universal --python-version 3.1
 	--generate-hashes --no-header --no-annotate --quiet
 
 lock:  ## Resolve the dependencies again, for this machine and for each image
-	$(COMPILE) --extra training --extra fast --extra launch --group dev --output-file requirements.txt
+	$(COMPILE) --extra training --extra embedding --extra fast --extra launch --group dev --output-file requirements.txt
 	$(COMPILE) --extra fast --output-file images/data/requirements.txt
-	$(COMPILE) --extra training --extra fast --output-file images/training/requirements-cpu.txt
-	$(COMPILE) --extra training-gpu --extra fast --output-file images/training/requirements-gpu.txt
+	$(COMPILE) --extra training --extra embedding --extra fast --output-file images/training/requirements-cpu.txt
+	$(COMPILE) --extra training-gpu --extra embedding --extra fast --output-file images/training/requirements-gpu.txt
 	grep -A 4 '^kfp==' requirements.txt | sed '/^kfp-/,$$d' > images/requirements-kfp.txt
 
 manifests: install  ## Compile the published components and pipelines again

@@ -2,6 +2,7 @@
 
 1. ingest        gs:// or local, ZIP or class folders -> tar parts and a catalog, pinned and checksummed
 2. audit         one decode per image -> findings: what should not be trained on, and why
+   audit_embeddings, only with --embedding-audit: what a pretrained network finds besides
 3. clean         a policy turns findings into keep, fix, drop or quarantine, every image with its reasons
 4. split         train, validation and test, stratified, copies kept together -> TFRecord shards
 5. train_frozen  a new head on the frozen, pretrained backbone
@@ -19,11 +20,13 @@ from typing import Any, NamedTuple
 from kfp import dsl
 
 from components.audit.component import audit
+from components.audit_embeddings.component import audit_embeddings
 from components.clean.component import clean
 from components.evaluate.component import evaluate
 from components.fine_tune.component import fine_tune
 from components.ingest.component import ingest
 from components.launch.command_line import main
+from components.launch.optional_parameters import without_parameters
 from components.launch.placement import Placement
 from components.register.component import register
 from components.split.component import split
@@ -66,7 +69,11 @@ CLEANING_POLICY = {
     "class_imbalance": "warn",
     "near_empty_class": "warn",
     "similar_class_names": "warn",
+    "label_error": "warn",  # these three are of the embedding audit, and hints for a person
+    "semantic_duplicate": "warn",
+    "embedding_outlier": "warn",
 }
+EMBEDDING_PARAMETERS = ("outlier_deviation", "label_error_confidence", "semantic_duplicate_distance")
 
 
 class Results(NamedTuple):
@@ -83,6 +90,7 @@ def image_classification(placement: Placement) -> Any:
         name="image-classification",
         description="Audited data, leak-free splits and transfer learning, from photos to a registered model.",
     )
+    @without_parameters(() if placement.embedding_audit else EMBEDDING_PARAMETERS)
     def pipeline(
         source: str,
         registry_uri: str,
@@ -122,7 +130,7 @@ def image_classification(placement: Placement) -> Any:
         resize_policy: str = "stretch",
         group_pattern: str = "",  # regular expression on the path: an animal's or a burst's id stays in one split
         shard_size_mib: int = 128,
-        workers: int = 0,  # threads of ingest, audit and split; 0: as many as the machine is good for
+        workers: int = 0,  # threads of the data steps; 0: as many as the machine is good for
         # Train
         backbone: str = "inception_v3",
         weights: str = "imagenet",
@@ -143,6 +151,10 @@ def image_classification(placement: Placement) -> Any:
         checkpoint_uri: str = "",
         # Register
         minimum_accuracy: float = 0.8,
+        # Audit embeddings: EMBEDDING_PARAMETERS
+        outlier_deviation: float = 2.5,
+        label_error_confidence: float = 0.2,
+        semantic_duplicate_distance: float = 0.5,
     ) -> Results:
         ingested = ingest(
             source=source,
@@ -172,9 +184,26 @@ def image_classification(placement: Placement) -> Any:
             workers=workers,
             seed=seed,
         ).set_display_name("2 Audit")
+        findings = audited.outputs["findings"]
+        if placement.embedding_audit:
+            embedded = audit_embeddings(
+                archive=ingested.outputs["archive"],
+                audited=findings,
+                backbone=backbone,
+                weights=weights,
+                outlier_deviation=outlier_deviation,
+                label_error_confidence=label_error_confidence,
+                semantic_duplicate_distance=semantic_duplicate_distance,
+                batch_size=batch_size,
+                workers=workers,
+                require_gpu=placement.embedding_audit == "gpu",
+                seed=seed,
+            ).set_display_name("2 Audit embeddings")
+            placement.for_embeddings(embedded)
+            findings = embedded.outputs["findings"]
         cleaned = clean(
             archive=ingested.outputs["archive"],
-            findings=audited.outputs["findings"],
+            findings=findings,
             policy=cleaning_policy,
             allow_list=allow_list,
             deny_list=deny_list,
@@ -257,7 +286,7 @@ def image_classification(placement: Placement) -> Any:
     return pipeline
 
 
-COMPONENTS = (ingest, audit, clean, split, train_frozen, fine_tune, evaluate, register)
+COMPONENTS = (ingest, audit, audit_embeddings, clean, split, train_frozen, fine_tune, evaluate, register)
 
 if __name__ == "__main__":
     main(image_classification, components=COMPONENTS)

@@ -294,7 +294,7 @@ def copies_speed(sizes: list[int], engine: str | None) -> None:
 
 
 def rough_fingerprints(count: int, random: np.random.Generator) -> Fingerprints:
-    """Draw fingerprints of gray noise at four scales, as rough as photographs; one in twenty is a noisy copy of another."""
+    """Draw gray noise at four scales, as rough as photographs, to fingerprints; one in twenty is a copy of another."""
     scales = [cv2.resize(np.eye(side), (side, 16), interpolation=cv2.INTER_LINEAR) for side in (16, 8, 4, 2)]
     fingerprints = Fingerprints.on_disk(count)
     for begin in range(0, count, 1 << 14):

@@ -9,7 +9,7 @@ DATA = f"image-classification-data:{__version__}"
 """Ingest, audit, clean, split and register: no TensorFlow."""
 
 TRAINING = f"image-classification-training:{__version__}"
-"""Train, fine-tune and evaluate: TensorFlow."""
+"""Audit embeddings, train, fine-tune and evaluate: TensorFlow."""
 
 VERSION_LABEL = "org.opencontainers.image.version"
 """Label of both images: the version of the steps in it."""

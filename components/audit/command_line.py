@@ -1,10 +1,11 @@
 """The audit alone: ``python -m components.audit SOURCE --report out.html`` on any folder or ZIP file."""
 
 import argparse
+import contextlib
 import dataclasses
 import sys
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from components.audit.checks import Thresholds
@@ -12,6 +13,7 @@ from components.audit.image_audit import audit_archive
 from components.audit.recommended import RECOMMENDED, SAMPLE_IMAGES, SEED
 from components.audit.source_reading import write_archive
 from components.failures import TransientError, UserError
+from components.publishing import published_directory
 
 
 def main(arguments: Sequence[str]) -> int:
@@ -22,10 +24,10 @@ def main(arguments: Sequence[str]) -> int:
     thresholds = Thresholds(**{name: getattr(options, name) for name in _threshold_names()})
     try:
         report.parent.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryDirectory(prefix="audit-") as directory:
-            write_archive(options.source, Path(directory))
+        with _archive_folder(options.archive) as archive:
+            write_archive(options.source, archive)
             audit_archive(
-                Path(directory),
+                archive,
                 findings,
                 report,
                 thresholds,
@@ -38,6 +40,17 @@ def main(arguments: Sequence[str]) -> int:
         return error.exit_code
     print(f"audit: report {report}, findings {findings}")
     return 0
+
+
+@contextlib.contextmanager
+def _archive_folder(kept: Path | None) -> Iterator[Path]:
+    """Yield an empty folder for the archive: one to keep, or one that goes when the audit is done."""
+    if kept is None:
+        with tempfile.TemporaryDirectory(prefix="audit-") as directory:
+            yield Path(directory)
+        return
+    with published_directory(kept) as folder:
+        yield folder
 
 
 def _threshold_names() -> list[str]:
@@ -53,6 +66,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("source", type=Path, help="folder of class folders, or of images, or a ZIP file of such")
     parser.add_argument("--report", type=Path, required=True, help="HTML file to write")
     parser.add_argument("--findings", type=Path, help="folder for the Parquet tables (default: beside the report)")
+    parser.add_argument("--archive", type=Path, help="folder to keep the archive in, for audit_embeddings and clean")
     parser.add_argument("--workers", type=int, default=0, help="threads that decode (default: one per processor)")
     for name in _threshold_names():
         value = getattr(RECOMMENDED, name)

@@ -6,8 +6,9 @@ import pandas as pd
 
 from components.audit.checks import CHECKS, Thresholds
 from components.audit.name_structure import name_structure
-from components.audit.shown_text import counted
+from components.formats.check_names import SHOWS_NOTHING
 from components.formats.findings import SEVERITIES
+from components.report.shown_text import counted
 
 CLASSES_LISTED = 1000
 SIZES_LISTED = 12
@@ -15,9 +16,6 @@ REASONS_LISTED = 20
 
 COPY_CHECKS = ("exact_duplicate", "identical_pixels", "near_duplicate")
 """Of a group of these, cleaning keeps one by default."""
-
-SHOWS_NOTHING = ("dark", "bright", "low_contrast", "tiny")
-"""Warnings for which cleaning drops an image by default: there is nothing in it to learn from."""
 
 _MEASURED = ("brightness", "contrast", "blur", "entropy", "width_px", "height_px", "size_bytes")
 _QUANTILES = {"least": 0.0, "p5": 0.05, "median": 0.5, "p95": 0.95, "most": 1.0}

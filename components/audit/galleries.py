@@ -8,10 +8,10 @@ import numpy as np
 import pandas as pd
 
 from components.audit.checks import CHECKS, Check, Thresholds
-from components.audit.shown_text import MESSAGE_CHARACTERS, number, shown
-from components.audit.thumbnails import Thumbnails
 from components.copies.perceptual_hashes import ORIENTATIONS, Pixels, luma_square, oriented, thumbnails_of
 from components.formats.findings import SEVERITIES
+from components.report.shown_text import MESSAGE_CHARACTERS, number, shown
+from components.report.thumbnails import Thumbnails
 
 GALLERY_IMAGES = 12
 GROUPS_SHOWN = 6

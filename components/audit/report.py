@@ -9,12 +9,13 @@ from markupsafe import Markup, escape
 
 from components.audit import distributions
 from components.audit.checks import Thresholds
+from components.audit.decoding import decode_what_is_there
 from components.audit.galleries import check_sections, random_sample
-from components.audit.shown_text import MESSAGE_CHARACTERS, number, shown
-from components.audit.thumbnails import Thumbnails
 from components.formats.findings import SEVERITIES
 from components.formats.image_archive import ArchiveReader
 from components.report.page import write_page
+from components.report.shown_text import MESSAGE_CHARACTERS, number, shown
+from components.report.thumbnails import Thumbnails
 
 TABLE_ROWS = 1000
 TABLE_CHARACTERS = 600_000
@@ -55,7 +56,7 @@ def write_report(
         sample_images: How many random images to show.
         seed: Of the random images.
     """
-    thumbnails = Thumbnails(reader, table)
+    thumbnails = Thumbnails(reader, table, decode_what_is_there)
     measured = table.set_index("path")
     thumbnails.begin_section(3)  # a third for the sample, the rest for what was found
     sample = random_sample(table, thumbnails, sample_images, seed)

@@ -26,8 +26,8 @@ UNDECODABLE = (UNREADABLE, "truncated", "empty_file", "not_an_image", "decompres
 DAMAGED = (*UNDECODABLE, "corrupt")
 """Checks whose images may not be decodable: no glob brings them back, only their own paths, after a look at them."""
 
-COPIES = ("exact_duplicate", "identical_pixels", "near_duplicate")
-"""Checks that find copies within a class: drop keeps one image of each group."""
+COPIES = ("exact_duplicate", "identical_pixels", "near_duplicate", "semantic_duplicate")
+"""Checks that find copies: drop keeps one image of each group under a label, and split never parts a group."""
 
 CONFLICTS = ("conflicting_label", "near_conflicting_label")
 """Checks that find copies under several labels: drop puts every copy in quarantine."""

@@ -39,5 +39,14 @@ CHECK_MEANINGS: Mapping[str, str] = {
     "class_imbalance": "the class has far fewer images than the largest one",
     "near_empty_class": "the class has hardly any images",
     "similar_class_names": "two class folders differ only in case, spaces or punctuation",
+    "label_error": "what the image shows looks like another class than its own",
+    "semantic_duplicate": "another image shows much the same scene, cropped, from another side or a moment later",
+    "embedding_outlier": "the image looks like no other image of its class",
 }
 """One line for a person by check name, in the order reports list them."""
+
+EMBEDDING_CHECKS = ("label_error", "semantic_duplicate", "embedding_outlier")
+"""Those of the embedding audit, which a pipeline may leave out."""
+
+SHOWS_NOTHING = ("dark", "bright", "low_contrast", "tiny")
+"""Checks whose images have nothing in them to learn from."""

@@ -8,8 +8,10 @@ The folder:
       summary.json          what the report's page says, as numbers
 """
 
+import json
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 
@@ -45,6 +47,13 @@ MEASUREMENT_COLUMNS: Mapping[str, str] = {
 }
 
 
+def sorted_findings(findings: pd.DataFrame) -> pd.DataFrame:
+    """Return findings by severity, check and path, numbered from 0."""
+    rank = findings["severity"].map({severity: rank for rank, severity in enumerate(SEVERITIES)})
+    order = findings.assign(rank=rank).sort_values(["rank", "check", "path", "related_path"], kind="stable").index
+    return findings.loc[order].reset_index(drop=True)
+
+
 def write_findings(findings: pd.DataFrame, measurements: pd.DataFrame, directory: Path) -> None:
     """Write both tables with exactly the documented columns first and in order."""
     findings[list(FINDING_COLUMNS)].to_parquet(directory / FINDINGS_FILE, index=False)
@@ -59,3 +68,9 @@ def read_findings(directory: Path) -> pd.DataFrame:
 def read_measurements(directory: Path) -> pd.DataFrame:
     """Read the measurements table."""
     return pd.read_parquet(directory / MEASUREMENTS_FILE)
+
+
+def read_facts(directory: Path) -> dict[str, Any]:
+    """Read the numbers of the report's page."""
+    facts: dict[str, Any] = json.loads((directory / FACTS_FILE).read_text(encoding="utf-8"))
+    return facts

@@ -32,6 +32,7 @@ from components.launch.kubeflow_submission import submit_to_kubeflow
 from components.launch.labels import read_labels, read_node_selector
 from components.launch.local_run import RunResult, StepFailedError, run_locally
 from components.launch.option_uses import require_used
+from components.launch.optional_parameters import left_out_parameters
 from components.launch.parameters import (
     Parameter,
     pipeline_parameters,
@@ -40,7 +41,7 @@ from components.launch.parameters import (
     require_values,
     with_defaults,
 )
-from components.launch.placement import WEIGHTS_FOLDER, Placement, Target
+from components.launch.placement import WEIGHTS_FOLDER, EmbeddingAudit, Placement, Target
 from components.launch.preflight import WEIGHTS_IN_WORDS, check_places, check_values
 from components.launch.submission import Destination, require_options
 from components.launch.vertex_submission import submit_to_vertex
@@ -131,6 +132,11 @@ def command_line_parser() -> argparse.ArgumentParser:
     placement = parser.add_argument_group(
         "images, also for --components, and places of the steps (--compile, --submit, --doctor)"
     )
+    parser.add_argument_group("optional steps (--run, --compile, --submit, --doctor)").add_argument(
+        "--embedding-audit", nargs="?", const="cpu", default="", choices=["cpu", "gpu"],
+        help="let a pretrained network look for wrong labels, images that show the same and outliers after the audit; "
+        "with gpu on the GPU of the training steps",
+    )  # fmt: skip
     placement.add_argument(
         "--target",
         choices=["kubeflow", "vertex"],
@@ -220,6 +226,7 @@ def _placement(options: argparse.Namespace, target: Target) -> Placement:
         weights_claim=options.weights_claim,
         image_digests=_image_digests(options.image_digest),
         pod_labels=read_labels(options.label, target) if target == "kubeflow" else {},
+        embedding_audit=options.embedding_audit,
     )
 
 
@@ -236,7 +243,7 @@ def _image_digests(assignments: Sequence[str]) -> dict[str, str]:
     return digests
 
 
-def _on_this_machine() -> Placement:
+def _on_this_machine(embedding_audit: EmbeddingAudit) -> Placement:
     return Placement(
         target="vertex",  # its settings need nothing of Kubernetes, and kfp.local ignores them
         accelerator=None,
@@ -246,12 +253,14 @@ def _on_this_machine() -> Placement:
         node_selector={},
         image_registry="",
         image_tag="",
+        embedding_audit=embedding_audit,
     )
 
 
-def _values(options: argparse.Namespace, parameters: dict[str, Parameter]) -> dict[str, Any]:
-    values = read_run_file(options.config, parameters) if options.config else {}
-    values |= read_assignments(options.set, parameters)
+def _values(options: argparse.Namespace, pipeline: Any, parameters: dict[str, Parameter]) -> dict[str, Any]:
+    left_out = left_out_parameters(pipeline.pipeline_func)
+    values = read_run_file(options.config, parameters, left_out) if options.config else {}
+    values |= read_assignments(options.set, parameters, left_out)
     if options.source:
         values["source"] = options.source
     if options.registry:
@@ -284,9 +293,9 @@ def _compile_components(components: Sequence[BaseComponent], options: argparse.N
 
 
 def _run(build: PipelineBuilder, options: argparse.Namespace) -> None:
-    pipeline = build(_on_this_machine())
+    pipeline = build(_on_this_machine(options.embedding_audit))
     parameters = pipeline_parameters(pipeline)
-    values = _values(options, parameters)
+    values = _values(options, pipeline, parameters)
     now = datetime.datetime.now(tz=datetime.UTC)
     directory = (options.output or Path("runs") / now.strftime("%Y-%m-%d-%H%M%S")).resolve()
     _require_new(directory)
@@ -360,7 +369,7 @@ def _submit(build: PipelineBuilder, options: argparse.Namespace) -> None:
     placement = _placement(options, options.submit)
     pipeline = build(placement)
     parameters = pipeline_parameters(pipeline)
-    values = _values(options, parameters)
+    values = _values(options, pipeline, parameters)
     require_values(values, parameters)
     complete = with_defaults(values, parameters)
     require_readable_source(complete["source"])
@@ -406,8 +415,9 @@ def _examine(build: PipelineBuilder, options: argparse.Namespace) -> int:
     from components.launch.doctor import examine, print_and_judge  # noqa: PLC0415 - needs a cloud client
 
     placement = _placement(options, options.target)
-    parameters = pipeline_parameters(build(placement))
-    values = with_defaults(_values(options, parameters), parameters)
+    pipeline = build(placement)
+    parameters = pipeline_parameters(pipeline)
+    values = with_defaults(_values(options, pipeline, parameters), parameters)
     return print_and_judge(examine(options.target, placement, values, _destination(options, options.target)))
 
 
@@ -416,9 +426,10 @@ def _print_parameters(build: PipelineBuilder) -> None:
 
 
 def parameter_table(build: PipelineBuilder) -> str:
-    """Return every parameter of the pipeline as a Markdown table: name, default, meaning."""
+    """Return every parameter of the pipeline with all its steps as a Markdown table: name, default, meaning."""
     lines = ["| parameter | default | meaning |", "|---|---|---|"]
-    for parameter in pipeline_parameters(build(_on_this_machine())).values():
+    optional = left_out_parameters(build(_on_this_machine("")).pipeline_func)
+    for parameter in pipeline_parameters(build(_on_this_machine("cpu"))).values():
         if parameter.default is None:
             default = "required"
         elif parameter.kind is dict and parameter.default:
@@ -426,5 +437,7 @@ def parameter_table(build: PipelineBuilder) -> str:
         else:
             default = f"`{json.dumps(parameter.default)}`"
         meaning = parameter.description.replace("|", "\\|")
+        if parameter.name in optional:
+            meaning = f"With `--embedding-audit`: {meaning[0].lower()}{meaning[1:]}"
         lines.append(f"| `{parameter.name}` | {default} | {meaning} |")
     return "\n".join(lines)

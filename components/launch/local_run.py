@@ -1,7 +1,7 @@
 """Run the whole pipeline on this machine, in processes or in docker, and trust only what the steps themselves say.
 
 kfp.local can report success for a step that failed: a missing output counts as success, and so does a container whose
-exit code was lost. So every step records its outcome, and a run is successful only with eight records of success.
+exit code was lost. So every step records its outcome, and a run is successful only with a record of success for each.
 """
 
 import contextlib
@@ -29,6 +29,7 @@ Runner = Literal["local", "docker"]
 # Artifacts have no suffix where kfp puts them; a browser needs one.
 _REPORTS = {
     ("audit", "report"): "1-audit.html",
+    ("audit-embeddings", "report"): "1-embeddings.html",
     ("clean", "summary"): "2-cleaning.md",
     ("split", "report"): "3-split.html",
     ("train-frozen", "report"): "4-frozen-training.html",

@@ -23,6 +23,7 @@ OPTION_USES: Mapping[str, frozenset[str]] = {
     "registry": _VALUES,
     "config": _VALUES,
     "set": _VALUES,
+    "embedding_audit": _VALUES | _COMPILE,
     "target": _PLACEMENT,  # --submit names its own, and another one is refused
     "gpu": _PLACEMENT,
     "gpu_count": _PLACEMENT,

@@ -8,7 +8,7 @@ import contextlib
 import dataclasses
 import difflib
 import math
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -73,8 +73,13 @@ def _ancestors(name: str, tasks: Mapping[str, Any]) -> int:
     return max((1 + _ancestors(before, tasks) for before in tasks[name].dependent_tasks), default=0)
 
 
-def read_run_file(path: Path, parameters: Mapping[str, Parameter]) -> dict[str, Any]:
+def read_run_file(path: Path, parameters: Mapping[str, Parameter], left_out: Collection[str] = ()) -> dict[str, Any]:
     """Read parameter values from a YAML file of ``name: value`` lines.
+
+    Args:
+        path: The file.
+        parameters: Those of the pipeline.
+        left_out: Names of those of optional steps that the pipeline was built without.
 
     Raises:
         UserError: When the file cannot be read, is not a YAML mapping, or holds a wrong name or type.
@@ -97,11 +102,18 @@ def read_run_file(path: Path, parameters: Mapping[str, Parameter]) -> dict[str, 
         raise UserError(
             f"the run file {path} holds {_IN_WORDS.get(type(values), 'one value')}; write one 'name: value' per line"
         )
-    return {name: _checked(name, value, parameters, f"in {path}") for name, value in values.items()}
+    return {name: _checked(name, value, parameters, left_out, f"in {path}") for name, value in values.items()}
 
 
-def read_assignments(assignments: Iterable[str], parameters: Mapping[str, Parameter]) -> dict[str, Any]:
+def read_assignments(
+    assignments: Iterable[str], parameters: Mapping[str, Parameter], left_out: Collection[str] = ()
+) -> dict[str, Any]:
     """Read ``name=value`` words, values in YAML, as ``--set`` takes them.
+
+    Args:
+        assignments: The words.
+        parameters: Those of the pipeline.
+        left_out: Names of those of optional steps that the pipeline was built without.
 
     Raises:
         UserError: For a word without ``=``, or a wrong name or type.
@@ -115,7 +127,7 @@ def read_assignments(assignments: Iterable[str], parameters: Mapping[str, Parame
             value = yaml.safe_load(text)
         except yaml.YAMLError as error:
             raise UserError(f"the value of '{name}' is not valid YAML: {' '.join(str(error).split())}") from error
-        values[name] = _checked(name, "" if value is None else value, parameters, "in --set")
+        values[name] = _checked(name, "" if value is None else value, parameters, left_out, "in --set")
     return values
 
 
@@ -136,7 +148,9 @@ def with_defaults(values: Mapping[str, Any], parameters: Mapping[str, Parameter]
     return {name: values.get(name, parameter.default) for name, parameter in parameters.items()}
 
 
-def _checked(name: Any, value: Any, parameters: Mapping[str, Parameter], where: str) -> Any:
+def _checked(name: Any, value: Any, parameters: Mapping[str, Parameter], left_out: Collection[str], where: str) -> Any:
+    if name in left_out:
+        raise UserError(f"parameter '{name}' {where} is of the embedding audit, which is off; give --embedding-audit")
     if name not in parameters:
         near = difflib.get_close_matches(str(name), parameters, n=1)
         hint = f"; did you mean '{near[0]}'?" if near else "; python pipeline.py --parameters lists them"

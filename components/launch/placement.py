@@ -18,6 +18,7 @@ from components.launch.accelerators import Accelerator
 from components.launch.image_registry import require_registry_and_tag
 
 Target = Literal["kubeflow", "vertex"]
+EmbeddingAudit = Literal["", "cpu", "gpu"]
 
 _GKE_ACCELERATOR_LABEL = "cloud.google.com/gke-accelerator"
 _GKE_SPOT_LABEL = "cloud.google.com/gke-spot"
@@ -54,6 +55,8 @@ class Placement:
         weights_claim: PersistentVolumeClaim that training steps see at WEIGHTS_FOLDER, empty: none (Kubernetes only).
         image_digests: Digest by image, DATA or TRAINING, that pins its bytes; an image without one goes by its tag.
         pod_labels: More labels of every pod, value by name (Kubernetes only).
+        embedding_audit: Whether the pipeline has the step that audits embeddings, and what it runs on: a CPU machine,
+            or the GPU of the training steps; empty: it has not.
     """
 
     target: Target
@@ -67,6 +70,7 @@ class Placement:
     weights_claim: str = ""
     image_digests: Mapping[str, str] = dataclasses.field(default_factory=dict)
     pod_labels: Mapping[str, str] = dataclasses.field(default_factory=dict)
+    embedding_audit: EmbeddingAudit = ""
 
     def __post_init__(self) -> None:
         if self.target == "vertex" and self.spot:
@@ -77,6 +81,8 @@ class Placement:
             raise UserError("Vertex AI picks machines itself; leave out --node-selector")
         if self.accelerator is None and (self.spot or self.evaluate_on_gpu or self.node_selector):
             raise UserError("--spot, --evaluate-on-gpu and --node-selector place GPU steps; give a --gpu too")
+        if self.accelerator is None and self.embedding_audit == "gpu":
+            raise UserError("--embedding-audit gpu needs a --gpu; without gpu it takes one where there is one")
         if self.weights_claim and not _CLAIM.fullmatch(self.weights_claim):
             raise UserError(
                 f"--weights-claim {self.weights_claim} is no name of a PersistentVolumeClaim: it holds lowercase "
@@ -112,22 +118,32 @@ class Placement:
 
     def for_training(self, task: dsl.PipelineTask) -> dsl.PipelineTask:
         """Give a training step its GPUs, or a larger CPU machine when there are none."""
-        if self.weights_claim:
-            kubernetes.mount_pvc(task, self.weights_claim, WEIGHTS_FOLDER)
+        self._mount_weights(task)
         if self.accelerator is None:
             return self.on_cpu(task, vcpus=8, memory_gb=32)
-        return self._on_gpu(task, self.accelerator)
+        return self._on_gpu(task, self.accelerator, self.gpu_count)
+
+    def for_embeddings(self, task: dsl.PipelineTask) -> dsl.PipelineTask:
+        """Give the audit of embeddings a CPU machine, or when asked for as few of training's GPUs as there can be."""
+        self._mount_weights(task)
+        if self.accelerator is not None and self.embedding_audit == "gpu":
+            return self._on_gpu(task, self.accelerator, min(self.accelerator.machines))
+        return self.on_cpu(task, vcpus=8, memory_gb=32)
 
     def for_evaluation(self, task: dsl.PipelineTask) -> dsl.PipelineTask:
         """Give evaluation a CPU machine, or the same GPU when asked for."""
         if self.accelerator is not None and self.evaluate_on_gpu:
-            return self._on_gpu(task, self.accelerator)
+            return self._on_gpu(task, self.accelerator, self.gpu_count)
         return self.on_cpu(task, vcpus=4, memory_gb=16)
 
-    def _on_gpu(self, task: dsl.PipelineTask, accelerator: Accelerator) -> dsl.PipelineTask:
+    def _mount_weights(self, task: dsl.PipelineTask) -> None:
+        if self.weights_claim:
+            kubernetes.mount_pvc(task, self.weights_claim, WEIGHTS_FOLDER)
+
+    def _on_gpu(self, task: dsl.PipelineTask, accelerator: Accelerator, gpu_count: int) -> dsl.PipelineTask:
         self._pull_from_registry(task)
-        machine = accelerator.machines[self.gpu_count]
-        task.set_accelerator_limit(self.gpu_count)
+        machine = accelerator.machines[gpu_count]
+        task.set_accelerator_limit(gpu_count)
         if self.target == "vertex":
             task.set_accelerator_type(accelerator.vertex_type)
             task.set_cpu_limit(str(min(machine.vcpus, _VERTEX_MAXIMUM_VCPUS)))

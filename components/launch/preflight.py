@@ -11,6 +11,8 @@ from pathlib import Path
 from typing import Any
 
 from components import storage
+from components.audit_embeddings.embedding_settings import EmbeddingSettings
+from components.audit_embeddings.embedding_settings import check_settings as check_embeddings
 from components.classifier import weights_source
 from components.classifier.backbones import find_backbone
 from components.classifier.fit_settings import FitSettings, check_batch_is_shared
@@ -29,6 +31,8 @@ _THRESHOLDS = (
 )  # fmt: skip
 WEIGHTS_IN_WORDS = weights_source.WEIGHTS_IN_WORDS
 
+_EMBEDDING_THRESHOLDS = ("outlier_deviation", "label_error_confidence", "semantic_duplicate_distance")
+_EMBEDDINGS = ("backbone", "weights", *_EMBEDDING_THRESHOLDS, "batch_size", "workers", "seed")
 _HEAD = ("backbone", "weights", "head_units", "dropout", "augmentation", "augmented_views")
 _FIT_OF_BOTH = ("batch_size", "class_weights", "early_stopping_patience", "plateau_patience", "seed")
 _FIT_OF_ONE = ("epochs", "learning_rate")
@@ -59,6 +63,8 @@ def check_values(values: Mapping[str, Any], training_gpus: int = 0) -> None:
     check_ingest(values["part_size_mib"], values["workers"])
     thresholds = Thresholds(**{name: values[name] for name in _THRESHOLDS})
     check_audit(thresholds, values["sample_images"], values["workers"], values["seed"])
+    if set(_EMBEDDING_THRESHOLDS) <= set(values):  # the pipeline has the step
+        check_embeddings(EmbeddingSettings(require_gpu=False, **{name: values[name] for name in _EMBEDDINGS}))
     cleaning_policy(values["cleaning_policy"], values["allow_list"], values["deny_list"])
     check_split(
         SplitSettings(

@@ -42,6 +42,13 @@ def test_a_folder_is_audited_and_the_report_written(tmp_path: Path, capsys: pyte
     assert sorted(path.name for path in (tmp_path / "out").iterdir()) == ["report-findings", "report.html"]
 
 
+def test_the_archive_is_kept_where_it_is_asked_for(tmp_path: Path) -> None:
+    source = write(tmp_path / "photos", {"bird/owl.jpg": photo(1), "fish/cod.jpg": photo(2)})
+    arguments = [str(source), "--report", str(tmp_path / "report.html"), "--archive", str(tmp_path / "archive")]
+    assert main(arguments) == main(arguments) == 0
+    assert list(read_catalog(tmp_path / "archive")["path"]) == ["bird/owl.jpg", "fish/cod.jpg"]
+
+
 def test_a_flat_folder_is_one_class(tmp_path: Path) -> None:
     source = write(tmp_path / "photos", {"a.jpg": photo(), "b.jpg": photo(1), ".hidden.jpg": photo(), "notes.txt": b""})
     assert labels(source, tmp_path / "archive") == {"a.jpg": "photos", "b.jpg": "photos"}

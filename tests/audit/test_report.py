@@ -18,13 +18,14 @@ import pytest
 from PIL import Image
 
 from components.audit.checks import CHECKS, run_checks
-from components.audit.dataset_facts import COPY_CHECKS, SHOWS_NOTHING, dataset_facts, verdict
+from components.audit.dataset_facts import COPY_CHECKS, dataset_facts, verdict
 from components.audit.galleries import orientation_name
 from components.audit.image_audit import audit_archive
 from components.audit.report import write_report
-from components.audit.shown_text import NAME_CHARACTERS, shown
+from components.formats.check_names import SHOWS_NOTHING
 from components.formats.findings import FACTS_FILE, FINDING_COLUMNS
 from components.formats.image_archive import ArchiveReader
+from components.report.shown_text import NAME_CHARACTERS, shown
 from pipeline import CLEANING_POLICY
 from tests.audit.conftest import RECOMMENDED, SAMPLES, MakeArchive
 from tests.audit.images import flat, photo

@@ -17,7 +17,7 @@ from kfp.pipeline_spec import pipeline_spec_pb2
 
 from components import images
 from components.launch.command_line import main
-from pipeline import COMPONENTS, image_classification
+from pipeline import COMPONENTS, EMBEDDING_PARAMETERS, image_classification
 
 PUBLISHED = Path(__file__).resolve().parents[2] / "manifests" / "pipelines"
 ARGUMENTS = {
@@ -139,6 +139,47 @@ def test_evaluation_gets_a_gpu_when_asked_for(tmp_path: Path) -> None:
     path = compiled(tmp_path, "--evaluate-on-gpu", "--gpu", "nvidia-tesla-a100", "--gpu-count", "2")
     asking = {name for name, value in executors(path).items() if "accelerator" in value["container"]["resources"]}
     assert asking == TRAINING | {"exec-evaluate"}
+
+
+@pytest.mark.parametrize("target", ["kubeflow", "vertex"])
+@pytest.mark.parametrize(("machine", "asking"), [([], TRAINING), (["gpu"], TRAINING | {"exec-audit-embeddings"})])
+def test_the_embedding_audit_stands_between_audit_and_clean(
+    tmp_path: Path, target: str, machine: list[str], asking: set[str]
+) -> None:
+    path = compiled(tmp_path, "--target", target, "--embedding-audit", *machine)
+    spec = documents(path)[0]
+    tasks = spec["root"]["dag"]["tasks"]
+    step = tasks["audit-embeddings"]["inputs"]
+    assert step["artifacts"]["audited"]["taskOutputArtifact"]["producerTask"] == "audit"
+    assert tasks["clean"]["inputs"]["artifacts"]["findings"]["taskOutputArtifact"]["producerTask"] == "audit-embeddings"
+    assert step["parameters"]["require_gpu"]["runtimeValue"]["constant"] == bool(machine)
+    assert step["parameters"]["outlier_deviation"]["componentInputParameter"] == "outlier_deviation"
+    assert spec["root"]["inputDefinitions"]["parameters"]["outlier_deviation"]["defaultValue"] == 2.5
+    assert executors(path)["exec-audit-embeddings"]["container"]["image"] == images.TRAINING
+    assert {
+        name for name, value in executors(path).items() if "accelerator" in value["container"]["resources"]
+    } == asking
+
+
+def test_the_embedding_audit_takes_one_gpu_whatever_training_takes(tmp_path: Path) -> None:
+    path = compiled(tmp_path, "--embedding-audit", "gpu", "--gpu", "nvidia-tesla-a100", "--gpu-count", "4")
+    counts = {
+        name: value["container"]["resources"]["accelerator"]["resourceCount"]
+        for name, value in executors(path).items()
+        if "accelerator" in value["container"]["resources"]
+    }
+    assert counts == {"exec-train-frozen": "4", "exec-fine-tune": "4", "exec-audit-embeddings": "1"}
+
+
+def test_without_the_embedding_audit_nothing_speaks_of_it() -> None:
+    spec = documents(PUBLISHED / "kubeflow.yaml")[0]
+    assert "audit-embeddings" not in spec["root"]["dag"]["tasks"]
+    assert not set(EMBEDDING_PARAMETERS) & set(spec["root"]["inputDefinitions"]["parameters"])
+
+
+def test_the_embedding_audit_sees_the_volume_of_weights(tmp_path: Path) -> None:
+    settings = kubernetes_settings(compiled(tmp_path, "--embedding-audit", "--weights-claim", "backbones"))
+    assert settings["exec-audit-embeddings"]["pvcMount"][0]["mountPath"] == "/weights"
 
 
 def test_training_pods_are_placed_tolerated_labelled_and_given_shared_memory() -> None:
@@ -278,6 +319,7 @@ def test_every_input_is_described() -> None:
         (["--target", "vertex", "--weights-claim", "weights"], "leave out --weights-claim"),
         (["--target", "vertex", "--node-selector", "a=b"], "leave out --node-selector"),
         (["--gpu", "none", "--spot"], "give a --gpu too"),
+        (["--gpu", "none", "--embedding-audit", "gpu"], "--embedding-audit gpu needs a --gpu"),
         (["--gpu", "none", "--gpu-count", "1"], "--gpu none trains on CPU: leave out --gpu-count"),
         (["--gpu-count", "0"], "no machine type offers 0"),
         (["--node-selector", "broken"], "takes LABEL=VALUE"),

@@ -1,5 +1,6 @@
 """What a later step would refuse is refused before the first one, in the step's own words."""
 
+import dataclasses
 import json
 import subprocess
 import sys
@@ -24,6 +25,30 @@ HERE = Placement(
 def defaults() -> dict[str, Any]:
     parameters = pipeline_parameters(image_classification(HERE))
     return with_defaults({"source": "photos.zip", "registry_uri": "gs://bucket/models"}, parameters)
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "message"),
+    [
+        ("outlier_deviation", 0.0, "outlier_deviation is 0: set it above 0"),
+        ("label_error_confidence", 2.0, "label_error_confidence is 2.0: set it between 0 and 1"),
+        ("semantic_duplicate_distance", -1.0, "semantic_duplicate_distance is -1.0"),
+    ],
+)
+def test_settings_of_the_embedding_audit_are_checked_where_there_is_one(name: str, value: float, message: str) -> None:
+    parameters = pipeline_parameters(image_classification(dataclasses.replace(HERE, embedding_audit="cpu")))
+    values = with_defaults({"source": "photos.zip", "registry_uri": "gs://bucket/models"}, parameters)
+    check_values(values)
+    with pytest.raises(UserError, match=message):
+        check_values({**values, name: value})
+
+
+def test_a_setting_of_the_embedding_audit_is_refused_where_there_is_none(capsys: pytest.CaptureFixture[str]) -> None:
+    words = ["--run", "local", "--source", "samples/animals.zip", "--set", "semantic_duplicate_distance=0.4"]
+    with pytest.raises(SystemExit) as stopped:
+        main(image_classification, words)
+    assert stopped.value.code == 2
+    assert "is of the embedding audit, which is off; give --embedding-audit" in capsys.readouterr().err
 
 
 def test_the_defaults_pass(defaults: dict[str, Any]) -> None:

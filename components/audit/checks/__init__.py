@@ -15,7 +15,7 @@ import pandas as pd
 from components.audit.checks import classes, copies, encoding, integrity, light, names, shape
 from components.audit.checks.registry import REGISTERED, Check, Thresholds
 from components.formats.check_names import CHECK_MEANINGS
-from components.formats.findings import FINDING_COLUMNS, SEVERITIES
+from components.formats.findings import FINDING_COLUMNS, sorted_findings
 
 __all__ = ["CHECKS", "Check", "Thresholds", "run_checks"]
 
@@ -40,7 +40,4 @@ def run_checks(table: pd.DataFrame, skipped: pd.DataFrame, thresholds: Threshold
         .reindex(columns=list(FINDING_COLUMNS))
         for one in CHECKS
     ]
-    findings = pd.concat([frame.astype(dict(FINDING_COLUMNS)) for frame in found], ignore_index=True)
-    rank = findings["severity"].map({severity: rank for rank, severity in enumerate(SEVERITIES)})
-    order = findings.assign(rank=rank).sort_values(["rank", "check", "path", "related_path"], kind="stable").index
-    return findings.loc[order].reset_index(drop=True)
+    return sorted_findings(pd.concat([frame.astype(dict(FINDING_COLUMNS)) for frame in found], ignore_index=True))

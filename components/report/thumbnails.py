@@ -1,10 +1,11 @@
 """Small pictures for the report, within a budget, so that the page stays small whatever the data set."""
 
+from collections.abc import Callable
+
 import cv2
 import pandas as pd
 import simplejpeg
 
-from components.audit.decoding import decode_what_is_there
 from components.formats.image_archive import ArchiveReader
 from components.formats.stored_pixels import Pixels
 from components.report.page import data_uri
@@ -23,10 +24,15 @@ class Thumbnails:
     Args:
         reader: Open reader of the archive.
         catalog: Unique paths and where their bytes are.
+        decode: Returns the upright pixels of an image, ``[height, width, 3]``, with a long side of at least so many
+            pixels where the image has them; ``None`` when it cannot be shown.
     """
 
-    def __init__(self, reader: ArchiveReader, catalog: pd.DataFrame) -> None:
+    def __init__(
+        self, reader: ArchiveReader, catalog: pd.DataFrame, decode: Callable[[bytes, int], Pixels | None]
+    ) -> None:
         self._reader = reader
+        self._decode = decode
         columns = [catalog[name].tolist() for name in ("part", "offset", "size_bytes")]
         self._places = dict(zip(catalog["path"], zip(*columns, strict=True), strict=True))
         self._pixels: dict[str, Pixels | None] = {}
@@ -56,7 +62,7 @@ class Thumbnails:
     def pixels(self, path: str) -> Pixels | None:
         """Return the upright reduced pixels of an image, ``[height, width, 3]``; ``None`` when it cannot be shown."""
         if path not in self._pixels:
-            pixels = decode_what_is_there(self._reader.read(*self._places[path]), SIDE_PX)
+            pixels = self._decode(self._reader.read(*self._places[path]), SIDE_PX)
             self._pixels[path] = None if pixels is None else _reduced(pixels)
         return self._pixels[path]
 
