@@ -24,7 +24,7 @@ from components.copies.perceptual_hashes import SQUARE_SIDE_PX, Pixels, Window, 
 LUMA_SIDE_PX = 32
 COLOUR_SIDE_PX = 8
 
-MOST_COLOUR_DIFFERENCE = 30.0
+MOST_COLOUR_DIFFERENCE = 40.0
 """Levels of Cb or Cr, [-128, 127], in which a 64th of the image may differ."""
 
 _PAIRS_AT_ONCE = 64  # bounds memory: each takes 300 KB while it is compared
@@ -35,6 +35,7 @@ _MOST_SHIFT = 0.1
 _OUTLIER = 0.5  # standard deviations from which on a difference counts less when images are aligned
 _KNOTS = 7
 _BOX = 3
+_MOST_SATURATION = 3.0  # times the colour of the other image
 _MOST_GRAY = 3  # levels of Cb and Cr, from rounding, of an image without colour
 
 Floats = npt.NDArray[np.float64]
@@ -258,11 +259,11 @@ def _colour_difference(first: Colours, second: Colours, alignments: Floats) -> F
         for image in (one, second.astype(np.float64))
     )
     powers = [np.square(image).sum(axis=(1, 2, 3)) for image in (one, other)]
-    shared = (one * other).sum(axis=(1, 2, 3))
-    left = np.full(len(first), np.inf)
-    for a, b, power in ((one, other, powers[0]), (other, one, powers[1])):
-        factor = np.clip(shared / np.maximum(power, 1e-3), 0.3, 2.0)[:, None, None, None]
-        left = np.minimum(left, np.abs(b - factor * a).max(axis=(1, 2, 3)))
+    # In the levels of the one with more colour: in those of the other, hardly anything would differ.
+    more = (powers[0] > powers[1])[:, None, None, None]
+    pale, rich = np.where(more, other, one), np.where(more, one, other)
+    factor = (one * other).sum(axis=(1, 2, 3)) / np.maximum(np.minimum(*powers), 1e-3)
+    left = np.abs(rich - np.clip(factor, 1.0, _MOST_SATURATION)[:, None, None, None] * pale).max(axis=(1, 2, 3))
     gray = np.minimum(*(np.abs(image.astype(np.int16)).max(axis=(1, 2, 3)) for image in (first, second))) <= _MOST_GRAY
     return np.where(gray, 0.0, np.round(left, 4))
 
