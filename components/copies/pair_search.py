@@ -19,7 +19,7 @@ from components.copies.perceptual_hashes import Hashes
 
 ENGINES = ("numpy", "numba")
 
-_WORTH_COMPILING = 20_000  # hashes; compiling takes seconds
+_WORTH_COMPILING = 30_000  # hashes: from there on six searches save the three seconds that compiling takes
 _LARGEST_DISTANCE = 3 * PARTS - 1  # two bits of each part: more would visit too many buckets
 
 
