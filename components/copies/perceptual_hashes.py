@@ -137,9 +137,9 @@ def oriented_hashes(thumbnails: Pixels, window: Window) -> Hashes:
     Returns:
         uint64 ``[n, 8]``; zero, which no other image has, for one without a fingerprint or with too few signs.
     """
-    centred = thumbnails.reshape(len(thumbnails), THUMBNAIL_BYTES).astype(np.float64) - 128.0
+    centred = thumbnails.reshape(len(thumbnails), THUMBNAIL_BYTES).astype(np.float32) - 128
     centred[~has_fingerprint(thumbnails)] = 0.0
-    coefficients = (centred @ _transform(window)).astype(np.int64)  # whole numbers below 2**24: exact in any order
+    coefficients = (centred @ _transform(window)).astype(np.int64)  # whole numbers below 2**24: exact, in any order
     loud = _SILENT * coefficients**2 > (coefficients**2).sum(axis=1, keepdims=True)
     loud[loud.sum(axis=1) < MINIMUM_SIGNS] = False
     positive, negative = loud & (coefficients > 0), loud & (coefficients < 0)
@@ -161,7 +161,7 @@ _NEGATED = _packed(np.stack([np.zeros(64, bool), _HORIZONTAL_ODD, _VERTICAL_ODD,
 
 
 @lru_cache(maxsize=32)
-def _transform(window: Window) -> npt.NDArray[np.float64]:
+def _transform(window: Window) -> npt.NDArray[np.float32]:
     """Return the windowed DCT of a part of a thumbnail as a matrix ``[256, 64]`` of whole numbers."""
     rows = _basis(window.top, window.bottom)[_FREQUENCIES[:, 0]]
     columns = _basis(window.left, window.right)[_FREQUENCIES[:, 1]]
@@ -169,7 +169,7 @@ def _transform(window: Window) -> npt.NDArray[np.float64]:
     scale = np.where(_FREQUENCIES == 0, np.sqrt(0.5), 1.0).prod(axis=1)
     matrix = np.einsum("ky,kx->kyx", rows, columns) * scale[:, None, None]
     whole = np.rint(matrix * (_BASIS_LEVELS / np.abs(matrix).max()))
-    return np.ascontiguousarray(whole.reshape(len(_FREQUENCIES), THUMBNAIL_BYTES).T)
+    return np.ascontiguousarray(whole.reshape(len(_FREQUENCIES), THUMBNAIL_BYTES).T.astype(np.float32))
 
 
 def _basis(start: float, end: float) -> npt.NDArray[np.float64]:
