@@ -217,7 +217,7 @@ def _interpolation(positions: Floats, side: int) -> Floats:
     inside = np.clip(positions, 0, side - 1)
     lower = np.minimum(inside.astype(np.int64), side - 2)
     matrix = np.zeros((*positions.shape, side))
-    pair, sample = np.ogrid[: len(positions), : positions.shape[1]]
+    pair, sample = np.arange(len(positions))[:, None], np.arange(positions.shape[1])
     matrix[pair, sample, lower] = 1 - (inside - lower)
     matrix[pair, sample, lower + 1] = inside - lower
     return matrix
@@ -241,7 +241,7 @@ def _beyond_tone(one: Floats, other: Floats, weights: Floats) -> Floats:
     low, high = np.take_along_axis(knots, knot, axis=1), np.take_along_axis(knots, knot + 1, axis=1)
     share = np.clip((values - low) / (high - low), 0, 1)
     hats = np.zeros((*values.shape, _KNOTS))
-    pair, pixel = np.ogrid[:count, :pixels]
+    pair, pixel = np.arange(count)[:, None], np.arange(pixels)
     hats[pair, pixel, knot], hats[pair, pixel, knot + 1] = 1 - share, share
     transposed = (hats * weight[..., None]).transpose(0, 2, 1)
     levels = np.linalg.solve(transposed @ hats + 1e-2 * np.eye(_KNOTS), transposed @ target[..., None])
@@ -270,10 +270,13 @@ def _colour_difference(first: Colours, second: Colours, alignments: Floats) -> F
 
 def _largest_box(differences: Floats, weights: Floats, box: int) -> Floats:
     """Return the largest mean of differences within any box, by absolute value: ``[pairs]``."""
-    sums, sizes = (_box_sums(array, box) for array in (differences, weights))
+    sums, sizes = (box_sums(array, box) for array in (differences, weights))
     return np.asarray((np.abs(sums) / np.maximum(sizes, 0.6 * box**2)).max(axis=(1, 2), initial=0.0))
 
 
-def _box_sums(grid: Floats, box: int) -> Floats:
-    sums = np.pad(grid.cumsum(axis=1).cumsum(axis=2), ((0, 0), (1, 0), (1, 0)))
-    return sums[:, box:, box:] - sums[:, :-box, box:] - sums[:, box:, :-box] + sums[:, :-box, :-box]
+def box_sums(grids: Floats, box: int) -> Floats:
+    """Return the sum of every box of so many rows and columns of ``[n, side, side]``."""
+    sums = np.zeros((len(grids), grids.shape[1] + 1, grids.shape[2] + 1))
+    np.cumsum(grids, axis=1, out=sums[:, 1:, 1:])
+    np.cumsum(sums[:, 1:, 1:], axis=2, out=sums[:, 1:, 1:])
+    return np.asarray(sums[:, box:, box:] - sums[:, :-box, box:] - sums[:, box:, :-box] + sums[:, :-box, :-box])

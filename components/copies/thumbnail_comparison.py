@@ -6,7 +6,7 @@ from itertools import product
 import numpy as np
 import numpy.typing as npt
 
-from components.copies.detail_comparison import alignment
+from components.copies.detail_comparison import alignment, box_sums
 from components.copies.perceptual_hashes import (
     ORIENTATIONS,
     THUMBNAIL_BYTES,
@@ -205,6 +205,4 @@ def _correlation(first: npt.NDArray[np.float64], standardized: npt.NDArray[np.fl
 
 def _local_difference(differences: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
     grid = differences.reshape(-1, THUMBNAIL_SIDE_PX, THUMBNAIL_SIDE_PX)
-    sums = np.pad(grid.cumsum(axis=1).cumsum(axis=2), ((0, 0), (1, 0), (1, 0)))
-    boxes = sums[:, _BOX:, _BOX:] - sums[:, :-_BOX, _BOX:] - sums[:, _BOX:, :-_BOX] + sums[:, :-_BOX, :-_BOX]
-    return np.round(np.abs(boxes).max(axis=(1, 2), initial=0.0) / _BOX**2, 4)
+    return np.round(np.abs(box_sums(grid, _BOX)).max(axis=(1, 2), initial=0.0) / _BOX**2, 4)
