@@ -6,9 +6,9 @@
 Mutations are seeded and start from real files of every format: flipped bits, cut and spliced files, overwritten,
 repeated and removed stretches, edited headers and length fields (checksums repaired, or they would stop the rest),
 absurd dimensions. Each image is measured and drawn as a thumbnail, each ZIP ingested, in a process of its own kind that
-is watched: a crash, more than 10 seconds of processor time (30 in all) or more than 1 GB is a failure, and so is any end
-but a row or a clear error.
-The images then go through a whole audit too. Failing files are left in --keep. The exit code is 1 after a failure.
+is watched: a crash, more than 10 seconds of processor time (30 in all) or more than 1 GB is a failure, and so is any
+end but a row or a clear error. The images go through a whole audit too. Failing files are left in --keep. The exit code
+is 1 after a failure.
 """
 
 import argparse
