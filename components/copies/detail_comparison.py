@@ -9,7 +9,8 @@ compared at 32 x 32, and in colour, once everything that makes a copy is account
   linear function of luma;
 - more, less or no colour, by one factor for all colours.
 
-What is left of a copy is noise. What is left where an object was replaced is the object.
+What is left of a copy is noise. What is left where an object was replaced is the object. And where a picture is mostly
+one thing, a box on a page say, which makes everything else small beside it, the fine detail must agree as well.
 """
 
 from dataclasses import dataclass
@@ -27,6 +28,9 @@ COLOUR_SIDE_PX = 8
 MOST_COLOUR_DIFFERENCE = 40.0
 """Levels of Cb or Cr, [-128, 127], in which a 64th of the image may differ."""
 
+LEAST_DETAIL_CORRELATION = 0.7
+"""Of what a blur by 5 x 5 of the 32 x 32 values takes away, every value counting little more than the usual one."""
+
 _PAIRS_AT_ONCE = 64  # bounds memory: each takes 300 KB while it is compared
 _STEPS = 6
 _LONGEST_STEP = 0.03  # of a side
@@ -36,6 +40,8 @@ _OUTLIER = 0.5  # standard deviations from which on a difference counts less whe
 _KNOTS = 7
 _BOX = 3
 _MOST_SATURATION = 3.0  # times the colour of the other image
+_BLUR = 5
+_LEAST_DETAIL = 0.5  # levels: less is rounding
 _MOST_GRAY = 3  # levels of Cb and Cr, from rounding, of an image without colour
 
 Floats = npt.NDArray[np.float64]
@@ -144,7 +150,9 @@ def _same(first: Details, second: Details, alignments: Floats, most_difference: 
             placed = _refined(*luma, placed)
         close = np.flatnonzero(_luma_difference(*luma, placed, most_difference) <= most_difference)
         left = _colour_difference(one.colour[close], other.colour[close], placed[close])
-        same[rest[close[left <= MOST_COLOUR_DIFFERENCE]]] = True
+        close = close[left <= MOST_COLOUR_DIFFERENCE]
+        detail = _detail_correlation(luma[0][close], luma[1][close], placed[close])
+        same[rest[close[detail >= LEAST_DETAIL_CORRELATION]]] = True
     return same
 
 
@@ -165,6 +173,26 @@ def _luma_difference(first: Floats, second: Floats, alignments: Floats, enough: 
         toned = _largest_box(_beyond_tone(a[unlike], b[unlike], weights[unlike]), weights[unlike], _BOX)
         left[unlike] = np.minimum(left[unlike], toned)
     return np.round(left, 4)
+
+
+def _detail_correlation(first: Floats, second: Floats, alignments: Floats) -> Floats:
+    """Return how the fine detail of aligned pairs correlates, [-1, 1]; 1 where neither has any."""
+    weights = _overlap(alignments, LUMA_SIDE_PX)
+    one, other = (_fine_detail(image, weights) for image in (_sampled(first, alignments), second))
+    powers = np.square(one).sum(axis=(1, 2)) * np.square(other).sum(axis=(1, 2))
+    correlation = (one * other).sum(axis=(1, 2)) / np.sqrt(np.maximum(powers, 1e-9))
+    return np.where(powers > 0, np.round(correlation, 4), 1.0)
+
+
+def _fine_detail(images: Floats, weights: Floats) -> Floats:
+    """Return what a blur takes away, in medians of it and at most two: no edge outweighs the rest."""
+    margin = ((0, 0), (_BLUR // 2, _BLUR // 2), (_BLUR // 2, _BLUR // 2))
+    sums, sizes = (box_sums(np.pad(array, margin), _BLUR) for array in (images * weights, weights))
+    detail = (images - sums / np.maximum(sizes, 1)) * weights
+    count = weights.sum(axis=(1, 2)).astype(np.int64)
+    ascending = np.sort(np.where(weights > 0, np.abs(detail), np.inf).reshape(len(images), LUMA_SIDE_PX**2), axis=1)
+    median = np.take_along_axis(ascending, np.maximum(count // 2 - 1, 0)[:, None], axis=1)[:, :, None]
+    return np.clip(detail / np.maximum(median, _LEAST_DETAIL), -2.0, 2.0)
 
 
 def _refined(first: Floats, second: Floats, alignments: Floats) -> Floats:
