@@ -1,6 +1,7 @@
 """The audit's pass beside the recipe's naive script, a bare decode, and cleanvision where it is installed.
 
     python -m benchmarks.audit [--images 1000] [--megapixels 0.5] [--runs 3]
+    python -m benchmarks.audit --scaling 1000 10000 100000     the whole audit, of archives of so many small images
 
 Each contender runs in a process of its own over the same JPEG files, cut from the sample photos and scaled; CPU time
 (children included), wall time and peak memory are measured from outside, start-up is measured apart and taken off.
@@ -17,6 +18,7 @@ import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 
+import cv2
 import numpy as np
 from PIL import Image
 
@@ -27,6 +29,7 @@ PHOTOS = Path(__file__).parents[1] / "samples" / "photos"
 NAIVE = """
 import hashlib, sys
 from pathlib import Path
+import cv2
 import numpy as np
 from PIL import Image
 files = sorted(Path(sys.argv[1]).rglob("*.jpg"))
@@ -73,6 +76,17 @@ import sys
 from pathlib import Path
 from components.audit.command_line import main
 sys.exit(0 if sys.argv[2] == "start" else main([sys.argv[1], "--report", sys.argv[1] + ".html", "--workers", "2"]))
+"""
+
+OF_ARCHIVE = """
+import sys
+from pathlib import Path
+from components.audit.image_audit import audit_archive
+from components.audit.recommended import RECOMMENDED, SAMPLE_IMAGES, SEED
+archive = Path(sys.argv[1])
+out = archive.parent
+settings = {"sample_images": SAMPLE_IMAGES, "workers": 2, "seed": SEED}
+audit_archive(archive, out / "findings", out / "report.html", RECOMMENDED, **settings)
 """
 
 CLEANVISION = """
@@ -132,6 +146,34 @@ def write_images(folder: Path, archive: Path, images: int, megapixels: float) ->
         writer.close()
 
 
+def write_small_images(archive: Path, images: int) -> None:
+    """Write seeded drawn images of 128 x 96 pixels, no two alike, as an archive of twenty classes."""
+    generator = np.random.default_rng(7)
+    archive.mkdir()
+    with ArchiveWriter(archive, 2**28) as writer:
+        for number in range(images):
+            pixels = np.zeros((96, 128, 3), np.float32)
+            for scale in range(1, 6):
+                noise = generator.normal(0, 0.65**scale, (2**scale + 1, 2**scale + 1, 3)).astype(np.float32)
+                pixels += cv2.resize(noise, (128, 96), interpolation=cv2.INTER_CUBIC)
+            levels = 255 * (pixels - pixels.min()) / np.ptp(pixels)
+            data = cv2.imencode(".jpg", levels.astype(np.uint8))[1].tobytes()
+            writer.add(f"class{number % 20:02}/{number:07}.jpg", f"class{number % 20:02}", data, source_uri="benchmark")
+        writer.close()
+
+
+def report_scaling(sizes: list[int]) -> None:
+    """Print what the whole audit takes of archives of growing size, checks, near duplicates and report included."""
+    print(f"{'images':>8} {'CPU s':>7} {'images/CPU s':>13} {'s':>6} {'peak MB':>8}  (of the larger of two processes)")
+    for images in sizes:
+        with tempfile.TemporaryDirectory(prefix="benchmark-audit-") as name:
+            archive = Path(name) / "archive"
+            write_small_images(archive, images)
+            cost = measure(OF_ARCHIVE, archive, "all", sys.executable)
+        rate = images / cost.cpu
+        print(f"{images:8,} {cost.cpu:7.1f} {rate:13,.0f} {cost.wall:6.1f} {cost.peak_mb:8.0f}", flush=True)
+
+
 def main() -> None:
     """Run every contender a few times in turn and print costs and ratios."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks.audit", description=(__doc__ or "").split("\n")[0])
@@ -140,7 +182,11 @@ def main() -> None:
     parser.add_argument("--runs", type=int, default=3)
     parser.add_argument("--cleanvision-python", help="interpreter of an environment with cleanvision")
     parser.add_argument("--whole", action="store_true", help="also the whole audit, checks and report included")
+    parser.add_argument("--scaling", type=int, nargs="+", metavar="IMAGES", help="measure growing archives instead")
     options = parser.parse_args()
+    if options.scaling:
+        report_scaling(options.scaling)
+        return
     with tempfile.TemporaryDirectory(prefix="benchmark-audit-") as name:
         folder, archive = Path(name) / "files", Path(name) / "archive"
         write_images(folder, archive, options.images, options.megapixels)
