@@ -115,7 +115,8 @@ def measure(program: str, argument: Path, mode: str, python: str) -> Cost:
         "used = resource.getrusage(resource.RUSAGE_CHILDREN);"
         "print(code, used.ru_utime + used.ru_stime, wall, used.ru_maxrss / 1024)"
     )
-    environment = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[1])}
+    # The allocator that the image and the command line choose.
+    environment = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[1]), "ARROW_DEFAULT_MEMORY_POOL": "system"}
     answer = subprocess.run(
         [sys.executable, "-c", watcher, *command], capture_output=True, text=True, check=True, env=environment
     )

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from components.audit.checks import Thresholds
 from components.audit.image_audit import audit_archive
-from components.audit.recommended import RECOMMENDED, SAMPLE_IMAGES, SEED
+from components.audit.recommended import LABELS_FILE, RECOMMENDED, SAMPLE_IMAGES, SEED
 from components.audit.source_reading import write_archive
 from components.failures import TransientError, UserError
 from components.publishing import published_directory
@@ -25,7 +25,7 @@ def main(arguments: Sequence[str]) -> int:
     try:
         report.parent.mkdir(parents=True, exist_ok=True)
         with _archive_folder(options.archive) as archive:
-            write_archive(options.source, archive)
+            write_archive(options.source, archive, options.labels_file)
             audit_archive(
                 archive,
                 findings,
@@ -67,6 +67,10 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--report", type=Path, required=True, help="HTML file to write")
     parser.add_argument("--findings", type=Path, help="folder for the Parquet tables (default: beside the report)")
     parser.add_argument("--archive", type=Path, help="folder to keep the archive in, for audit_embeddings and clean")
+    parser.add_argument(
+        "--labels-file", default=LABELS_FILE, metavar="NAME",
+        help="CSV file in the source with columns path and label, to compare the folders with (default: %(default)s)",
+    )  # fmt: skip
     parser.add_argument("--workers", type=int, default=0, help="threads that decode (default: one per processor)")
     for name in _threshold_names():
         value = getattr(RECOMMENDED, name)

@@ -15,5 +15,6 @@ RECOMMENDED = Thresholds(
     near_duplicate_correlation=0.85,
     near_duplicate_difference=0.7,
 )
+LABELS_FILE = "labels.csv"
 SAMPLE_IMAGES = 24
 SEED = 20260

@@ -15,6 +15,7 @@ from components.audit.checks.names import OUTSIDE_CLASS_FOLDERS
 from components.failures import UserError
 from components.formats.image_archive import ArchiveWriter
 from components.formats.image_formats import EXTENSIONS
+from components.formats.recorded_labels import read_recorded_labels
 
 PART_BYTES = 256 * 2**20
 LARGEST_FILE_BYTES = 256 * 2**20
@@ -39,7 +40,7 @@ class SourceFile:
     refusal: str
 
 
-def write_archive(source: Path, directory: Path) -> None:
+def write_archive(source: Path, directory: Path, labels_file: str) -> None:
     """Write the images of a folder or ZIP file into an archive; the same source gives the same bytes.
 
     The class of an image is the outermost folder that it lies in; without any folders, the source.
@@ -47,31 +48,38 @@ def write_archive(source: Path, directory: Path) -> None:
     Args:
         source: A folder or a ZIP file.
         directory: An empty folder for the archive.
+        labels_file: Name of a CSV file in the source, or in the one folder around everything, with labels to compare
+            the class folders with; empty, or not there, for none. See ``components.formats.recorded_labels``.
 
     Raises:
-        UserError: When there is no such source, or no image in it.
+        UserError: When there is no such source, or no image in it, or the labels file makes no sense.
     """
     if source.is_dir():
-        _write(source, _stripped(list(_folder_files(source))), directory)
+        _write(source, list(_folder_files(source, labels_file)), directory, labels_file)
     elif zipfile.is_zipfile(source):
         with zipfile.ZipFile(source) as members:
-            _write(source, _stripped(list(_zip_files(members))), directory)
+            _write(source, list(_zip_files(members, labels_file)), directory, labels_file)
     else:
         raise UserError(f"{source} is neither a folder nor a ZIP file; give the path of one")
 
 
-def _write(source: Path, files: list[SourceFile], directory: Path) -> None:
+def _write(source: Path, found: list[SourceFile], directory: Path, labels_file: str) -> None:
+    of_labels = [file for file in found if _is_labels_file(PurePosixPath(file.path), labels_file)]
+    images = [file for file in found if file not in of_labels]
+    files, wrapping_folder = _stripped(images)
     if not files:
         endings = ", ".join(EXTENSIONS)
         raise UserError(f"{source} holds no files with the name of an image ({endings})")
     foldered = any("/" in file.path for file in files)
+    recorded = _recorded_labels(of_labels, files, wrapping_folder)
     with ArchiveWriter(directory, PART_BYTES) as writer:
         for file in sorted(files, key=lambda one: one.path):
             label = file.path.partition("/")[0] if foldered else source.stem
             reason = OUTSIDE_CLASS_FOLDERS if foldered and "/" not in file.path else file.refusal
             if not reason:
                 try:
-                    writer.add(file.path, label, file.read(), source_uri=str(source))
+                    data, recorded_label = file.read(), recorded.get(file.path)
+                    writer.add(file.path, label, data, source_uri=str(source), recorded_label=recorded_label)
                 except (OSError, RuntimeError, ValueError, EOFError, zlib.error, zipfile.BadZipFile) as error:
                     reason = f"cannot be read: {error}"
             if reason:
@@ -79,10 +87,19 @@ def _write(source: Path, files: list[SourceFile], directory: Path) -> None:
         writer.close()
 
 
-def _folder_files(source: Path) -> Iterator[SourceFile]:
+def _recorded_labels(of_labels: list[SourceFile], images: list[SourceFile], wrapping_folder: str) -> dict[str, str]:
+    folders = ("", wrapping_folder)
+    found = [file for file in of_labels if file.path.rpartition("/")[0] in folders and not file.refusal]
+    if not found:
+        return {}
+    paths = [file.path for file in images]
+    return read_recorded_labels(found[0].read(), found[0].path, paths, wrapping_folder).labels
+
+
+def _folder_files(source: Path, labels_file: str) -> Iterator[SourceFile]:
     for path in sorted(source.rglob("*")):
         inside = path.relative_to(source)
-        if not _is_wanted(PurePosixPath(inside.as_posix())) or path.is_dir():
+        if not _is_wanted(PurePosixPath(inside.as_posix()), labels_file) or path.is_dir():
             continue
         refusal = ""
         if not path.is_file():
@@ -92,11 +109,11 @@ def _folder_files(source: Path) -> Iterator[SourceFile]:
         yield SourceFile(inside.as_posix(), path.read_bytes, refusal)
 
 
-def _zip_files(members: zipfile.ZipFile) -> Iterator[SourceFile]:
+def _zip_files(members: zipfile.ZipFile, labels_file: str) -> Iterator[SourceFile]:
     seen = set()
     for member in members.infolist():
         path = PurePosixPath(member.filename)
-        if member.is_dir() or not _is_wanted(path) or member.filename in seen:
+        if member.is_dir() or not _is_wanted(path, labels_file) or member.filename in seen:
             continue
         seen.add(member.filename)
         refusal = ""
@@ -109,15 +126,21 @@ def _zip_files(members: zipfile.ZipFile) -> Iterator[SourceFile]:
         yield SourceFile(path.as_posix(), lambda member=member: members.read(member), refusal)  # type: ignore[misc]
 
 
-def _is_wanted(path: PurePosixPath) -> bool:
+def _is_wanted(path: PurePosixPath, labels_file: str) -> bool:
     hidden = any((part.startswith(".") and part != "..") or part == "__MACOSX" for part in path.parts)
-    return path.suffix.lower() in EXTENSIONS and not hidden
+    return (path.suffix.lower() in EXTENSIONS or _is_labels_file(path, labels_file)) and not hidden
 
 
-def _stripped(files: list[SourceFile]) -> list[SourceFile]:
-    """Take away the one folder around everything, if what is in it is not itself a class."""
+def _is_labels_file(path: PurePosixPath, labels_file: str) -> bool:
+    return path.name == labels_file and path.suffix.lower() not in EXTENSIONS
+
+
+def _stripped(files: list[SourceFile]) -> tuple[list[SourceFile], str]:
+    """Take away the one folder around everything, if what is in it is not itself a class, and return it too."""
+    wrapping: list[str] = []
     folders = {file.path.partition("/")[0] for file in files if not file.refusal}
     while len(folders) == 1 and sum(file.path.count("/") > 1 for file in files) * 2 > len(files):
         files = [SourceFile(file.path.partition("/")[2] or file.path, file.read, file.refusal) for file in files]
+        wrapping += folders
         folders = {file.path.partition("/")[0] for file in files if not file.refusal}
-    return files
+    return files, "/".join(wrapping)

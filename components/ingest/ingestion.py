@@ -11,10 +11,10 @@ from pathlib import Path
 from components import storage
 from components.failures import UserError
 from components.formats.image_archive import SUMMARY_FILE, ArchiveWriter
+from components.formats.recorded_labels import RecordedLabels, read_recorded_labels
 from components.ingest.class_folders import ClassFolders, find_class_folders
 from components.ingest.folder_reading import FolderContents
 from components.ingest.limits import Limits
-from components.ingest.recorded_labels import RecordedLabels, read_recorded_labels
 from components.ingest.source import Source, find_source, require_fingerprint
 from components.ingest.zip_reading import ZipContents
 from components.ordered_work import processors

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from components.audit.command_line import main
-from components.audit.recommended import RECOMMENDED, SAMPLE_IMAGES, SEED
+from components.audit.recommended import LABELS_FILE, RECOMMENDED, SAMPLE_IMAGES, SEED
 from components.audit.source_reading import write_archive
 from components.formats.findings import read_findings, read_measurements
 from components.formats.image_archive import read_catalog, read_skipped
@@ -25,9 +25,31 @@ def write(folder: Path, files: dict[str, bytes]) -> Path:
 
 def labels(source: Path, directory: Path) -> dict[str, str]:
     directory.mkdir()
-    write_archive(source, directory)
+    write_archive(source, directory, LABELS_FILE)
     catalog = read_catalog(directory)
     return dict(zip(catalog["path"], catalog["label"], strict=True))
+
+
+@pytest.mark.parametrize("where", ["labels.csv", "animals/labels.csv"])
+@pytest.mark.parametrize("zipped", [False, True], ids=["folder", "ZIP file"])
+def test_labels_recorded_in_the_source_are_compared_with_the_folders(where: str, zipped: bool, tmp_path: Path) -> None:
+    files = {f"animals/{name}.jpg": photo(seed) for seed, name in enumerate(("bird/owl", "bird/jay", "fish/cod"))}
+    source = write(tmp_path / "photos", files | {where: b"path,label\nbird/owl.jpg,bird\nbird/jay.jpg,fish\n"})
+    if zipped:
+        with zipfile.ZipFile(tmp_path / "photos.zip", "w") as archive:
+            for path in sorted(source.rglob("*.*")):
+                archive.write(path, path.relative_to(source))
+        source = tmp_path / "photos.zip"
+    assert main([str(source), "--report", str(tmp_path / "report.html")]) == 0
+    findings = read_findings(tmp_path / "report-findings")
+    assert findings.loc[findings["check"] == "label_mismatch", "path"].tolist() == ["bird/jay.jpg"]
+
+
+def test_a_labels_file_that_makes_no_sense_is_an_error(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    source = write(tmp_path / "photos", {"bird/owl.jpg": photo(1), "fish/cod.jpg": photo(2), "labels.csv": b"a,b\n"})
+    assert main([str(source), "--report", str(tmp_path / "report.html")]) == 2
+    assert "labels.csv has no column 'path'" in capsys.readouterr().err
+    assert main([str(source), "--report", str(tmp_path / "report.html"), "--labels-file", ""]) == 0
 
 
 def test_a_folder_is_audited_and_the_report_written(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -81,3 +103,4 @@ def test_thresholds_are_the_pipelines() -> None:
         assert f"{name}: {type(value).__name__} = {value}," in source
     assert f"sample_images: int = {SAMPLE_IMAGES}," in source
     assert f"seed: int = {SEED}," in source
+    assert f'labels_file: str = "{LABELS_FILE}",' in source

@@ -3,7 +3,7 @@
 import pytest
 
 from components.failures import UserError
-from components.ingest.recorded_labels import RecordedLabels, read_recorded_labels
+from components.formats.recorded_labels import RecordedLabels, read_recorded_labels
 
 PATHS = ["bird/owl.jpg", "bird/1.jpg", "fish/1.jpg", "fish/cod, fresh.jpg"]
 
