@@ -108,7 +108,7 @@ def image_classification(placement: Placement) -> Any:
         dark_brightness: float = 40.0,
         bright_brightness: float = 222.0,
         low_contrast: float = 5.0,
-        size_outlier_iqr: float = 2.5,
+        size_outlier_iqr: float = 2.0,
         aspect_outlier: float = 3.0,
         tiny_side_px: int = 32,
         blur_ratio: float = 0.55,

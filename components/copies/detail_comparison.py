@@ -28,6 +28,9 @@ COLOUR_SIDE_PX = 8
 MOST_COLOUR_DIFFERENCE = 40.0
 """Levels of Cb or Cr, [-128, 127], in which a 64th of the image may differ."""
 
+LEAST_COLOUR_CORRELATION = 0.6
+"""Of Cb and Cr together, where both images have colour that varies."""
+
 LEAST_DETAIL_CORRELATION = 0.7
 """Of what a blur by 5 x 5 of the 32 x 32 values takes away, every value counting little more than the usual one."""
 
@@ -39,6 +42,7 @@ _MOST_SHIFT = 0.1
 _OUTLIER = 0.5  # standard deviations from which on a difference counts less when images are aligned
 _KNOTS = 7
 _BOX = 3
+_LEAST_COLOUR_DEVIATION = 1.5  # levels of Cb and Cr
 _MOST_SATURATION = 3.0  # times the colour of the other image
 _BLUR = 5
 _LEAST_DETAIL = 0.5  # levels: less is rounding
@@ -149,8 +153,7 @@ def _same(first: Details, second: Details, alignments: Floats, most_difference: 
         if refine:
             placed = _refined(*luma, placed)
         close = np.flatnonzero(_luma_difference(*luma, placed, most_difference) <= most_difference)
-        left = _colour_difference(one.colour[close], other.colour[close], placed[close])
-        close = close[left <= MOST_COLOUR_DIFFERENCE]
+        close = close[_same_colour(one.colour[close], other.colour[close], placed[close])]
         detail = _detail_correlation(luma[0][close], luma[1][close], placed[close])
         same[rest[close[detail >= LEAST_DETAIL_CORRELATION]]] = True
     return same
@@ -277,23 +280,27 @@ def _beyond_tone(one: Floats, other: Floats, weights: Floats) -> Floats:
     return ((target - curve) * weight).reshape(one.shape)
 
 
-def _colour_difference(first: Colours, second: Colours, alignments: Floats) -> Floats:
-    """Return the largest difference of Cr or Cb, up to a shift and a factor for all; 0 where one has no colour."""
+def _same_colour(first: Colours, second: Colours, alignments: Floats) -> npt.NDArray[np.bool_]:
+    """Return which aligned pairs have the same colours, up to a shift and a factor for all, or one of them none."""
     weights = _overlap(alignments, COLOUR_SIDE_PX)[:, None]
-    total = weights.sum(axis=(1, 2, 3))
+    total = weights.sum(axis=(1, 2, 3))[:, None, None, None]
     one = np.stack([_sampled(first[:, channel].astype(np.float64), alignments) for channel in range(2)], axis=1)
     one, other = (
-        (image - (image * weights).sum(axis=(2, 3), keepdims=True) / total[:, None, None, None]) * weights
+        (image - (image * weights).sum(axis=(2, 3), keepdims=True) / total) * weights
         for image in (one, second.astype(np.float64))
     )
-    powers = [np.square(image).sum(axis=(1, 2, 3)) for image in (one, other)]
+    powers = np.stack([np.square(image).sum(axis=(1, 2, 3)) for image in (one, other)])
+    shared = (one * other).sum(axis=(1, 2, 3))
+    correlation = np.round(shared / np.sqrt(np.maximum(powers.prod(axis=0), 1e-9)), 4)
+    varies = powers.min(axis=0) > 2 * _LEAST_COLOUR_DEVIATION**2 * total[:, 0, 0, 0]
     # In the levels of the one with more colour: in those of the other, hardly anything would differ.
     more = (powers[0] > powers[1])[:, None, None, None]
     pale, rich = np.where(more, other, one), np.where(more, one, other)
-    factor = (one * other).sum(axis=(1, 2, 3)) / np.maximum(np.minimum(*powers), 1e-3)
-    left = np.abs(rich - np.clip(factor, 1.0, _MOST_SATURATION)[:, None, None, None] * pale).max(axis=(1, 2, 3))
+    factor = np.clip(shared / np.maximum(powers.min(axis=0), 1e-3), 1.0, _MOST_SATURATION)[:, None, None, None]
+    left = np.round(np.abs(rich - factor * pale).max(axis=(1, 2, 3)), 4)
     gray = np.minimum(*(np.abs(image.astype(np.int16)).max(axis=(1, 2, 3)) for image in (first, second))) <= _MOST_GRAY
-    return np.where(gray, 0.0, np.round(left, 4))
+    alike = (left <= MOST_COLOUR_DIFFERENCE) & ((correlation >= LEAST_COLOUR_CORRELATION) | ~varies)
+    return np.asarray(gray | alike)
 
 
 def _largest_box(differences: Floats, weights: Floats, box: int) -> Floats:

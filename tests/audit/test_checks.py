@@ -155,6 +155,12 @@ def test_one_image_alone_has_only_its_class_to_complain_about() -> None:
         pytest.param({"sixteen_bit": True}, {"sixteen_bit"}, id="16 bits"),
         pytest.param({"blur": 0.56}, {"blurry"}, id="blurry"),
         pytest.param({"blur": 0.55}, set(), id="not quite blurry"),
+        pytest.param(
+            {"blur": 0.9, "width_px": 576, "height_px": 192}, {"blurry"}, id="64 px wide where it is measured"
+        ),
+        pytest.param(
+            {"blur": 0.9, "width_px": 576, "height_px": 191}, {"aspect_outlier"}, id="too narrow to be judged"
+        ),
         pytest.param({"blur": 0.9, "luma_p95": 12.0}, {"dark"}, id="dark is not also blurry"),
         pytest.param({"blur": 0.9, "contrast": 1.0}, {"low_contrast"}, id="blank is not also blurry"),
         pytest.param({"blur": 0.9, "width_px": 20, "height_px": 20}, {"tiny"}, id="tiny is not also blurry"),

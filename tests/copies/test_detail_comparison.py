@@ -88,6 +88,14 @@ OTHERS: dict[str, Callable[[Pixels], Pixels]] = {
 }
 
 
+def test_the_same_mark_on_grounds_of_opposite_colours_is_another_picture() -> None:
+    one, other = (np.full((200, 260, 3), colour, np.uint8) for colour in ((112, 58, 80), (140, 165, 155)))
+    for ground in (one, other):
+        ground[50:110, 60:120] = 245
+    assert are_the_same(one, one)
+    assert not are_the_same(one, other)
+
+
 @pytest.mark.parametrize("kind", OTHERS)
 def test_another_picture_is_not_the_same(kind: str, photo: Pixels) -> None:
     other = OTHERS[kind](photo)

@@ -4,6 +4,10 @@ import pandas as pd
 
 from components.audit.checks.conditions import is_bright, is_dark, is_flat, is_tiny, readable, shows_something
 from components.audit.checks.registry import Thresholds, check, image_findings
+from components.audit.decoding import DECODED_SIDE_PX
+
+_LEAST_SIDE_PX = 64
+"""Of the reduced image; a narrower one shows too little to tell soft from smooth."""
 
 
 @check(
@@ -80,13 +84,15 @@ def low_information(table: pd.DataFrame, thresholds: Thresholds) -> pd.DataFrame
     "warning",
     "Blurry",
     "A 3 x 3 blur leaves more than a share of {blur_ratio:g} of the deviation of the Laplacian of luma, at 192 px, and "
-    "the image is neither dark, bright, blank, tiny nor poor in information.",
+    "the image is neither dark, bright, blank, tiny, poor in information nor narrower than 64 px there.",
     measures="share of detail left",
 )
 def blurry(table: pd.DataFrame, thresholds: Thresholds) -> pd.DataFrame:
     """A slight blur takes hardly any detail away: there was none (after Crete et al. 2007, "The blur effect")."""
-    poor = table["entropy"] < thresholds.low_entropy_bits
-    found = table[shows_something(table, thresholds) & ~poor & (table["blur"] > thresholds.blur_ratio)]
+    sides = table[["width_px", "height_px"]]
+    measured_side = sides.min(axis=1) * (DECODED_SIDE_PX / sides.max(axis=1).clip(lower=DECODED_SIDE_PX))
+    judged = (table["entropy"] >= thresholds.low_entropy_bits) & (measured_side >= _LEAST_SIDE_PX)
+    found = table[shows_something(table, thresholds) & judged & (table["blur"] > thresholds.blur_ratio)]
     messages = [
         f"Blurry: blurring it a little more leaves {blur:.0%} of its detail, above {thresholds.blur_ratio:.0%}."
         for blur in found["blur"]
