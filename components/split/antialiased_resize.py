@@ -38,12 +38,19 @@ def resized(pixels: RgbPixels, box: tuple[float, float, float, float], size: tup
     outer = (math.floor(box[0]), math.floor(box[1]), math.ceil(box[2]), math.ceil(box[3]))
     part = pixels[outer[1] : outer[3], outer[0] : outer[2]]
     factors = ((box[2] - box[0]) / size[0], (box[3] - box[1]) / size[1])
-    if outer != box or min(factors) < _LEAST_FACTOR or max(factors) > _LARGEST_FACTOR:
+    # A part of the first pixel cannot be left out of what is blended; of the last one it hardly matters.
+    if outer[:2] != box[:2] or min(factors) < _LEAST_FACTOR or max(factors) > _LARGEST_FACTOR:
         inner = (box[0] - outer[0], box[1] - outer[1], box[2] - outer[0], box[3] - outer[1])
         return np.asarray(Image.fromarray(part).resize(size, Image.Resampling.BILINEAR, inner))
     (width, sigma_x), (height, sigma_y) = _kernel(factors[0]), _kernel(factors[1])
     smooth = cv2.GaussianBlur(part, (width, height), sigma_x, sigmaY=sigma_y, borderType=cv2.BORDER_REPLICATE)
-    return cv2.resize(smooth, size, interpolation=cv2.INTER_LINEAR).astype(np.uint8, copy=False)
+    if outer == box:
+        return cv2.resize(smooth, size, interpolation=cv2.INTER_LINEAR).astype(np.uint8, copy=False)
+    # Where the middle of each pixel of the result lies, from the middle of the first.
+    place = np.array([[factors[0], 0.0, factors[0] / 2 - 0.5], [0.0, factors[1], factors[1] / 2 - 0.5]])
+    flags = cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP
+    placed = cv2.warpAffine(smooth, place, size, flags=flags, borderMode=cv2.BORDER_REPLICATE)
+    return placed.astype(np.uint8, copy=False)
 
 
 @lru_cache(maxsize=4096)
