@@ -18,7 +18,15 @@ from components.audit import iso_media
 from components.audit.decoding_memory import decoding_bytes, is_deep
 from components.audit.file_ends import ends_early
 from components.formats.image_formats import read_formats
-from components.formats.stored_pixels import Pixels, in_its_turn, loaded, may_be_turned, reduced_rgb, upright_turn
+from components.formats.stored_pixels import (
+    Pixels,
+    in_its_turn,
+    jpeg_header,
+    loaded,
+    may_be_turned,
+    reduced_rgb,
+    upright_turn,
+)
 
 PIXEL_LIMIT = 89_478_485
 """An image that declares more pixels is refused unread: Pillow's own limit, a quarter of a gibibyte of RGB."""
@@ -191,7 +199,7 @@ def _decode_jpeg(data: bytes, minimum_side_px: int) -> DecodedImage:
         height, width, colour, _ = simplejpeg.decode_jpeg_header(data)
         _check_size(width, height)
         # A progressive JPEG is held whole, as coefficients, at whatever size it is decoded.
-        with in_its_turn((width, height) if _PROGRESSIVE in data else (0, 0)):
+        with in_its_turn((width, height) if _PROGRESSIVE in jpeg_header(data) else (0, 0)):
             pixels = _turbo(data, height, width, minimum_side_px, strict=True)
     except ValueError as error:
         complaint = str(error)

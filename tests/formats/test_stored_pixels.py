@@ -9,7 +9,7 @@ import pytest
 from PIL import Image
 
 from components.formats import stored_pixels
-from components.formats.stored_pixels import loaded, reduced_rgb, to_rgb, turned
+from components.formats.stored_pixels import jpeg_header, loaded, may_be_turned, reduced_rgb, to_rgb, turned
 
 NOISE = np.random.default_rng(4).integers(0, 256, (61, 83, 4), dtype=np.uint8)
 COLOURS = Image.fromarray(NOISE)
@@ -110,3 +110,32 @@ def test_a_turn_is_pillow_s(turn: Image.Transpose, size: tuple[int, int]) -> Non
     before = pixels.copy()
     assert np.array_equal(turned(pixels, turn), np.asarray(Image.fromarray(pixels).transpose(turn)))
     assert np.array_equal(pixels, before)
+
+
+def test_the_header_of_a_jpeg_ends_where_its_scan_begins() -> None:
+    data = file(COLOURS.convert("RGB"), "JPEG", progressive=True)
+    header = jpeg_header(data)
+    assert data.startswith(header)
+    assert data[len(header) : len(header) + 2] == b"\xff\xda"
+    assert b"\xff\xc2" in header
+    filled = data.replace(b"\xff\xdb", b"\xff\xff\xff\xdb", 1)  # fill bytes may stand before any marker
+    assert filled.startswith(jpeg_header(filled))
+    assert len(jpeg_header(filled)) == len(header) + 2
+
+
+@pytest.mark.parametrize(
+    "damaged", [b"", b"\xff", b"\xff\xd8", b"\xff\xd8\xff", b"\xff\xd8\xff\xe0\x00", b"\xff\xd8junk"]
+)
+def test_without_a_scan_all_is_header(damaged: bytes) -> None:
+    assert jpeg_header(damaged) == damaged
+    assert not may_be_turned(damaged)
+
+
+def test_a_jpeg_may_be_turned_if_it_says_anything_about_it() -> None:
+    exif = Image.Exif()
+    exif[274] = 6
+    plain = COLOURS.convert("RGB")
+    assert may_be_turned(file(plain, "JPEG", exif=exif))
+    assert may_be_turned(file(plain, "JPEG", xmp=b'<x tiff:Orientation="6"/>'))
+    assert not may_be_turned(file(plain, "JPEG"))
+    assert not may_be_turned(file(plain, "JPEG", icc_profile=b"p" * 100_000))
