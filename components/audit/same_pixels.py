@@ -13,6 +13,7 @@ import pandas as pd
 
 from components.audit.measuring_pass import whole_pixels
 from components.copies.perceptual_hashes import Pixels
+from components.formats.stored_pixels import is_large
 
 MOST_DIFFERENCE = 16
 """Of two thumbnails, gray levels at any place: the same image, reduced in two ways, differs by up to 9."""
@@ -39,7 +40,9 @@ def with_same_pixels(
     rows = _candidates(measurements, near_group, thumbnails)
     if not len(rows):
         return measurements
-    whole = whole_pixels(archive, catalog.iloc[rows].reset_index(drop=True), workers)
+    sizes = measurements[["width_px", "height_px"]].iloc[rows].to_numpy()
+    threads = 1 if any(is_large((int(width), int(height))) for width, height in sizes) else workers
+    whole = whole_pixels(archive, catalog.iloc[rows].reset_index(drop=True), threads)
     print(
         f"audit: {len(rows):,} images were read again at full size, to compare them with copies in other formats",
         flush=True,

@@ -23,6 +23,7 @@ LARGEST_RATIO = 200
 """A member of a ZIP file that unpacks to more than this many times its size is not unpacked."""
 
 _ENCRYPTED = 0x1
+_UNREADABLE = (OSError, RuntimeError, ValueError, EOFError, zlib.error, zipfile.BadZipFile)
 
 
 @dataclass(frozen=True)
@@ -80,7 +81,7 @@ def _write(source: Path, found: list[SourceFile], directory: Path, labels_file: 
                 try:
                     data, recorded_label = file.read(), recorded.get(file.path)
                     writer.add(file.path, label, data, source_uri=str(source), recorded_label=recorded_label)
-                except (OSError, RuntimeError, ValueError, EOFError, zlib.error, zipfile.BadZipFile) as error:
+                except _UNREADABLE as error:
                     reason = f"cannot be read: {error}"
             if reason:
                 writer.skip(file.path, reason)
@@ -92,8 +93,14 @@ def _recorded_labels(of_labels: list[SourceFile], images: list[SourceFile], wrap
     found = [file for file in of_labels if file.path.rpartition("/")[0] in folders and not file.refusal]
     if not found:
         return {}
-    paths = [file.path for file in images]
-    return read_recorded_labels(found[0].read(), found[0].path, paths, wrapping_folder).labels
+    try:
+        data = found[0].read()
+    except _UNREADABLE as error:
+        raise UserError(f"{found[0].path} cannot be read ({error}); mend it, or give --labels-file ''") from error
+    try:
+        return read_recorded_labels(data, found[0].path, [file.path for file in images], wrapping_folder).labels
+    except UserError as error:
+        raise UserError(f"{error}; if it holds no labels, give --labels-file ''") from error
 
 
 def _folder_files(source: Path, labels_file: str) -> Iterator[SourceFile]:

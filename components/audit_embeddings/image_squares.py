@@ -2,16 +2,17 @@
 
 import io
 import math
+from contextlib import ExitStack
 
 import numpy as np
 import numpy.typing as npt
 from PIL import Image
 
-from components.formats.stored_pixels import to_rgb, upright_turn
+from components.formats.image_formats import read_formats
+from components.formats.stored_pixels import in_its_turn, is_large, loaded, reduced_rgb, upright_turn
 
 Pixels = npt.NDArray[np.uint8]
 
-_FORMATS = ("JPEG", "PNG", "GIF", "BMP", "WEBP", "TIFF")
 # An image reduced while it is decoded stays at least this many times as large as it is needed.
 _DRAFT_FACTOR = 1.5
 
@@ -54,13 +55,14 @@ def shown_pixels(data: bytes, long_side_px: int) -> Pixels | None:
 def _upright(data: bytes, short_side_px: int) -> Image.Image:
     """Decode an image whose shorter side keeps at least 1.5 times so many pixels, where it has them."""
     try:
-        with Image.open(io.BytesIO(data), formats=_FORMATS) as image:
-            # Pillow's draft keeps both sides at least as long as asked for.
+        with ExitStack() as turn_taking, Image.open(io.BytesIO(data), formats=read_formats()) as image:
             least = math.ceil(short_side_px * _DRAFT_FACTOR)
-            image.draft(None, (least, least))
-            image.load()
+            if image.format == "JPEG":  # Pillow's draft keeps both sides at least as long as asked for
+                image.draft(None, (least, least))
+            turn_taking.enter_context(in_its_turn(image.size))
+            whole = loaded(image, data)
             turn = upright_turn(image)
-            rgb = to_rgb(image)
+            rgb = Image.fromarray(reduced_rgb(whole, max(1, min(whole.size) // least) if is_large(whole.size) else 1))
     except Exception as error:
         # Pillow's format plugins raise whatever a damaged file leads them to: OSError, SyntaxError, struct.error...
         raise UndecodableImageError(str(error) or type(error).__name__) from error

@@ -57,11 +57,8 @@ class Likeness:
         for begin in range(0, len(first), _PAIRS_AT_ONCE):
             part = slice(begin, begin + _PAIRS_AT_ONCE)
             one, other, turns = first[part], second[part], orientations[part]
-            swapped = (turns & 4) > 0  # width and height change places
-            aspects = np.log(np.maximum(self.aspects[np.stack([one, other])], _LEAST_ASPECT))
-            turned = np.where(swapped, -aspects[0], aspects[0])
-            of_one_shape = np.abs(turned - aspects[1]) <= np.log(MOST_ASPECT_CHANGE)
-            alike[part] = are_copies(self.fingerprints[one], self.fingerprints[other], turns, of_one_shape, self.rules)
+            one_shape = of_one_shape(self.aspects[one], self.aspects[other], turns)
+            alike[part] = are_copies(self.fingerprints[one], self.fingerprints[other], turns, one_shape, self.rules)
         return alike
 
     def of_any(self, first: npt.NDArray[np.int64], second: npt.NDArray[np.int64]) -> npt.NDArray[np.bool_]:
@@ -81,11 +78,20 @@ class Likeness:
         return alike
 
 
+def of_one_shape(
+    first: npt.NDArray[np.float64], second: npt.NDArray[np.float64], orientations: npt.NDArray
+) -> npt.NDArray[np.bool_]:
+    """Return of which pairs width / height, ``[pairs]`` each, agrees when the first of each is reoriented."""
+    one, other = (np.log(np.maximum(aspects, _LEAST_ASPECT)) for aspects in (first, second))
+    turned = np.where((orientations & 4) > 0, -one, one)  # width and height change places
+    return np.asarray(np.abs(turned - other) <= np.log(MOST_ASPECT_CHANGE))
+
+
 def are_copies(
     first: Fingerprints,
     second: Fingerprints,
     orientations: npt.NDArray,
-    of_one_shape: npt.NDArray[np.bool_],
+    one_shape: npt.NDArray[np.bool_],
     rules: CopyRules,
 ) -> npt.NDArray[np.bool_]:
     """Return which pairs are copies, the first of each reoriented.
@@ -94,10 +100,10 @@ def are_copies(
         first: Of each pair.
         second: Likewise.
         orientations: ``[pairs]``, see ``perceptual_hashes``.
-        of_one_shape: bool ``[pairs]``, whether the width / height of the images agrees in that orientation.
+        one_shape: bool ``[pairs]``, from ``of_one_shape``.
         rules: What makes two images copies; their hashes are not looked at.
     """
-    at = alignments(first.thumbnails, second.thumbnails, orientations, of_one_shape, rules.minimum_correlation)
+    at = alignments(first.thumbnails, second.thumbnails, orientations, one_shape, rules.minimum_correlation)
     found = np.flatnonzero(~np.isnan(at[:, 0]))
     turned = first.details[found].turned(orientations[found])
     same = same_in_detail(turned, second.details[found], at[found], rules.maximum_difference)

@@ -59,12 +59,12 @@ class Splits:
         certificate: Evidence that no copies cross splits. Of groups of copies of at least two images ``groups`` and
             ``images_in_groups``, of groups of the pattern ``pattern_groups`` and ``images_in_pattern_groups``;
             ``groups_across_splits``, always 0. By perceptual hash: ``copies_across_splits``, pairs of images in
-            different splits whose hashes differ in at most ``copy_distance`` of ``hash_bits`` bits and whose
-            thumbnails correlate by ``copy_correlation`` at least and differ nowhere by more than ``copy_difference``
-            standard deviations; ``images_without_hash``, images of one colour;
-            ``left_out_comparisons``, 0 for a complete search; and ``nearest``, for each two splits their nearest
-            images: ``splits``, ``paths``, ``distance``, ``correlation``, without paths and null where no two are
-            as near as copies and there were too many to look further.
+            different splits whose hashes differ in at most ``copy_distance`` of ``hash_bits`` bits, whose thumbnails
+            correlate by ``copy_correlation`` at least and which, aligned and tones apart, differ nowhere by more than
+            ``copy_difference`` standard deviations, see ``components.copies``; ``images_without_hash``, images of one
+            colour; ``left_out_comparisons``, 0 for a complete search; and ``nearest``, for each two splits their
+            nearest images: ``splits``, ``paths``, ``distance``, ``correlation``, without paths and null where no two
+            are as near as copies and there were too many to look further.
     """
 
     class_names: list[str]

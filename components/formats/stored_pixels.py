@@ -108,8 +108,8 @@ def loaded(image: Image.Image, data: bytes) -> Image.Image:
     pixels = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_UNCHANGED)
     if pixels is None or pixels.shape[:2] != (image.height, image.width):
         raise OSError("its pixels cannot be decoded")
-    turned = cv2.COLOR_BGRA2RGBA if pixels.shape[2] == 4 else cv2.COLOR_BGR2RGB
-    return Image.fromarray(cv2.cvtColor(pixels, turned, pixels))
+    conversion = cv2.COLOR_BGRA2RGBA if pixels.shape[2] == 4 else cv2.COLOR_BGR2RGB
+    return Image.fromarray(cv2.cvtColor(pixels, conversion, pixels))
 
 
 def to_rgb(image: Image.Image) -> Image.Image:
@@ -164,7 +164,8 @@ def _greatest(image: Image.Image) -> float:
     """Return the greatest value of a float image, leaving out what is no number."""
     rows = max(1, _STRIP_PIXELS // image.width)
     strips = ((0, top, image.width, min(top + rows, image.height)) for top in range(0, image.height, rows))
-    return max(float(np.fmax.reduce(np.asarray(image.crop(strip)), axis=None)) for strip in strips)
+    greatest = [np.fmax.reduce(np.asarray(image.crop(strip)), axis=None) for strip in strips]
+    return float(np.fmax.reduce(greatest))
 
 
 def _eight_bits(image: Image.Image, scale: float) -> Image.Image:

@@ -13,7 +13,7 @@ import numpy as np
 import numpy.typing as npt
 
 from components.copies.fingerprints import Fingerprints, Sketch, fingerprints_of
-from components.copies.likeness import CopyRules, are_copies
+from components.copies.likeness import CopyRules, are_copies, of_one_shape
 from components.copies.pair_search import Pairs, SearchLimits, fastest_engine, find_pairs
 from components.copies.perceptual_hashes import WHOLE, Hashes, Pixels, oriented_hashes
 from components.copies.thumbnail_comparison import best_correlation
@@ -39,12 +39,14 @@ class FingerprintCollector:
 
     def __init__(self, images: int) -> None:
         self.fingerprints = Fingerprints.on_disk(images)
+        self.aspects = np.ones(images)
         self._done = 0
         self._sketches: list[Sketch] = []
 
-    def collect(self, prepared: Iterable[tuple[bytes, Sketch]]) -> Iterator[bytes]:
-        """Yield the records of images, in order, and keep the fingerprints that follow from their sketches."""
-        for record, sketch in prepared:
+    def collect(self, prepared: Iterable[tuple[bytes, Sketch, float]]) -> Iterator[bytes]:
+        """Yield the records of images, in order, and keep their width / height and what follows from their sketches."""
+        for record, sketch, aspect in prepared:
+            self.aspects[self._done + len(self._sketches)] = aspect
             self._sketches.append(sketch)
             if len(self._sketches) == _CHUNK_IMAGES:
                 self._close_chunk()
@@ -66,7 +68,7 @@ class CrossPair:
         second: Position of the other.
         distance: Bits in which their hashes differ, in the orientation in which they differ least.
         correlation: Of their thumbnails in that orientation, [-1, 1].
-        are_copies: Whether the audit would call them copies.
+        are_copies: Whether they are copies in that orientation, without looking for crops.
     """
 
     first: int
@@ -132,18 +134,21 @@ def _described(pair: CrossPair | None, paths: Sequence[str]) -> dict[str, Any]:
     }
 
 
-def cross_split_pairs(fingerprints: Fingerprints, splits: npt.NDArray[np.int64], rules: CopyRules) -> CrossSplitPairs:
+def cross_split_pairs(
+    fingerprints: Fingerprints, aspects: npt.NDArray[np.float64], splits: npt.NDArray[np.int64], rules: CopyRules
+) -> CrossSplitPairs:
     """Search for the nearest images in different splits, and for all copies among them.
 
     Args:
         fingerprints: Of the images.
+        aspects: float64 ``[images]``, width / height.
         splits: Of each image, an index into ``SPLIT_NAMES``.
         rules: What counts as copies; crops are not searched for.
     """
     thumbnails = fingerprints.thumbnails
     hashes = oriented_hashes(thumbnails, WHOLE)
     found = find_pairs(hashes[:, 0].copy(), hashes, rules.maximum_distance, _LIMITS, fastest_engine(len(hashes)))
-    within, left_out = _pairs_across(found, fingerprints, splits, rules)
+    within, left_out = _pairs_across(found, fingerprints, aspects, splits, rules)
     nearest: dict[tuple[str, str], CrossPair | None] = {}
     for one, other in combinations(range(len(SPLIT_NAMES)), 2):
         rows, columns = (np.flatnonzero((splits == code) & fingerprints.take_part()) for code in (one, other))
@@ -165,7 +170,11 @@ def cross_split_pairs(fingerprints: Fingerprints, splits: npt.NDArray[np.int64],
 
 
 def _pairs_across(
-    found: Pairs, fingerprints: Fingerprints, splits: npt.NDArray[np.int64], rules: CopyRules
+    found: Pairs,
+    fingerprints: Fingerprints,
+    aspects: npt.NDArray[np.float64],
+    splits: npt.NDArray[np.int64],
+    rules: CopyRules,
 ) -> tuple[list[CrossPair], int]:
     """Return the pairs in different splits, copies and then the nearest first, and how many were too many to look at.
 
@@ -182,8 +191,7 @@ def _pairs_across(
     first, second, positions = first[chosen], second[chosen], positions[chosen]
     ones, others = fingerprints[first], fingerprints[second]
     turns = found.orientation[positions]
-    # Preparing has brought all images to one shape.
-    copies = are_copies(ones, others, turns, np.ones(len(ones), bool), rules)
+    copies = are_copies(ones, others, turns, of_one_shape(aspects[first], aspects[second], turns), rules)
     correlation = best_correlation(ones.thumbnails, others.thumbnails)
     turned = splits[first] > splits[second]
     first, second = np.where(turned, second, first), np.where(turned, first, second)

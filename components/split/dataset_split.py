@@ -128,7 +128,7 @@ def _write_records(
         crops=False,
     )
     codes = table["split"].map({name: code for code, name in enumerate(SPLIT_NAMES)}).to_numpy().astype(np.int64)
-    return shards, cross_split_pairs(collector.fingerprints, codes, rules)
+    return shards, cross_split_pairs(collector.fingerprints, collector.aspects, codes, rules)
 
 
 def _pictures(table: pd.DataFrame, reader: ArchiveReader) -> Callable[[str], bytes]:
@@ -165,12 +165,12 @@ def _open_archive(archive: Path, images: pd.DataFrame) -> ArchiveReader:
 
 def _prepared(
     images: pd.DataFrame, reader: ArchiveReader, class_names: list[str], settings: SplitSettings
-) -> Iterator[tuple[bytes, Sketch]]:
+) -> Iterator[tuple[bytes, Sketch, float]]:
     cv2.setNumThreads(1)  # the threads here already keep every processor busy
     preparation = Preparation(settings.image_size_px, settings.resize_policy)
     labels = {name: label for label, name in enumerate(class_names)}
 
-    def record(row: tuple[str, str, str, int, int, str]) -> tuple[bytes, Sketch]:
+    def record(row: tuple[str, str, str, int, int, str]) -> tuple[bytes, Sketch, float]:
         path, class_name, part, offset, size_bytes, md5 = row
         data = reader.read(part, offset, size_bytes)
         if hashlib.md5(data, usedforsecurity=False).hexdigest() != md5:
@@ -181,7 +181,7 @@ def _prepared(
             raise UserError(
                 f"image {path!r} cannot be decoded though the audit could ({error}): name it in clean's deny_list"
             ) from error
-        return serialize_example(image.jpeg, labels[class_name], class_name, path, md5), image.sketch
+        return serialize_example(image.jpeg, labels[class_name], class_name, path, md5), image.sketch, image.aspect
 
     rows = images[_RECORD_COLUMNS].itertuples(index=False, name=None)
     return in_order(record, rows, settings.workers or processors())

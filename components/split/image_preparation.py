@@ -73,10 +73,12 @@ class PreparedImage:
     Attributes:
         jpeg: The square that training reads.
         sketch: Of the whole image, whatever the policy shows: see ``components.copies``.
+        aspect: Width / height of the whole image, upright.
     """
 
     jpeg: bytes
     sketch: Sketch
+    aspect: float
 
 
 def prepare_image(data: bytes, preparation: Preparation) -> PreparedImage:
@@ -96,7 +98,7 @@ def prepare_image(data: bytes, preparation: Preparation) -> PreparedImage:
     square = _squared(decoded, preparation)
     # The whole image, without its proportions: where that is what was made already, it is smaller.
     whole = square if preparation.resize_policy == "stretch" else decoded.pixels
-    return PreparedImage(_encoded(square), sketch_of(whole))
+    return PreparedImage(_encoded(square), sketch_of(whole), decoded.size[0] / decoded.size[1])
 
 
 def small_picture(data: bytes, side_px: int) -> bytes:
@@ -150,11 +152,14 @@ def _decoded(data: bytes, preparation: Preparation) -> _Decoded:
         with ExitStack() as turn_taking, Image.open(io.BytesIO(data), formats=read_formats()) as image:
             size = image.size
             needed = _needed(size, preparation)
+            # Any but a baseline JPEG is held whole in memory while it is decoded.
+            held = size if image.format != "JPEG" or "progressive" in image.info else (0, 0)
+            turn_taking.enter_context(in_its_turn(held))
             pixels = (
                 _decoded_jpeg(data, size, needed) if image.format == "JPEG" and image.mode in ("RGB", "L") else None
             )
             if pixels is None:
-                pixels, reduction = _decoded_by_pillow(data, image, needed, turn_taking)
+                pixels, reduction = _decoded_by_pillow(data, image, needed)
             else:
                 reduction = round(max(size) / max(pixels.shape[:2]))
             turn = upright_turn(image)
@@ -193,14 +198,11 @@ def _needed(size: tuple[int, int], preparation: Preparation) -> list[int]:
     return [math.ceil(side * _DRAFT_FACTOR) for side in _geometry(size, preparation)[1]]
 
 
-def _decoded_by_pillow(
-    data: bytes, image: Image.Image, needed: Sequence[int], turn_taking: ExitStack
-) -> tuple[RgbPixels, int]:
+def _decoded_by_pillow(data: bytes, image: Image.Image, needed: Sequence[int]) -> tuple[RgbPixels, int]:
     """Return pixels as they lie in the file, and how many times smaller than in it."""
     size = image.size
     if image.format == "JPEG":
         image.draft(None, (needed[0], needed[1]))
-    turn_taking.enter_context(in_its_turn(image.size))
     whole = loaded(image, data)
     fits = max(1, min(whole.width // needed[0], whole.height // needed[1])) if is_large(whole.size) else 1
     return reduced_rgb(whole, fits), round(max(size) / max(whole.size)) * fits

@@ -48,7 +48,9 @@ def test_labels_recorded_in_the_source_are_compared_with_the_folders(where: str,
 def test_a_labels_file_that_makes_no_sense_is_an_error(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     source = write(tmp_path / "photos", {"bird/owl.jpg": photo(1), "fish/cod.jpg": photo(2), "labels.csv": b"a,b\n"})
     assert main([str(source), "--report", str(tmp_path / "report.html")]) == 2
-    assert "labels.csv has no column 'path'" in capsys.readouterr().err
+    error = capsys.readouterr().err
+    assert "labels.csv has no column 'path'" in error
+    assert "--labels-file ''" in error
     assert main([str(source), "--report", str(tmp_path / "report.html"), "--labels-file", ""]) == 0
 
 

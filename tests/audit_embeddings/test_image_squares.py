@@ -39,6 +39,8 @@ def turned(image: Image.Image) -> bytes:
         pytest.param(encoded(stripes(80, 40), "PNG"), id="smaller than the square"),
         pytest.param(encoded(stripes(960, 480).convert("CMYK"), "JPEG", quality=95), id="CMYK"),
         pytest.param(encoded(stripes(960, 480), "GIF"), id="palette"),
+        pytest.param(encoded(stripes(960, 480), "AVIF"), id="AVIF"),
+        pytest.param(encoded(stripes(6000, 3000), "WEBP"), id="large"),
         pytest.param(turned(stripes(960, 480)), id="EXIF turned"),
         pytest.param(encoded(stripes(960, 480).transpose(Image.Transpose.ROTATE_90), "PNG"), id="upright format"),
     ],

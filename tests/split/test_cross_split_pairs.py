@@ -15,7 +15,7 @@ from components.copies.likeness import CopyRules
 from components.copies.perceptual_hashes import WHOLE, oriented_hashes
 from components.formats.splits import SPLIT_NAMES
 from components.split import cross_split_pairs as searched
-from components.split.cross_split_pairs import FingerprintCollector, cross_split_pairs
+from components.split.cross_split_pairs import CrossSplitPairs, FingerprintCollector, cross_split_pairs
 
 COPIES = CopyRules(maximum_distance=10, minimum_correlation=0.85, maximum_difference=0.7, crops=False)
 TRAIN, VALIDATION, TEST = range(3)
@@ -27,9 +27,18 @@ def sketch(picture: Image.Image) -> Sketch:
 
 def collected(sketches: list[Sketch]) -> Fingerprints:
     collector = FingerprintCollector(len(sketches))
-    records = [(str(number).encode(), one) for number, one in enumerate(sketches)]
-    assert list(collector.collect(records)) == [record for record, _ in records]
+    records = [(str(number).encode(), one, 1.5) for number, one in enumerate(sketches)]
+    assert list(collector.collect(records)) == [record for record, *_ in records]
     return collector.fingerprints
+
+
+def searched_pairs(
+    fingerprints: Fingerprints,
+    splits: npt.NDArray[np.int64],
+    rules: CopyRules,
+    aspects: tuple[float, ...] = (),
+) -> CrossSplitPairs:
+    return cross_split_pairs(fingerprints, np.array(aspects or np.ones(len(fingerprints))), splits, rules)
 
 
 def drawn(number: int) -> Image.Image:
@@ -63,7 +72,7 @@ def test_a_copy_in_another_split_is_found(photos: list[Image.Image], turn: Image
     fingerprints = collected([sketch(picture) for picture in (*photos, copy)])
     splits = np.arange(len(fingerprints)) % 2  # train and validation
     splits[[7, -1]] = TRAIN, TEST
-    found = cross_split_pairs(fingerprints, splits, COPIES)
+    found = searched_pairs(fingerprints, splits, COPIES)
     assert [(pair.first, pair.second) for pair in found.copies] == [(7, len(photos))]
     assert found.nearest["train", "test"] == found.copies[0]
     assert found.copies[0].distance <= 4
@@ -73,7 +82,7 @@ def test_a_copy_in_another_split_is_found(photos: list[Image.Image], turn: Image
 def test_unlike_photos_are_no_copies_and_the_nearest_are_named(photos: list[Image.Image]) -> None:
     fingerprints = collected([sketch(photo) for photo in photos])
     splits = np.arange(len(photos)) % 3
-    found = cross_split_pairs(fingerprints, splits, COPIES)
+    found = searched_pairs(fingerprints, splits, COPIES)
     assert found.copies == []
     hashes = oriented_hashes(fingerprints.thumbnails, WHOLE)
     for (one, other), pair in found.nearest.items():
@@ -87,14 +96,14 @@ def test_unlike_photos_are_no_copies_and_the_nearest_are_named(photos: list[Imag
 
 def test_copies_within_a_split_do_not_matter() -> None:
     fingerprints = collected([sketch(drawn(number)) for number in (1, 1, 2, 3)])
-    assert cross_split_pairs(fingerprints, codes(TRAIN, TRAIN, VALIDATION, TEST), COPIES).copies == []
-    (pair,) = cross_split_pairs(fingerprints, codes(VALIDATION, TRAIN, TEST, TEST), COPIES).copies
+    assert searched_pairs(fingerprints, codes(TRAIN, TRAIN, VALIDATION, TEST), COPIES).copies == []
+    (pair,) = searched_pairs(fingerprints, codes(VALIDATION, TRAIN, TEST, TEST), COPIES).copies
     assert (pair.first, pair.second, pair.distance) == (1, 0, 0)  # the earlier split first
 
 
 def test_images_of_one_colour_have_no_hash_and_are_counted() -> None:
     flat = sketch(Image.new("RGB", (50, 50), "gray"))
-    found = cross_split_pairs(collected([flat, flat, flat, sketch(drawn(1))]), codes(0, 1, 2, 0), COPIES)
+    found = searched_pairs(collected([flat, flat, flat, sketch(drawn(1))]), codes(0, 1, 2, 0), COPIES)
     assert found.copies == []
     assert found.images_without_hash == 3
     assert set(found.nearest.values()) == {None}
@@ -103,7 +112,7 @@ def test_images_of_one_colour_have_no_hash_and_are_counted() -> None:
 def test_too_many_images_to_compare_all_leave_only_copies_to_search(monkeypatch: pytest.MonkeyPatch) -> None:
     fingerprints = collected([sketch(drawn(number)) for number in (1, 1, 2, 3)])
     monkeypatch.setattr(searched, "_MOST_COMPARISONS", 10)
-    found = cross_split_pairs(fingerprints, codes(TRAIN, VALIDATION, VALIDATION, TEST), COPIES)
+    found = searched_pairs(fingerprints, codes(TRAIN, VALIDATION, VALIDATION, TEST), COPIES)
     assert found.nearest["train", "test"] is None
     certificate = found.as_certificate(["a", "b", "c", "d"])
     assert certificate["copies_across_splits"] == 1
@@ -122,7 +131,7 @@ def test_of_too_many_near_pairs_the_nearest_are_examined_and_the_rest_is_counted
     pictures = [drawn(1), brighter, drawn(1), brighter, drawn(2)]
     fingerprints = collected([sketch(picture) for picture in pictures])
     monkeypatch.setattr(searched, "_MOST_EXAMINED_PAIRS", 3)
-    found = cross_split_pairs(fingerprints, codes(TRAIN, TRAIN, TEST, TEST, VALIDATION), COPIES)
+    found = searched_pairs(fingerprints, codes(TRAIN, TRAIN, TEST, TEST, VALIDATION), COPIES)
     assert len(found.copies) == 3
     assert found.left_out_comparisons == 1
 
@@ -143,5 +152,14 @@ def test_a_picture_with_another_object_is_a_copy_where_that_much_may_differ(
     changed = photos[10].copy()
     changed.paste("black", (changed.width // 2, changed.height // 2, changed.width * 5 // 8, changed.height * 5 // 8))
     rules = dataclasses.replace(COPIES, maximum_difference=difference)
-    found = cross_split_pairs(collected([sketch(photos[10]), sketch(changed)]), codes(TRAIN, TEST), rules)
+    found = searched_pairs(collected([sketch(photos[10]), sketch(changed)]), codes(TRAIN, TEST), rules)
+    assert len(found.copies) == copies
+
+
+@pytest.mark.parametrize(("aspects", "copies"), [((2.0, 2.0), 1), ((2.0, 1.0), 0)])
+def test_drawings_of_unlike_shapes_are_no_copies(aspects: tuple[float, ...], copies: int) -> None:
+    page = Image.new("RGB", (320, 320), "white")
+    for top in range(40, 280, 60):
+        page.paste("black", (30, top, 160 + top // 2, top + 24))
+    found = searched_pairs(collected([sketch(page), sketch(page)]), codes(TRAIN, TEST), COPIES, aspects)
     assert len(found.copies) == copies

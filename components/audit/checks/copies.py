@@ -71,7 +71,7 @@ def identical_pixels(table: pd.DataFrame, thresholds: Thresholds) -> pd.DataFram
     "Images of a class whose 64-bit DCT hashes, in any of 8 orientations and cropped a little or not, differ in at "
     "most {near_duplicate_distance} bits, while their thumbnails correlate by at least {near_duplicate_correlation:g} "
     "and, aligned and tones apart, their luma differs nowhere by more than {near_duplicate_difference:g} standard "
-    "deviations and their colour by no more than 40 levels.",
+    "deviations and their colour by no more than 40 levels; fine detail must correlate by 0.7, colours by 0.6.",
     measures="correlation of thumbnails",
 )
 def near_duplicate(table: pd.DataFrame, thresholds: Thresholds) -> pd.DataFrame:
