@@ -38,7 +38,7 @@ def judge(certificate: dict[str, Any]) -> Verdict:
     if near:
         sentence += (
             f": where hashes differ in at most {certificate['copy_distance']} of {certificate['hash_bits']} bits, "
-            f"the pictures do not correlate by {certificate['copy_correlation']}"
+            "the pictures do not show the same"
         )
     elif known:
         least = min(pair["distance"] for pair in known)
