@@ -102,7 +102,7 @@ def made_up(images: int, share: float, seed: int) -> tuple[pd.DataFrame, pd.Data
         {
             "path": paths, "filename": paths.str.slice(10), "label": labels, "recorded_label": None,
             "part": "part-00000.tar", "offset": numbers * 50_000, "size_bytes": random.integers(20_000, 80_000, images),
-            "md5": digests, "source_uri": "gs://photos/animals.zip", "source_generation": 1,
+            "md5": digests, "crc32": numbers % 2**32, "source_uri": "gs://photos/animals.zip", "source_generation": 1,
         }
     ).astype(dict(CATALOG_COLUMNS))  # fmt: skip
     catalog.loc[exact[:, 1], "size_bytes"] = catalog.loc[exact[:, 0], "size_bytes"].to_numpy()

@@ -5,8 +5,9 @@
 
 The loop is what tutorials show: read a file, ``tf.image.decode_image``, ``tf.image.resize``, ``tf.io.encode_jpeg``,
 ``TFRecordWriter``; one image after the other, no antialiasing, no checks. Ours reads the archive and the decisions,
-assigns the splits, checks each image's digest, applies orientation and colour modes, resizes with antialiasing, encodes
-at the same quality (95, full colour), takes a perceptual hash, compares the splits, and writes checksums and a report.
+assigns the splits, verifies each image's checksum, applies orientation and colour modes, resizes with antialiasing,
+encodes at the same quality (95, full colour), takes a perceptual hash, compares the splits, and writes checksums and a
+report.
 
 Each way runs in a process of its own, by turns; a first run of each, with its imports, does not count. CPU time is that
 of all threads of the process.

@@ -2,19 +2,24 @@
 
 import hashlib
 import math
+import zlib
 from typing import NamedTuple
 
 import cv2
 import numpy as np
+import numpy.typing as npt
 from PIL import Image
 
 from components.audit.decoding import DECODED_SIDE_PX, DecodedImage, UnreadableImageError, decode, decode_whole
-from components.copies.fingerprints import Sketch, sketch_of
+from components.copies.detail_comparison import colour_places, colour_square
+from components.copies.fingerprints import Sketch
+from components.copies.perceptual_hashes import luma_square
 from components.formats.stored_pixels import SIDEWAYS, Pixels
 
 GRAYSCALE_DIFFERENCE = 0.6
 """An RGB image whose mean |R - G| + |G - B| is below this has no colour; JPEG's chroma rounding stays below it."""
 
+_HASHED_ROWS = 8  # every so many rows: a CRC takes a third of the time of a SHA-256
 _LEVELS = np.arange(256, dtype=np.float64)
 
 
@@ -72,6 +77,7 @@ def measure(data: bytes) -> tuple[Measurement, Sketch | None]:
     p5, p95 = np.searchsorted(share.cumsum(), (0.05, 0.95))
     seen = share[share > 0]
     small = _at_common_size(luma)
+    places = colour_places(image.pixels)
     measurement = Measurement(
         format=image.format,
         mode=image.mode,
@@ -79,7 +85,7 @@ def measure(data: bytes) -> tuple[Measurement, Sketch | None]:
         height_px=image.height_px,
         brightness=brightness,
         contrast=contrast,
-        grayscale=image.mode in {"1", "L", "LA", "I;16"} or _colour_difference(image.pixels) < GRAYSCALE_DIFFERENCE,
+        grayscale=image.mode in {"1", "L", "LA", "I;16"} or _colour_difference(places) < GRAYSCALE_DIFFERENCE,
         error=None,
         luma_p5=float(p5),
         luma_p95=float(p95),
@@ -93,7 +99,7 @@ def measure(data: bytes) -> tuple[Measurement, Sketch | None]:
         entropy=abs(float(seen @ np.log2(seen))),
         pixels=_pixel_digest(image),
     )
-    return measurement, sketch_of(image.pixels, small)
+    return measurement, Sketch(luma_square(small), colour_square(places))
 
 
 def whole_pixels_of(data: bytes) -> Measurement:
@@ -129,23 +135,29 @@ def _blur(luma: Pixels) -> float:
     Detail that a slight blur does not diminish was not there: the idea of Crete et al. 2007, "The blur effect", on the
     Laplacian (Pech-Pacheco et al. 2000), whose deviation alone would call any soft or pale picture blurry.
     """
-    detail = cv2.meanStdDev(cv2.Laplacian(luma, cv2.CV_16S))[1][0, 0]
-    left = cv2.meanStdDev(cv2.Laplacian(cv2.blur(luma, (3, 3)), cv2.CV_16S))[1][0, 0]
-    return float(left / detail) if detail > 0 else 1.0
+    detail = _variance(cv2.Laplacian(luma, cv2.CV_16S))
+    left = _variance(cv2.Laplacian(cv2.blur(luma, (3, 3)), cv2.CV_16S))
+    return math.sqrt(left / detail) if detail > 0 else 1.0
+
+
+def _variance(values: npt.NDArray[np.int16]) -> float:
+    """Return the variance of whole numbers, from their exact sums: a fifth of the time of ``cv2.meanStdDev``."""
+    return cv2.norm(values, cv2.NORM_L2SQR) / values.size - (cv2.sumElems(values)[0] / values.size) ** 2
 
 
 def _pixel_digest(image: DecodedImage) -> int:
+    """Return a CRC-32 of every pixel below 32 bits of a SHA-256 of the size and some rows, which tell images apart."""
     pixels, width, height = image.pixels, image.width_px, image.height_px
     if image.turn is not None:
         pixels = np.asarray(Image.fromarray(pixels).transpose(image.turn))
         if image.turn in SIDEWAYS:
             width, height = height, width
     digest = hashlib.sha256(f"{width} {height} {pixels.shape} ".encode())
-    digest.update(np.ascontiguousarray(pixels).data)
-    return int.from_bytes(digest.digest()[:8], "little")
+    digest.update(np.ascontiguousarray(pixels[::_HASHED_ROWS]).data)
+    return int.from_bytes(digest.digest()[:4], "little") << 32 | zlib.crc32(np.ascontiguousarray(pixels).data)
 
 
-def _colour_difference(pixels: Pixels) -> float:
-    """Return the mean of |R - G| + |G - B|, [0, 510], of every other pixel of every other row."""
-    red, green, blue = cv2.split(np.ascontiguousarray(pixels[::2, ::2]))
+def _colour_difference(places: Pixels) -> float:
+    """Return the mean of |R - G| + |G - B|, [0, 510]."""
+    red, green, blue = cv2.split(places)
     return float(cv2.norm(red, green, cv2.NORM_L1) + cv2.norm(green, blue, cv2.NORM_L1)) / red.size

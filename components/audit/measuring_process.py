@@ -38,8 +38,9 @@ class MeasuringProcess:
         self._board_file = Path(file.name)
         self._board = np.memmap(self._board_file, BOARD_ROW, "r", shape=(threads,))
         paths = os.pathsep.join(path or str(Path.cwd()) for path in sys.path)
-        # Two memory arenas instead of eight per processor: what threads free is used again by others.
-        environment = {**os.environ, "PYTHONPATH": paths, "MALLOC_ARENA_MAX": "2"}
+        # Two memory arenas instead of eight per processor: what threads free is used again by others. And no threads of
+        # the linear algebra library, which has nothing to do: they wait for work at full speed.
+        environment = {**os.environ, "PYTHONPATH": paths, "MALLOC_ARENA_MAX": "2", "OPENBLAS_NUM_THREADS": "1"}
         command = [sys.executable, *PROGRAM, str(archive), str(self._board_file), str(threads)]
         self._process = subprocess.Popen(
             command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, env=environment, bufsize=0

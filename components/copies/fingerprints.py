@@ -10,7 +10,15 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
-from components.copies.detail_comparison import COLOUR_SIDE_PX, LUMA_SIDE_PX, Colours, Details, colour_square, luma_of
+from components.copies.detail_comparison import (
+    COLOUR_SIDE_PX,
+    LUMA_SIDE_PX,
+    Colours,
+    Details,
+    colour_places,
+    colour_square,
+    luma_of,
+)
 from components.copies.perceptual_hashes import (
     SQUARE_SIDE_PX,
     THUMBNAIL_SIDE_PX,
@@ -82,14 +90,9 @@ class Fingerprints:
         return has_fingerprint(self.thumbnails)
 
 
-def sketch_of(rgb: Pixels, luma: Pixels | None = None) -> Sketch:
-    """Return the sketch of an image.
-
-    Args:
-        rgb: uint8 ``[height, width, 3]``, of any size.
-        luma: uint8 ``[height, width]`` of the same image, perhaps smaller; computed when not given.
-    """
-    return Sketch(luma_square(cv2.cvtColor(rgb, cv2.COLOR_RGB2GRAY) if luma is None else luma), colour_square(rgb))
+def sketch_of(rgb: Pixels) -> Sketch:
+    """Return the sketch of an image, uint8 ``[height, width, 3]``, of any size."""
+    return Sketch(luma_square(cv2.cvtColor(rgb, cv2.COLOR_RGB2GRAY)), colour_square(colour_places(rgb)))
 
 
 def fingerprints_of(sketches: Sequence[Sketch | None]) -> Fingerprints:

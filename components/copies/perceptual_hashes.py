@@ -96,8 +96,7 @@ def thumbnails_of(squares: Pixels) -> Pixels:
         which has no fingerprint: any two of them would be copies.
     """
     count, step = len(squares), SQUARE_SIDE_PX // THUMBNAIL_SIDE_PX
-    blocks = squares.reshape(count, THUMBNAIL_SIDE_PX, step, THUMBNAIL_SIDE_PX, step)
-    sums = blocks.sum(axis=(2, 4), dtype=np.int64).reshape(count, THUMBNAIL_BYTES)
+    sums = block_sums(squares, THUMBNAIL_SIDE_PX).reshape(count, THUMBNAIL_BYTES).astype(np.int64)
     means = sums.sum(axis=1) / THUMBNAIL_BYTES
     variances = (sums**2).sum(axis=1) / THUMBNAIL_BYTES - means**2
     deviations = np.sqrt(np.maximum(variances, 0.0))
@@ -106,6 +105,19 @@ def thumbnails_of(squares: Pixels) -> Pixels:
     levels = np.clip(np.rint(128.0 + (sums - means[:, None]) * scale[:, None]), 1, 255)
     levels[flat] = 0
     return levels.astype(np.uint8).reshape(count, THUMBNAIL_SIDE_PX, THUMBNAIL_SIDE_PX)
+
+
+def block_sums(squares: Pixels, side: int) -> npt.NDArray[np.uint16]:
+    """Return the sums of the ``side`` x ``side`` blocks that squares fall into, uint16 ``[n, side, side]``.
+
+    Args:
+        squares: uint8 ``[n, 64, 64]``.
+        side: 8 or more, or the sums do not fit.
+    """
+    step = SQUARE_SIDE_PX // side
+    rows = squares.reshape(-1, side, step, SQUARE_SIDE_PX).astype(np.uint16)
+    of_rows = sum((rows[:, :, place] for place in range(1, step)), rows[:, :, 0])
+    return sum((of_rows[..., place::step] for place in range(1, step)), of_rows[..., 0::step])
 
 
 def has_fingerprint(thumbnails: Pixels) -> npt.NDArray[np.bool_]:

@@ -14,6 +14,7 @@ needs no tar parsing and any number of threads can read at once.
 import hashlib
 import io
 import tarfile
+import zlib
 from collections.abc import Mapping
 from pathlib import Path
 from types import TracebackType
@@ -48,7 +49,8 @@ CATALOG_COLUMNS: Mapping[str, str] = {
     "part": "str",  # file name of the tar part
     "offset": "int64",  # where the image's bytes start in the part
     "size_bytes": "int64",
-    "md5": "str",  # hex digest of the bytes
+    "md5": "str",  # hex digest of the bytes: their identity
+    "crc32": "int64",  # CRC-32 of the bytes: tells in a seventh of the time of an MD5 whether they arrived as they were
     "source_uri": "str",  # object or local file the bytes came from
     "source_generation": "int64",  # Cloud Storage generation of that object, 0 for local files
 }
@@ -117,6 +119,7 @@ class ArchiveWriter:
                 "offset": offset,
                 "size_bytes": len(data),
                 "md5": hashlib.md5(data, usedforsecurity=False).hexdigest(),
+                "crc32": zlib.crc32(data),
                 "source_uri": source_uri,
                 "source_generation": source_generation,
             }

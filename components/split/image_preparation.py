@@ -9,12 +9,14 @@ to half a gray level on average.
 
 import io
 import math
+import threading
 from collections.abc import Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
 
 import cv2
 import numpy as np
+import numpy.typing as npt
 import simplejpeg
 from PIL import Image
 
@@ -44,6 +46,9 @@ _PLAIN_COLOUR_FACTOR = 2.0
 
 # An image reduced while it is decoded stays at least this many times as large as it is shown.
 _DRAFT_FACTOR = 1.5
+
+_KEPT_BYTES = 8_000_000
+_OF_THREAD = threading.local()
 
 # Its first corner is marked: when that comes last in a turned image, what came last comes first.
 _CORNER = Image.frombytes("L", (2, 2), b"\1\0\0\0")
@@ -217,7 +222,7 @@ def _decoded_jpeg(data: bytes, size: tuple[int, int], needed: Sequence[int]) -> 
         needed: Width and height to decode at, at least.
 
     Returns:
-        None for whatever is odd about a file: Pillow then judges.
+        None for whatever is odd about a file: Pillow then judges. The pixels last until this thread decodes again.
     """
     width, height = size
     fits = min(width / needed[0], height / needed[1])
@@ -226,11 +231,24 @@ def _decoded_jpeg(data: bytes, size: tuple[int, int], needed: Sequence[int]) -> 
     ways = {"fastdct": True, "fastupsample": reduction == 1 and fits * _DRAFT_FACTOR >= _PLAIN_COLOUR_FACTOR}
     # With exact sides, or the decoder may choose 3/8 or 5/8, which are slower than 1/2.
     least = {"min_width": math.ceil(width / reduction), "min_height": math.ceil(height / reduction)}
+    reduced = 3 * least["min_width"] * least["min_height"]
     try:
-        pixels: RgbPixels = simplejpeg.decode_jpeg(data, "RGB", **least, **ways)
+        pixels: RgbPixels = simplejpeg.decode_jpeg(data, "RGB", **least, **ways, buffer=_decoding_memory(reduced))
     except ValueError:
         return None
     return pixels
+
+
+def _decoding_memory(values: int) -> npt.NDArray[np.uint8] | None:
+    """Return memory for so many values that this thread decodes into again and again, ``None`` for many.
+
+    Fresh memory for every image costs a tenth of decoding: the system clears it, a page at a time.
+    """
+    if values > _KEPT_BYTES:
+        return None
+    if not hasattr(_OF_THREAD, "memory"):
+        _OF_THREAD.memory = np.empty(_KEPT_BYTES, np.uint8)
+    return _OF_THREAD.memory
 
 
 def _encoded(square: RgbPixels) -> bytes:

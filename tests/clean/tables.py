@@ -24,6 +24,7 @@ def catalog_of(digests: dict[str, str]) -> pd.DataFrame:
             "offset": 512,
             "size_bytes": 1,
             "md5": digest,
+            "crc32": 0,
             "source_uri": path,
             "source_generation": 0,
         }
