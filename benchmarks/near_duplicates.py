@@ -23,7 +23,7 @@ import numpy as np
 import numpy.typing as npt
 from PIL import Image, ImageDraw, ImageEnhance, ImageFont
 
-from components.audit.decoding import decode
+from components.audit.decoding import DECODED_SIDE_PX, decode
 from components.copies.copy_groups import find_copies
 from components.copies.fingerprints import Fingerprints, Sketch, fingerprints_of, sketch_of
 from components.copies.likeness import CopyRules
@@ -45,7 +45,7 @@ def encoded(pixels: Pixels, quality: int) -> bytes:
 
 def sketched(data: bytes) -> tuple[Sketch, float]:
     """Decode as the audit does, and reduce; return the sketch and width / height before."""
-    image = decode(data, 192)
+    image = decode(data, DECODED_SIDE_PX)
     return sketch_of(image.pixels), image.width_px / image.height_px
 
 

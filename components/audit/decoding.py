@@ -34,8 +34,9 @@ PIXEL_LIMIT = 89_478_485
 MEMORY_LIMIT = 800_000_000
 """Bytes; an image that would take more while it is decoded is refused unread: with all else, that stays below 1 GB."""
 
-DECODED_SIDE_PX = 192
-"""The reduced image's long side is at least this, where the stored one is: enough for luma statistics."""
+DECODED_SIDE_PX = 160
+"""The reduced image's long side is at least this, where the stored one is: enough for luma statistics, and a quarter
+of 640."""
 
 # Leading bytes of the formats that are read (each format's own specification).
 _SIGNATURES = (

@@ -4,20 +4,22 @@ Each pixel of the result is a mean of those around its place, weighted by a tria
 become one. Rows first, columns then: the columns of an image are the rows of its transpose. Weights are whole numbers
 of 256ths, so that a processor multiplies 16 to 32 values at once and the result is the same on every machine; against
 Pillow, whose weights are finer, the sample photos have 55 dB at least: what rounding twice costs either.
+
+That is with numba, the extra ``fast``. Without it, Pillow does the work.
 """
 
+import importlib.util
 import math
 from functools import lru_cache
 
 import cv2
-import numba
 import numpy as np
 import numpy.typing as npt
+from PIL import Image
 
 RgbPixels = npt.NDArray[np.uint8]
 
-_ONE = 256
-"""What weights add up to: with 8 bits a pixel, and a half for rounding, the sums fit into 16."""
+ENGINE = "numba" if importlib.util.find_spec("numba") else "pillow"
 
 
 def resized(pixels: RgbPixels, box: tuple[float, float, float, float], size: tuple[int, int]) -> RgbPixels:
@@ -31,6 +33,8 @@ def resized(pixels: RgbPixels, box: tuple[float, float, float, float], size: tup
     Returns:
         uint8 ``[size[1], size[0], 3]``.
     """
+    if ENGINE == "pillow":
+        return _resized_by_pillow(pixels, box, size)
     left, right = math.floor(box[0]), math.ceil(box[2])
     part = np.ascontiguousarray(pixels[:, left:right])
     low = _resized_rows(part, box[1], box[3], size[1])
@@ -38,12 +42,22 @@ def resized(pixels: RgbPixels, box: tuple[float, float, float, float], size: tup
     return cv2.transpose(upright).astype(np.uint8, copy=False)
 
 
+def _resized_by_pillow(pixels: RgbPixels, box: tuple[float, float, float, float], size: tuple[int, int]) -> RgbPixels:
+    # What is outside is cut off first, or it would be blended into the border.
+    left, top = math.floor(box[0]), math.floor(box[1])
+    part = Image.fromarray(pixels[top : math.ceil(box[3]), left : math.ceil(box[2])])
+    inner = (box[0] - left, box[1] - top, box[2] - left, box[3] - top)
+    return np.asarray(part.resize(size, Image.Resampling.BILINEAR, inner))
+
+
 def _resized_rows(pixels: RgbPixels, start: float, end: float, count: int) -> RgbPixels:
     """Return so many rows, weighted means of those from ``start`` to ``end``."""
+    from components.split.weighted_rows import weigh_rows  # noqa: PLC0415, needs an extra
+
     height, width, channels = pixels.shape
     result = np.empty((count, width, channels), np.uint8)
     first, weights = _weights(start, end, count)
-    _weigh_rows(pixels.reshape(height, -1), first, weights, result.reshape(count, -1))
+    weigh_rows(pixels.reshape(height, -1), first, weights, result.reshape(count, -1))
     return result
 
 
@@ -62,28 +76,5 @@ def _weights(start: float, end: float, count: int) -> tuple[npt.NDArray[np.int64
     rows = first[:, None] + np.arange((last - first).max())
     triangle = np.maximum(1 - np.abs(rows + 0.5 - centres[:, None]) / reach, 0) * (rows < last[:, None])
     # Sums are rounded rather than weights, so that those of each row add up.
-    sums = np.rint(np.cumsum(triangle, axis=1) / triangle.sum(axis=1, keepdims=True) * _ONE)
+    sums = np.rint(np.cumsum(triangle, axis=1) / triangle.sum(axis=1, keepdims=True) * 256)
     return first, np.diff(sums, axis=1, prepend=0).astype(np.uint16)
-
-
-@numba.njit(nogil=True, error_model="numpy")
-def _weigh_rows(
-    rows: npt.NDArray[np.uint8],
-    first: npt.NDArray[np.int64],
-    weights: npt.NDArray[np.uint16],
-    result: npt.NDArray[np.uint8],
-) -> None:
-    width = rows.shape[1]
-    sums = np.empty(width, np.uint16)
-    for row in range(len(result)):
-        sums[:] = _ONE // 2
-        for place in range(weights.shape[1]):
-            weight = weights[row, place]
-            if weight:
-                values = rows[first[row] + place]
-                for column in range(width):
-                    # Everything in 16 bits: numba would take 64.
-                    sums[column] = np.uint16(sums[column] + np.uint16(values[column]) * weight)
-        target = result[row]
-        for column in range(width):
-            target[column] = np.uint8(sums[column] >> np.uint16(8))

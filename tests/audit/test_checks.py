@@ -156,7 +156,7 @@ def test_one_image_alone_has_only_its_class_to_complain_about() -> None:
         pytest.param({"blur": 0.56}, {"blurry"}, id="blurry"),
         pytest.param({"blur": 0.55}, set(), id="not quite blurry"),
         pytest.param(
-            {"blur": 0.9, "width_px": 576, "height_px": 192}, {"blurry"}, id="64 px wide where it is measured"
+            {"blur": 0.9, "width_px": 576, "height_px": 192}, {"blurry"}, id="53 px wide where it is measured"
         ),
         pytest.param(
             {"blur": 0.9, "width_px": 576, "height_px": 191}, {"aspect_outlier"}, id="too narrow to be judged"

@@ -44,14 +44,14 @@ def exact_duplicate(table: pd.DataFrame, _thresholds: Thresholds) -> pd.DataFram
     "warning",
     "Identical pixels in other bytes",
     "Images of a class have the same upright size and the same pixels, and their bytes differ: compared as they are "
-    "measured, at 192 px or more, and a JPEG with a near duplicate in another format at full size.",
+    "measured, at 160 px or more, and a JPEG with a near duplicate in another format at full size.",
     measures="copies",
 )
 def identical_pixels(table: pd.DataFrame, thresholds: Thresholds) -> pd.DataFrame:
     """Images stored again without loss; all members of a group share ``group``. Blank images have no pixels to share.
 
     What is compared is a digest of the upright size and of the upright RGB pixels as they were decoded for measuring,
-    with a long side of 192 px or more: a difference that vanishes there is not seen. A JPEG and what it was stored as
+    with a long side of 160 px or more: a difference that vanishes there is not seen. A JPEG and what it was stored as
     in another format differ by rounding there; such near duplicates are read a second time, see ``same_pixels``.
     """
     found = _same_pixels(table, thresholds, ["label", "pixels"])

@@ -6,7 +6,7 @@ from components.audit.checks.conditions import is_bright, is_dark, is_flat, is_t
 from components.audit.checks.registry import Thresholds, check, image_findings
 from components.audit.decoding import DECODED_SIDE_PX
 
-_LEAST_SIDE_PX = 64
+_LEAST_SIDE_PX = 53
 """Of the reduced image; a narrower one shows too little to tell soft from smooth."""
 
 
@@ -83,8 +83,8 @@ def low_information(table: pd.DataFrame, thresholds: Thresholds) -> pd.DataFrame
     "blurry",
     "warning",
     "Blurry",
-    "A 3 x 3 blur leaves more than a share of {blur_ratio:g} of the deviation of the Laplacian of luma, at 192 px, and "
-    "the image is neither dark, bright, blank, tiny, poor in information nor narrower than 64 px there.",
+    "A 3 x 3 blur leaves more than a share of {blur_ratio:g} of the deviation of the Laplacian of luma, at 160 px, and "
+    "the image is neither dark, bright, blank, tiny, poor in information nor narrower than 53 px there.",
     measures="share of detail left",
 )
 def blurry(table: pd.DataFrame, thresholds: Thresholds) -> pd.DataFrame:
