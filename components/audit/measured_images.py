@@ -44,6 +44,7 @@ class MeasuredImages:
         rows = slice(first, first + len(chunk.rows))
         self._rows[rows] = chunk.rows
         self.fingerprints[rows] = chunk.fingerprints
+        self.fingerprints.leave_memory()
         for position, texts in chunk.texts.items():
             for name, text in texts.items():
                 self._texts[name][first + position] = text

@@ -1,6 +1,7 @@
 """What is kept of each image to find its copies: 1.4 KB, from any decode of it, whatever its size."""
 
 import math
+import mmap
 import tempfile
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -57,16 +58,24 @@ class Fingerprints:
         thumbnails: uint8 ``[images, 16, 16]``, see ``perceptual_hashes``: hashes and quick comparisons come from them.
             All zero for images that take no part, unreadable or flat ones.
         details: For the last word on pairs, see ``detail_comparison``.
+        files: That hold details, none where memory does.
     """
 
     thumbnails: Pixels
     details: Details
+    files: tuple[mmap.mmap, ...] = ()
 
     @classmethod
     def on_disk(cls, images: int) -> Self:
-        """Return room for so many, in files without a name: the system drops from memory what is not looked at."""
-        thumbnails, luma, colour = (_mapped((images, *shape), dtype) for shape, dtype in _SHAPES)
-        return cls(thumbnails, Details(luma, colour))
+        """Return room for so many: details in files without a name, which take memory only where they are looked at."""
+        of_thumbnails, *of_details = _SHAPES
+        (luma, colour), files = zip(*(_mapped((images, *shape), dtype) for shape, dtype in of_details), strict=True)
+        return cls(np.zeros((images, *of_thumbnails[0]), of_thumbnails[1]), Details(luma, colour), files)
+
+    def leave_memory(self) -> None:
+        """Leave to their files what was looked at or written: whether it also stays in memory is up to the system."""
+        for file in self.files:
+            file.madvise(mmap.MADV_DONTNEED)  # of a shared mapping, this loses nothing
 
     def __len__(self) -> int:
         return len(self.thumbnails)
@@ -115,8 +124,9 @@ def fingerprints_from(data: bytes | memoryview, images: int) -> Fingerprints:
     return Fingerprints(arrays[0], Details(arrays[1], arrays[2]))
 
 
-def _mapped(shape: tuple[int, ...], dtype: type) -> npt.NDArray:
-    if not shape[0]:
-        return np.zeros(shape, dtype)
+def _mapped(shape: tuple[int, ...], dtype: type) -> tuple[npt.NDArray, mmap.mmap]:
+    size = math.prod(shape) * np.dtype(dtype).itemsize
     with tempfile.TemporaryFile(prefix="fingerprints-") as file:
-        return np.memmap(file, dtype, "w+", shape=shape)
+        file.truncate(max(1, size))
+        mapped = mmap.mmap(file.fileno(), max(1, size))
+    return np.frombuffer(mapped, dtype, math.prod(shape)).reshape(shape), mapped

@@ -18,7 +18,7 @@ PARTS = 4
 PART_BITS = 16
 BUCKETS = 1 << PART_BITS
 
-_BLOCK_QUERIES = 1 << 22  # bounds the memory of sorted queries: 150 MB while they are sorted
+_BLOCK_QUERIES = 1 << 19  # bounds the memory of sorted queries: 20 MB while they are sorted
 _PAIRS_PER_STEP = 1 << 23  # of one table and block of queries: 200 MB at worst
 
 

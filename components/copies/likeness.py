@@ -58,7 +58,8 @@ class Likeness:
             part = slice(begin, begin + _PAIRS_AT_ONCE)
             one, other, turns = first[part], second[part], orientations[part]
             one_shape = of_one_shape(self.aspects[one], self.aspects[other], turns)
-            alike[part] = are_copies(self.fingerprints[one], self.fingerprints[other], turns, one_shape, self.rules)
+            alike[part] = are_copies(self.fingerprints, one, other, turns, one_shape, self.rules)
+            self.fingerprints.leave_memory()
         return alike
 
     def of_any(self, first: npt.NDArray[np.int64], second: npt.NDArray[np.int64]) -> npt.NDArray[np.bool_]:
@@ -88,8 +89,9 @@ def of_one_shape(
 
 
 def are_copies(
-    first: Fingerprints,
-    second: Fingerprints,
+    fingerprints: Fingerprints,
+    first: npt.NDArray[np.int64],
+    second: npt.NDArray[np.int64],
     orientations: npt.NDArray,
     one_shape: npt.NDArray[np.bool_],
     rules: CopyRules,
@@ -97,16 +99,18 @@ def are_copies(
     """Return which pairs are copies, the first of each reoriented.
 
     Args:
-        first: Of each pair.
-        second: Likewise.
+        fingerprints: Of all images.
+        first: Row of one image of each pair.
+        second: And of the other.
         orientations: ``[pairs]``, see ``perceptual_hashes``.
         one_shape: bool ``[pairs]``, from ``of_one_shape``.
         rules: What makes two images copies; their hashes are not looked at.
     """
-    at = alignments(first.thumbnails, second.thumbnails, orientations, one_shape, rules.minimum_correlation)
+    thumbnails, details = fingerprints.thumbnails, fingerprints.details
+    at = alignments(thumbnails[first], thumbnails[second], orientations, one_shape, rules.minimum_correlation)
     found = np.flatnonzero(~np.isnan(at[:, 0]))
-    turned = first.details[found].turned(orientations[found])
-    same = same_in_detail(turned, second.details[found], at[found], rules.maximum_difference)
+    turned = details[first[found]].turned(orientations[found])
+    same = same_in_detail(turned, details[second[found]], at[found], rules.maximum_difference)
     copies = np.zeros(len(at), bool)
     copies[found[same]] = True
     return copies

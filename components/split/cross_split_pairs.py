@@ -189,10 +189,10 @@ def _pairs_across(
     left_out = max(0, len(chosen) - _MOST_EXAMINED_PAIRS)
     chosen = chosen[:_MOST_EXAMINED_PAIRS]
     first, second, positions = first[chosen], second[chosen], positions[chosen]
-    ones, others = fingerprints[first], fingerprints[second]
     turns = found.orientation[positions]
-    copies = are_copies(ones, others, turns, of_one_shape(aspects[first], aspects[second], turns), rules)
-    correlation = best_correlation(ones.thumbnails, others.thumbnails)
+    one_shape = of_one_shape(aspects[first], aspects[second], turns)
+    copies = are_copies(fingerprints, first, second, turns, one_shape, rules)
+    correlation = best_correlation(fingerprints.thumbnails[first], fingerprints.thumbnails[second])
     turned = splits[first] > splits[second]
     first, second = np.where(turned, second, first), np.where(turned, first, second)
     columns = (first, second, found.distance[positions], correlation, copies)
