@@ -16,7 +16,17 @@ STEPS = (
 WITH_CLASSIFIER = ("audit_embeddings", "train_frozen", "fine_tune")
 WITHOUT_TENSORFLOW = ("ingest", "audit", "clean", "split", "register")
 TENSORFLOW = {"tensorflow", "keras"}
-SHARED = {"failures", "publishing", "images", "storage", "ordered_work", "formats", "report", "copies"}
+SHARED = {
+    "failures",
+    "publishing",
+    "images",
+    "storage",
+    "ordered_work",
+    "image_progress",
+    "formats",
+    "report",
+    "copies",
+}
 
 
 def imports_of(path: Path) -> set[str]:

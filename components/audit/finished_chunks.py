@@ -5,6 +5,7 @@ images or another version is never taken for one that is asked for. What was cut
 later, fails its checksum; from there on the file is written anew.
 """
 
+import contextlib
 import hashlib
 import importlib
 import importlib.metadata
@@ -29,7 +30,7 @@ _MODULES = (
     "components.formats.image_formats",
     "components.formats.stored_pixels",
 )
-_LIBRARIES = ("numpy", "opencv-python-headless", "pillow", "simplejpeg")
+_LIBRARIES = ("numpy", "opencv-python-headless", "pillow", "pillow-heif", "simplejpeg")
 
 
 def measuring_identity(decode_seconds: float) -> bytes:
@@ -39,7 +40,8 @@ def measuring_identity(decode_seconds: float) -> bytes:
         source = importlib.import_module(name).__file__
         identity.update(Path(source).read_bytes() if source else b"")
     for name in _LIBRARIES:
-        identity.update(f"{name} {importlib.metadata.version(name)} ".encode())
+        with contextlib.suppress(importlib.metadata.PackageNotFoundError):  # of one that reads HEIC
+            identity.update(f"{name} {importlib.metadata.version(name)} ".encode())
     return identity.digest()
 
 

@@ -7,7 +7,6 @@ pass goes on where it was.
 
 import dataclasses
 import json
-import time
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import ExitStack
@@ -23,9 +22,9 @@ from components.audit.measured_chunk import KEY_BYTES, MeasuredChunk, chunk_key
 from components.audit.measured_images import MeasuredImages
 from components.audit.measuring_process import DECODE_SECONDS, MeasuringProcess
 from components.failures import TransientError
+from components.image_progress import ImageProgress
 
 CHUNK_IMAGES = 64
-PROGRESS_SECONDS = 5.0
 
 _CHUNKS_AHEAD = 2  # per thread: no thread waits for the parent, and little is lost when a process dies
 _WAIT_SECONDS = 0.5
@@ -69,7 +68,7 @@ def measure_archive(archive: Path, catalog: pd.DataFrame, workers: int, kept: Pa
             stopped left it behind; ``None`` keeps nothing.
     """
     measured = MeasuredImages(len(catalog))
-    progress = _Progress(len(catalog))
+    progress = ImageProgress("audit", len(catalog))
     with ExitStack() as stack:
         finished = stack.enter_context(FinishedChunks(kept)) if kept else None
         missing = []
@@ -190,29 +189,3 @@ def _chunks(catalog: pd.DataFrame) -> Iterator[Chunk]:
         columns = [rows[name].tolist() for name in ("part", "offset", "size_bytes")]
         places = list(zip(*columns, strict=True))
         yield Chunk(number, first, chunk_key(identity, rows["md5"].tolist()), places)
-
-
-class _Progress:
-    """Prints how far the pass is, how fast, and how long it will take."""
-
-    def __init__(self, images: int) -> None:
-        self._images = images
-        self._done = self._measured = 0
-        self._started = self._said = time.monotonic()
-
-    def resumed(self, images: int) -> None:
-        self._done = images
-        if images:
-            print(f"audit: {images:,} of {self._images:,} images were measured before", flush=True)
-
-    def done(self, images: int) -> None:
-        self._done += images
-        self._measured += images
-        now = time.monotonic()
-        if now - self._said < PROGRESS_SECONDS and self._done < self._images:
-            return
-        rate = self._measured / max(now - self._started, 1e-6)
-        left = round((self._images - self._done) / rate)
-        ending = f"{left // 60}:{left % 60:02d} left" if left else f"{now - self._started:.1f} s"
-        print(f"audit: {self._done:,} of {self._images:,} images, {rate:,.0f} images/s, {ending}", flush=True)
-        self._said = now

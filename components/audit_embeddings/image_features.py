@@ -2,7 +2,6 @@
 
 import dataclasses
 import tempfile
-import time
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
@@ -20,9 +19,8 @@ from components.classifier.head import feature_extractor
 from components.classifier.weights import load_weights
 from components.failures import UserError
 from components.formats.image_archive import ArchiveReader
+from components.image_progress import ImageProgress
 from components.ordered_work import in_order, processors
-
-_SECONDS_BETWEEN_LINES = 5.0
 
 Features = npt.NDArray[np.float16]
 
@@ -75,7 +73,7 @@ def embed_images(
     features = _on_disk(len(rows), extractor.output_shape[1])
     undecodable: dict[int, str] = {}
     embedded: list[int] = []
-    progress = _Progress(len(rows))
+    progress = ImageProgress("audit_embeddings", len(rows))
     for batch in _batches(_squares(archive, catalog, rows, side_px, settings.workers), settings.batch_size):
         undecodable |= {row: square for row, square in batch if isinstance(square, str)}
         pixels = [(row, square) for row, square in batch if not isinstance(square, str)]
@@ -149,25 +147,3 @@ def _batches(squares: Iterable[tuple[int, Pixels | str]], size: int) -> Iterator
             batch = []
     if batch:
         yield batch
-
-
-class _Progress:
-    """Prints how far the pass is, how fast, and how long it will take."""
-
-    def __init__(self, images: int) -> None:
-        self._images = images
-        self._done = 0
-        self._started = self._said = time.monotonic()
-
-    def done(self, images: int) -> None:
-        self._done += images
-        now = time.monotonic()
-        if now - self._said < _SECONDS_BETWEEN_LINES and self._done < self._images:
-            return
-        self._said = now
-        rate = self._done / max(now - self._started, 1e-6)
-        left = round((self._images - self._done) / rate)
-        ending = f"{left // 60}:{left % 60:02d} left" if left else f"{now - self._started:.1f} s"
-        print(
-            f"audit_embeddings: {self._done:,} of {self._images:,} images, {rate:,.0f} images/s, {ending}", flush=True
-        )

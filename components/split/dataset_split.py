@@ -2,7 +2,6 @@
 
 import hashlib
 import itertools
-import time
 import warnings
 import zlib
 from collections.abc import Callable, Iterator
@@ -19,6 +18,7 @@ from components.formats.decisions import read_decisions
 from components.formats.image_archive import ArchiveReader
 from components.formats.splits import ASSIGNMENTS_FILE, SPLIT_NAMES, Shard, Split, Splits, write_splits
 from components.formats.tfrecords import serialize_example
+from components.image_progress import ImageProgress
 from components.ordered_work import in_order, processors
 from components.publishing import published_directory
 from components.split.cross_split_pairs import CrossSplitPairs, FingerprintCollector, cross_split_pairs
@@ -29,7 +29,6 @@ from components.split.split_report import MOST_COPIES_SHOWN, judge, write_report
 from components.split.split_settings import SplitSettings, check_settings
 
 _IMAGES_AT_A_TIME = 8
-_SECONDS_BETWEEN_LINES = 5
 _PICTURE_SIDE_PX = 220
 _RECORD_COLUMNS = ["path", "label", "part", "offset", "size_bytes", "crc32", "md5"]
 
@@ -118,7 +117,7 @@ def _write_records(
         settings: How to prepare.
         folder: Where the shards go.
     """
-    collector, progress = FingerprintCollector(len(table)), _Progress(len(table))
+    collector, progress = FingerprintCollector(len(table)), ImageProgress("split", len(table))
     shards: dict[str, list[Shard]] = {}
     for name in SPLIT_NAMES:
         prepared = _prepared(table[table["split"] == name], reader, class_names, settings)
@@ -200,23 +199,3 @@ def _split(images: pd.DataFrame, shards: list[Shard]) -> Split:
         images_per_class={str(label): int(count) for label, count in counts.items()},
         shards=shards,
     )
-
-
-class _Progress:
-    """Say how many images are done, and how fast, every few seconds and at the end."""
-
-    def __init__(self, images: int) -> None:
-        self._images = images
-        self._done = 0
-        self._started = self._said = time.monotonic()
-
-    def count(self, records: Iterator[bytes]) -> Iterator[bytes]:
-        """Yield the records as they are."""
-        for record in records:
-            yield record
-            self._done += 1
-            now = time.monotonic()
-            if self._done == self._images or now - self._said >= _SECONDS_BETWEEN_LINES:
-                self._said = now
-                rate = self._done / max(now - self._started, 1e-9)
-                print(f"split: {self._done} of {self._images} images, {rate:.0f} images/s", flush=True)

@@ -179,7 +179,7 @@ def test_a_killed_audit_goes_on_and_comes_to_the_same_bytes(make_archive: MakeAr
     last = start(directory)
     printed = last.communicate()[0]
     assert last.returncode == 0
-    assert not resumed or "were measured before" in printed
+    assert not resumed or "were done before" in printed
     names = sorted(path.relative_to(directory) for path in directory.rglob("*") if path.is_file())
     assert [path.name for path in names] == [
         "findings.parquet",
