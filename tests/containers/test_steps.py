@@ -10,6 +10,8 @@ import pytest
 from kfp import dsl, local
 
 from components import images
+from components.formats.check_names import EMBEDDING_CHECKS
+from components.formats.findings import read_findings
 from components.launch.command_line import main
 from components.launch.docker_runner import docker_runner
 from components.launch.gcs_emulator import HOST_VARIABLE, emulator_program
@@ -29,7 +31,7 @@ def run_pipeline(runner: Runner, directory: Path) -> Run:
     with pytest.MonkeyPatch.context() as patch:
         patch.chdir(ROOT)
         checkpoints = f"checkpoint_uri={directory.parent / 'checkpoints'}"
-        main(image_classification, [*arguments, "--docker-network", "none", "--set", checkpoints])
+        main(image_classification, [*arguments, "--docker-network", "none", "--set", checkpoints, "--embedding-audit"])
     (root,) = (directory / "steps").iterdir()
     return Run(str(SAMPLE), directory, {step: root / step for step in STEPS}, [])
 
@@ -98,6 +100,15 @@ def test_the_pipeline_decides_the_same_in_containers(in_processes: Run, in_conta
         pd.testing.assert_frame_equal(
             pd.read_parquet(in_containers.steps[step] / path), pd.read_parquet(in_processes.steps[step] / path)
         )
+
+
+def test_the_audit_of_embeddings_finds_the_same_in_containers(in_processes: Run, in_containers: Run) -> None:
+    here, there = (
+        read_findings(run.steps["audit"].parent / "audit-embeddings" / "findings")
+        for run in (in_processes, in_containers)
+    )
+    pd.testing.assert_frame_equal(here, there)
+    assert set(here["check"]) & set(EMBEDDING_CHECKS)
 
 
 def test_the_pipeline_learns_the_same_in_containers(in_processes: Run, in_containers: Run) -> None:
