@@ -10,7 +10,7 @@ Animals/                 a folder around everything is stripped: the image is na
 
 import unicodedata
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Container, Sequence
 from dataclasses import dataclass
 
 from components.failures import UserError
@@ -81,14 +81,13 @@ def find_class_folders(source: str, names: Sequence[str], labels_file: str) -> C
         labels_file: Name of the labels file, relative to the source or to the folder around everything; may be empty.
 
     Raises:
-        UserError: When there are fewer than two class folders, or the folders are not classes.
+        UserError: When there are fewer than two class folders, the folders are not classes, or there are two labels
+            files.
     """
     reasons = {name: junk_reason(name) for name in names}
     content = [name for name, reason in reasons.items() if reason is None and not _is_documentation(name, labels_file)]
     wrapping = _wrapping_folder(content)
-    labels_member = next(
-        (name for name in (wrapping + labels_file, labels_file) if labels_file and name in reasons), None
-    )
+    labels_member = _labels_member(source, reasons, wrapping, labels_file)
 
     images, skipped = [], []
     for name in names:
@@ -109,6 +108,13 @@ def find_class_folders(source: str, names: Sequence[str], labels_file: str) -> C
     )
     _require_classes(source, folders)
     return folders
+
+
+def _labels_member(source: str, names: Container[str], wrapping: str, labels_file: str) -> str | None:
+    found = sorted(name for name in {wrapping + labels_file, labels_file} if labels_file and name in names)
+    if len(found) > 1:
+        raise UserError(f"{source} holds two labels files, {found[0]!r} and {found[1]!r}; remove one")
+    return found[0] if found else None
 
 
 def _is_documentation(name: str, labels_file: str) -> bool:

@@ -85,6 +85,12 @@ def test_the_labels_file_is_found_inside_and_outside_the_wrapping_folder(labels_
     assert find(*names, labels_file=labels_file).labels_member == member
 
 
+def test_two_labels_files_are_one_too_many() -> None:
+    names = ("Animals/bird/owl.jpg", "Animals/fish/cod.jpg", "Animals/labels.csv", "labels.csv")
+    with pytest.raises(UserError, match=r"two labels files, 'Animals/labels.csv' and 'labels.csv'; remove one"):
+        find(*names)
+
+
 def test_a_labels_file_of_any_extension_is_no_image() -> None:
     folders = find("bird/owl.jpg", "fish/cod.jpg", "bird/truth.tsv", "truth.tsv", labels_file="truth.tsv")
     assert folders.labels_member == "truth.tsv"
