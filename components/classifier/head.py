@@ -7,6 +7,8 @@ import keras
 from components.classifier.backbones import Backbone
 
 SCALING_LAYER = "scale_pixels"
+FEATURES = "pooled_features"
+"""Name of what the whole backbone gives, averaged over the picture."""
 
 
 def head_layers(class_count: int, head_units: int, dropout: float) -> list[keras.layers.Layer]:
@@ -29,7 +31,7 @@ def feature_extractor(backbone: Backbone, network: keras.Model) -> keras.Model:
 
 def head_model(layers: Sequence[keras.layers.Layer], feature_count: int) -> keras.Model:
     """Return a model of the head alone: pooled features ``[batch, feature_count]`` to probabilities."""
-    features = keras.Input((feature_count,), name="pooled_features")
+    features = keras.Input((feature_count,), name=FEATURES)
     return keras.Model(features, _chain(features, layers), name="head")
 
 
@@ -44,6 +46,12 @@ def whole_model(backbone: Backbone, network: keras.Model, layers: Sequence[keras
     return keras.Model(images, _chain(features, layers), name="classifier")
 
 
+def head_of(model: keras.Model) -> list[keras.layers.Layer]:
+    """Return the layers of the head of a whole model, in order."""
+    names = [layer.name for layer in model.layers]
+    return list(model.layers[names.index(FEATURES) + 1 :])
+
+
 def scaling_layer(backbone: Backbone) -> keras.layers.Layer:
     """Return the layer that turns pixels in [0, 255] into what the backbone was pretrained on, always in float32."""
     return keras.layers.Rescaling(backbone.scale, backbone.offset, dtype="float32", name=SCALING_LAYER)
@@ -54,7 +62,7 @@ def _pooled_features(backbone: Backbone, network: keras.Model) -> tuple[keras.Ke
     # Calling it with training=False would not keep BatchNormalization in inference mode: in Keras 3.15 the
     # training=True of fit() overrides what was said here. Only layers whose trainable is False stay.
     maps = network(scaling_layer(backbone)(images))
-    return images, keras.layers.GlobalAveragePooling2D(dtype="float32", name="pooled_features")(maps)
+    return images, keras.layers.GlobalAveragePooling2D(dtype="float32", name=FEATURES)(maps)
 
 
 def _chain(tensor: keras.KerasTensor, layers: Sequence[keras.layers.Layer]) -> keras.KerasTensor:

@@ -7,6 +7,7 @@ of training on all cores.
 import dataclasses
 import hashlib
 import math
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -111,9 +112,29 @@ def stored_batches(source: SplitImages, batching: Batching) -> tf.data.Dataset:
     return in_batches(examples, source.images, batching)
 
 
-def view_batches(source: SplitImages, batching: Batching, strength: float, seed: int, view: int) -> tf.data.Dataset:
-    """Return one augmented view of every image in stored order: float32 images and int64 labels."""
-    return _augmented(_records(source, np.arange(len(source.shards))), source, batching, strength, seed, view)
+def view_batches(
+    source: SplitImages,
+    batching: Batching,
+    strength: float,
+    seed: int,
+    view: int,
+    first: int = 0,
+    count: int | None = None,
+) -> tf.data.Dataset:
+    """Return one augmented view of images in stored order: float32 images and int64 labels.
+
+    Args:
+        source: The images.
+        batching: How they are batched.
+        strength: Of augmentation, [0, 1].
+        seed: Of the run.
+        view: Number of the view.
+        first: Place of the first image wanted; those before are read and not decoded.
+        count: How many are wanted from there; None for all.
+    """
+    wanted = source.images - first if count is None else count
+    records = _records(source, np.arange(len(source.shards))).skip(first).take(wanted)
+    return _augmented(records, source, wanted, batching, strength, seed, view)
 
 
 def epoch_batches(source: SplitImages, batching: Batching, strength: float, seed: int, epoch: int) -> tf.data.Dataset:
@@ -129,11 +150,20 @@ def epoch_batches(source: SplitImages, batching: Batching, strength: float, seed
         seed: Of the run.
         epoch: From 0.
     """
-    order = np.random.default_rng([seed, epoch]).permutation(len(source.shards))
-    records = _records(source, order)
-    window = min(source.images, _SHUFFLE_BUFFER_IMAGES)
-    shuffled = records.shuffle(window, seed=_shuffle_seed(seed, epoch), reshuffle_each_iteration=False)
-    return _augmented(shuffled, source, batching, strength, seed, epoch)
+    shuffled = _shuffled(_records(source, _shard_order(source, seed, epoch)), source, seed, epoch)
+    return _augmented(shuffled, source, source.images, batching, strength, seed, epoch)
+
+
+def epoch_order(source: SplitImages, seed: int, epoch: int) -> np.ndarray:
+    """Return the places in stored order of the images of an epoch, int64 ``[images]``, as ``epoch_batches`` has them.
+
+    So what was computed for each image once can be trained on in the very order of training from pixels.
+    """
+    stored = _collected(_numbers(source, np.arange(len(source.shards))), source)
+    places = np.empty_like(stored)
+    places[stored] = np.arange(source.images)
+    numbers = _shuffled(_numbers(source, _shard_order(source, seed, epoch)), source, seed, epoch)
+    return places[_collected(numbers, source)]
 
 
 def read_labels(source: SplitImages) -> np.ndarray:
@@ -195,25 +225,61 @@ def print_counts(splits: Splits) -> None:
 
 def _records(source: SplitImages, order: np.ndarray) -> tf.data.Dataset:
     """Return each image's number and record, the shards in the given order; an image's number does not depend on it."""
-    starts = np.concatenate([[0], np.cumsum(source.shard_images)])[:-1].astype(np.int64)
     paths = np.array([str(path) for path in source.shards])
-    shards = tf.data.Dataset.from_tensor_slices((paths[order], starts[order]))
-    return shards.interleave(
+    return _interleaved(
+        tf.data.Dataset.from_tensor_slices((paths[order], _starts(source)[order])),
         lambda path, start: tf.data.TFRecordDataset(path, buffer_size=_READ_BUFFER_BYTES).enumerate(start),
-        cycle_length=_INTERLEAVED_SHARDS,
-        num_parallel_calls=tf.data.AUTOTUNE,
-        deterministic=True,
     )
 
 
+def _numbers(source: SplitImages, order: np.ndarray) -> tf.data.Dataset:
+    """Return the numbers that ``_records`` gives, without reading a shard."""
+    counts = np.array(source.shard_images, np.int64)
+    return _interleaved(
+        tf.data.Dataset.from_tensor_slices((_starts(source)[order], counts[order])),
+        lambda start, count: tf.data.Dataset.range(start, start + count),
+    )
+
+
+def _interleaved(shards: tf.data.Dataset, read: Callable[..., tf.data.Dataset]) -> tf.data.Dataset:
+    return shards.interleave(
+        read, cycle_length=_INTERLEAVED_SHARDS, num_parallel_calls=tf.data.AUTOTUNE, deterministic=True
+    )
+
+
+def _starts(source: SplitImages) -> np.ndarray:
+    """Return the number of each shard's first image."""
+    return np.concatenate([[0], np.cumsum(source.shard_images)])[:-1].astype(np.int64)
+
+
+def _shard_order(source: SplitImages, seed: int, epoch: int) -> np.ndarray:
+    return np.random.default_rng([seed, epoch]).permutation(len(source.shards))
+
+
+def _shuffled(records: tf.data.Dataset, source: SplitImages, seed: int, epoch: int) -> tf.data.Dataset:
+    window = min(source.images, _SHUFFLE_BUFFER_IMAGES)
+    return records.shuffle(window, seed=_shuffle_seed(seed, epoch), reshuffle_each_iteration=False)
+
+
+def _collected(numbers: tf.data.Dataset, source: SplitImages) -> np.ndarray:
+    """Return the numbers as an array, in one go."""
+    return np.asarray(next(iter(numbers.batch(source.images))), np.int64)
+
+
 def _augmented(
-    records: tf.data.Dataset, source: SplitImages, batching: Batching, strength: float, seed: int, view: int
+    records: tf.data.Dataset,
+    source: SplitImages,
+    count: int,
+    batching: Batching,
+    strength: float,
+    seed: int,
+    view: int,
 ) -> tf.data.Dataset:
     def example(index: tf.Tensor, record: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
         image, label = _decode(record, source.image_size_px)
         return augment(image, strength, seed, index, view), label
 
-    return in_batches(records.map(example, num_parallel_calls=tf.data.AUTOTUNE), source.images, batching)
+    return in_batches(records.map(example, num_parallel_calls=tf.data.AUTOTUNE), count, batching)
 
 
 def _decode(record: tf.Tensor, image_size_px: int) -> tuple[tf.Tensor, tf.Tensor]:

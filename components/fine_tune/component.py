@@ -9,11 +9,18 @@ from components import images
 def fine_tune(
     splits: dsl.Input[dsl.Dataset],
     frozen_model: dsl.Input[dsl.Model],
+    cache: dsl.Input[dsl.Artifact],
     unfrozen_layers: int,
+    train_batch_normalization: bool,
     epochs: int,
     batch_size: int,
     learning_rate: float,
     augmentation: float,
+    training_mode: str,
+    augmented_views: int,
+    cache_precision: str,
+    cache_limit_gb: float,
+    cache_directory: str,
     class_weights: str,
     early_stopping_patience: int,
     plateau_patience: int,
@@ -30,11 +37,19 @@ def fine_tune(
     Args:
         splits: The splits the frozen model was trained on.
         frozen_model: Output of train_frozen.
-        unfrozen_layers: How many of the backbone's last layers may learn; batch normalization among them stays frozen.
+        cache: Output of train_frozen: what need not be computed again where the settings are the same.
+        unfrozen_layers: How many of the backbone's last layers may learn.
+        train_batch_normalization: Let batch normalization among them learn too; small batches then ruin its statistics.
         epochs: Epochs at most, at least 1.
         batch_size: Images in one step over all GPUs together.
         learning_rate: Of Adam, 0.00001; a hundred times that ruins pretrained weights.
         augmentation: Strength of random flips, rotations, zooms, brightness and contrast, 0 (off) to 1.
+        training_mode: cached computes what frozen layers give once for each view; streaming in every epoch, which has a
+            view of its own; auto takes the cheaper one that fits the disk.
+        augmented_views: Views of each image in a cache, in turn by epoch: more vary more, and take longer to compute.
+        cache_precision: float16, or float32 for twice the disk and the very weights of streaming.
+        cache_limit_gb: Most disk that a cache may take, before compression.
+        cache_directory: Local folder that keeps caches for reruns; empty: a folder that goes when the step is done.
         class_weights: none, or balanced to let small classes count as much as large ones.
         early_stopping_patience: Epochs without a better validation loss after which training stops; 0 never stops.
         plateau_patience: Likewise, after which the learning rate falls to a fifth; 0 never lowers it.
@@ -49,6 +64,7 @@ def fine_tune(
     from pathlib import Path
 
     from components.classifier.fit_settings import FitSettings
+    from components.classifier.training_mode import ModeSettings
     from components.failures import attempts
     from components.fine_tune.fine_tune_phase import fine_tune_phase
     from components.fine_tune.fine_tune_settings import FineTuneSettings
@@ -58,10 +74,14 @@ def fine_tune(
             fit = FitSettings(
                 epochs, batch_size, learning_rate, class_weights, early_stopping_patience, plateau_patience, seed
             )
-            settings = FineTuneSettings(unfrozen_layers, augmentation, export_h5, gpu_count, fit)
+            mode = ModeSettings(training_mode, augmented_views, cache_precision, cache_limit_gb, cache_directory)
+            settings = FineTuneSettings(
+                unfrozen_layers, train_batch_normalization, augmentation, mode, export_h5, gpu_count, fit
+            )
             measured = fine_tune_phase(
                 Path(splits.path),
                 Path(frozen_model.path),
+                Path(cache.path),
                 settings,
                 checkpoint_uri,
                 Path(model.path),

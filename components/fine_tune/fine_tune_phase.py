@@ -2,66 +2,39 @@
 
 import dataclasses
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import keras
 import pandas as pd
-import tensorflow as tf
 
 from components.classifier.backbones import Backbone, find_backbone
 from components.classifier.checkpoints import Checkpoints
 from components.classifier.devices import prepare_training
 from components.classifier.export import export_h5, export_saved_model
 from components.classifier.head import head_layers, whole_model
-from components.classifier.input_pipeline import (
-    Batching,
-    SplitImages,
-    epoch_batches,
-    open_splits,
-    print_counts,
-    read_labels,
-    sample_images,
-    stored_batches,
-)
+from components.classifier.input_pipeline import SplitImages, open_splits, print_counts, sample_images
 from components.classifier.model_folder import read_trained_model, write_trained_model
 from components.classifier.report import SAMPLES_SHOWN, Story, kept_sentence, write_training_report
 from components.classifier.training import (
     Fit,
-    Validation,
     balanced_class_weights,
     compile_classifier,
     fit_epochs,
     measure,
 )
+from components.classifier.training_mode import CACHED
 from components.classifier.training_state import training_identity
 from components.failures import UserError
 from components.fine_tune.fine_tune_settings import FineTuneSettings, check_settings
+from components.fine_tune.tail_training import PHASE, Images, Training, own_cache_folder, plan_training
 from components.fine_tune.unfreezing import unfreeze_last_layers
 from components.formats.splits import Splits
 from components.formats.trained_model import SAVED_MODEL_FOLDER, TrainingRecord
 from components.publishing import published_directory
 
 FROZEN_PHASE = "frozen"
-PHASE = "fine_tune"
-
-
-@dataclasses.dataclass(frozen=True)
-class _Batches:
-    """What the model is fitted on; a cache of what the frozen layers give could stand here instead."""
-
-    training: SplitImages
-    validation: SplitImages
-    batching: Batching
-    settings: FineTuneSettings
-
-    def of_epoch(self, epoch: int) -> tf.data.Dataset:
-        """Return every training image once, shuffled and augmented anew."""
-        return epoch_batches(self.training, self.batching, self.settings.augmentation, self.settings.fit.seed, epoch)
-
-    def held_back(self) -> Validation:
-        """Return every validation image as it is stored."""
-        return Validation(stored_batches(self.validation, self.batching), read_labels(self.validation))
 
 
 @dataclasses.dataclass(frozen=True)
@@ -79,6 +52,7 @@ class _Choice:
 def fine_tune_phase(
     splits_directory: Path,
     frozen_directory: Path,
+    handed_over: Path,
     settings: FineTuneSettings,
     checkpoint_uri: str,
     model_directory: Path,
@@ -89,6 +63,7 @@ def fine_tune_phase(
     Args:
         splits_directory: The splits the frozen model was trained on.
         frozen_directory: Output of train_frozen.
+        handed_over: Its cache; a folder without any will do.
         settings: All parameters that decide what comes out.
         checkpoint_uri: ``gs://`` prefix or local folder to keep the state in after each epoch, and to resume from;
             empty for neither.
@@ -114,15 +89,24 @@ def fine_tune_phase(
     with devices.building():
         model = _build(backbone, frozen_record)
         _copy_weights(frozen, model)
-        learning = unfreeze_last_layers(model.get_layer(backbone.name), settings.unfrozen_layers)
-        compile_classifier(model, settings.fit.learning_rate)
-    print(f"fine_tune: {len(learning)} backbone layers learn, {learning[0]} to {learning[-1]}", flush=True)
-    batching = devices.batching(settings.fit.batch_size)
-    batches = _Batches(training, validation, batching, settings)
-    all_settings = {**frozen_record.settings, PHASE: settings.as_record()}
-    identity = training_identity(splits, frozen, devices.precision, all_settings)
-    checkpoints = Checkpoints.opened(checkpoint_uri, PHASE, identity)
-    fit, choice = _fit_and_choose(model, frozen, batches, frozen_record, settings, checkpoints)
+        learning = unfreeze_last_layers(
+            model.get_layer(backbone.name), settings.unfrozen_layers, settings.train_batch_normalization
+        )
+    print(
+        f"fine_tune: {len(learning)} backbone layers learn, {learning[0]} to {learning[-1]}; batch normalization "
+        f"{'among them learns too' if settings.train_batch_normalization else 'stays frozen'}",
+        flush=True,
+    )
+    with own_cache_folder(model_directory) as own_cache:
+        images = Images(splits, training, validation)
+        plan = plan_training(backbone, model, images, settings, devices, handed_over, own_cache)
+        with devices.building():
+            compile_classifier(plan.model, settings.fit.learning_rate)
+        all_settings = {**frozen_record.settings, PHASE: settings.as_record(plan.mode)}
+        identity = training_identity(splits, frozen, devices.precision, all_settings)
+        checkpoints = Checkpoints.opened(checkpoint_uri, PHASE, identity)
+        class_weight = balanced_class_weights(training.images_per_class, settings.fit.class_weights)
+        fit, choice = _fit_and_choose(model, frozen, plan, class_weight, frozen_record, settings, checkpoints)
     record = dataclasses.replace(
         frozen_record,
         phase=PHASE,
@@ -141,7 +125,7 @@ def fine_tune_phase(
         if settings.export_h5:
             export_h5(kept, directory / backbone.h5_file)
     seconds = time.monotonic() - started
-    story = _tell(backbone, choice, validation, learning, model, seconds)
+    story = _tell(backbone, choice, validation, learning, model, all_settings[PHASE], seconds)
     print(f"fine_tune: {story.verdict}", flush=True)
     samples = sample_images(training, SAMPLES_SHOWN)
     write_training_report(report, story, record, history, curves, splits, samples)
@@ -198,18 +182,18 @@ def _finished(model: keras.Model, backbone: Backbone, record: TrainingRecord) ->
 def _fit_and_choose(
     model: keras.Model,
     frozen: keras.Model,
-    batches: _Batches,
+    plan: Training,
+    class_weight: dict[int, float] | None,
     record: TrainingRecord,
     settings: FineTuneSettings,
     checkpoints: Checkpoints | None,
 ) -> tuple[Fit, _Choice]:
     """Measure the frozen phase's model, fit, and leave the model with the weights that are better on validation."""
     fit = settings.fit
-    held_back = batches.held_back()
-    baseline_loss, baseline_accuracy = measure(model, held_back)
+    held_back = plan.held_back()
+    baseline_loss, baseline_accuracy = measure(plan.model, held_back)
     print(f"fine_tune before  val_loss {baseline_loss:.4f}  val_accuracy {baseline_accuracy:.4f}", flush=True)
-    class_weight = balanced_class_weights(batches.training.images_per_class, fit.class_weights)
-    outcome = fit_epochs(model, PHASE, fit, batches.of_epoch, held_back, class_weight, checkpoints)
+    outcome = fit_epochs(plan.model, PHASE, fit, plan.of_epoch, held_back, class_weight, checkpoints)
     if outcome.best_val_loss < baseline_loss:
         phase, epoch, loss, accuracy = PHASE, outcome.best_epoch, outcome.best_val_loss, outcome.best_val_accuracy
     else:
@@ -224,6 +208,7 @@ def _tell(
     validation: SplitImages,
     learning: Sequence[str],
     model: keras.Model,
+    settings: Mapping[str, Any],
     seconds: float,
 ) -> Story:
     kept = kept_sentence(choice.phase, choice.epoch, choice.val_loss, choice.val_accuracy, validation.images)
@@ -231,6 +216,15 @@ def _tell(
         reason = f"Before fine-tuning the same images gave {choice.baseline_loss:.4f}."
     else:
         reason = f"No epoch of fine-tuning was better (its best: {choice.tuned_loss:.4f}), so its weights were dropped."
+    normalization = (
+        "Batch normalization among them learned too, from the statistics of batches."
+        if settings["train_batch_normalization"]
+        else "Batch normalization stayed frozen, in inference mode."
+    )
+    if settings["training_mode"] == CACHED:
+        way = f"What the other layers give was computed once for each of {settings['augmented_views']} views."
+    else:
+        way = "Every epoch went through the whole model, with views of its own."
     learned = sum(variable.shape.num_elements() for variable in model.trainable_variables)
     return Story(
         title=f"The last layers of {backbone.name}, fine-tuned",
@@ -238,7 +232,7 @@ def _tell(
         tone="good" if choice.phase == PHASE else "warn",
         trained=(
             f"{learned:,} of {model.count_params():,} weights could learn: the head and {len(learning)} backbone "
-            f"layers, {learning[0]} to {learning[-1]}. Batch normalization stayed frozen, in inference mode."
+            f"layers, {learning[0]} to {learning[-1]}. {normalization} {way}"
         ),
         seconds=seconds,
     )

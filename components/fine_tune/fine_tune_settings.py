@@ -4,6 +4,7 @@ import dataclasses
 from typing import Any
 
 from components.classifier.fit_settings import FitSettings, check_at_least, check_fit_settings, check_share
+from components.classifier.training_mode import Mode, ModeSettings, check_mode_settings
 from components.failures import UserError
 
 
@@ -13,22 +14,27 @@ class FineTuneSettings:
 
     Attributes:
         unfrozen_layers: How many of the backbone's last layers may learn, at least 1.
+        train_batch_normalization: Whether normalization among them learns too, and follows the statistics of batches.
         augmentation: Strength, [0, 1]; 0 is off.
+        mode: How those layers get at what the frozen ones give.
         export_h5: Whether to write the older HDF5 format too.
         gpu_count: 0 trains on the CPU.
         fit: The rest.
     """
 
     unfrozen_layers: int
+    train_batch_normalization: bool
     augmentation: float
+    mode: ModeSettings
     export_h5: bool
     gpu_count: int
     fit: FitSettings
 
-    def as_record(self) -> dict[str, Any]:
-        """Return every parameter by name."""
+    def as_record(self, mode: Mode) -> dict[str, Any]:
+        """Return every parameter that decided the result by name, the mode as it was chosen."""
         values = dataclasses.asdict(self)
-        return {**values.pop("fit"), **values}
+        del values["mode"]
+        return {**values.pop("fit"), **values, **self.mode.as_record(mode, self.fit.epochs, self.augmentation)}
 
 
 def check_settings(settings: FineTuneSettings) -> None:
@@ -38,6 +44,7 @@ def check_settings(settings: FineTuneSettings) -> None:
         UserError: Naming the parameter, its value and what it can be.
     """
     check_fit_settings(settings.fit)
+    check_mode_settings(settings.mode)
     check_at_least("unfrozen_layers", settings.unfrozen_layers, 1)
     check_at_least("gpu_count", settings.gpu_count, 0)
     check_share("augmentation", settings.augmentation, below_one=False)

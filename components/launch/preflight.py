@@ -16,6 +16,7 @@ from components.audit_embeddings.embedding_settings import check_settings as che
 from components.classifier import weights_source
 from components.classifier.backbones import find_backbone
 from components.classifier.fit_settings import FitSettings, check_batch_is_shared
+from components.classifier.training_mode import ModeSettings
 from components.failures import UserError
 from components.fine_tune.fine_tune_settings import FineTuneSettings, check_unfrozen_layers
 from components.fine_tune.fine_tune_settings import check_settings as check_fine_tune
@@ -33,7 +34,8 @@ WEIGHTS_IN_WORDS = weights_source.WEIGHTS_IN_WORDS
 
 _EMBEDDING_THRESHOLDS = ("outlier_deviation", "label_error_confidence", "semantic_duplicate_distance")
 _EMBEDDINGS = ("backbone", "weights", *_EMBEDDING_THRESHOLDS, "batch_size", "workers", "seed")
-_HEAD = ("backbone", "weights", "head_units", "dropout", "augmentation", "augmented_views")
+_HEAD = ("backbone", "weights", "head_units", "dropout", "augmentation", "unfrozen_layers")
+_MODE = ("training_mode", "augmented_views", "cache_precision", "cache_limit_gb", "cache_directory")
 _FIT_OF_BOTH = ("batch_size", "class_weights", "early_stopping_patience", "plateau_patience", "seed")
 _FIT_OF_ONE = ("epochs", "learning_rate")
 
@@ -87,15 +89,21 @@ def check_values(values: Mapping[str, Any], training_gpus: int = 0) -> None:
 
 def _check_training(values: Mapping[str, Any], gpu_count: int) -> None:
     backbone = find_backbone(values["backbone"], values["image_size_px"])
+    mode = ModeSettings(**{name: values[name] for name in _MODE})
+    head = {name: values[name] for name in _HEAD}
     with _parameters_of("frozen", values):
-        check_frozen(
-            FrozenSettings(gpu_count=gpu_count, fit=_fit("frozen", values), **{name: values[name] for name in _HEAD})
-        )
+        check_frozen(FrozenSettings(mode=mode, gpu_count=gpu_count, fit=_fit("frozen", values), **head))
     unfrozen = values["unfrozen_layers"]
     with _parameters_of("fine_tune", values):
         check_fine_tune(
             FineTuneSettings(
-                unfrozen, values["augmentation"], values["export_h5"], gpu_count, _fit("fine_tune", values)
+                unfrozen,
+                values["train_batch_normalization"],
+                values["augmentation"],
+                mode,
+                values["export_h5"],
+                gpu_count,
+                _fit("fine_tune", values),
             )
         )
     check_unfrozen_layers(unfrozen, backbone.name, backbone.layers, backbone.fewest_unfrozen_layers)

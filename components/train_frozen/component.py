@@ -16,7 +16,12 @@ def train_frozen(
     head_units: int,
     dropout: float,
     augmentation: float,
+    training_mode: str,
     augmented_views: int,
+    unfrozen_layers: int,
+    cache_precision: str,
+    cache_limit_gb: float,
+    cache_directory: str,
     class_weights: str,
     early_stopping_patience: int,
     plateau_patience: int,
@@ -24,6 +29,7 @@ def train_frozen(
     gpu_count: int,
     seed: int,
     model: dsl.Output[dsl.Model],
+    cache: dsl.Output[dsl.Artifact],
     report: dsl.Output[dsl.HTML],
     metrics: dsl.Output[dsl.Metrics],
 ) -> None:
@@ -40,7 +46,13 @@ def train_frozen(
         head_units: Width of the head's hidden layer, 512 for example.
         dropout: Share of the hidden layer switched off in training, 0 to below 1.
         augmentation: Strength of random flips, rotations, zooms, brightness and contrast, 0 (off) to 1.
-        augmented_views: Views of each image, in turn by epoch: more vary more. 5 of 100,000 images take 4 GB of memory.
+        training_mode: cached computes what frozen layers give once for each view; streaming in every epoch, which has a
+            view of its own; auto takes the cheaper one that fits the disk.
+        augmented_views: Views of each image in a cache, in turn by epoch: more vary more, and take longer to compute.
+        unfrozen_layers: Keep what fine-tuning so many last layers takes from the others; 0 keeps nothing for it.
+        cache_precision: float16, or float32 for twice the disk and the very weights of streaming.
+        cache_limit_gb: Most disk that a cache may take, before compression.
+        cache_directory: Local folder that keeps caches for reruns; empty: the output cache itself.
         class_weights: none, or balanced to let small classes count as much as large ones.
         early_stopping_patience: Epochs without a better validation loss after which training stops; 0 never stops.
         plateau_patience: Likewise, after which the learning rate falls to a fifth; 0 never lowers it.
@@ -48,12 +60,14 @@ def train_frozen(
         gpu_count: GPUs to train on, 0 for the CPU.
         seed: Of everything random.
         model: The trained model: model.keras, training.json, history.csv, curves.png.
+        cache: What fine_tune need not compute again; may hold nothing.
         report: What was kept and why, learning curves, settings and augmented samples.
         metrics: Validation accuracy and loss of the kept epoch, epochs run, images, seconds.
     """
     from pathlib import Path
 
     from components.classifier.fit_settings import FitSettings
+    from components.classifier.training_mode import ModeSettings
     from components.failures import attempts
     from components.train_frozen.frozen_phase import train_frozen_phase
     from components.train_frozen.frozen_settings import FrozenSettings
@@ -63,11 +77,12 @@ def train_frozen(
             fit = FitSettings(
                 epochs, batch_size, learning_rate, class_weights, early_stopping_patience, plateau_patience, seed
             )
+            mode = ModeSettings(training_mode, augmented_views, cache_precision, cache_limit_gb, cache_directory)
             settings = FrozenSettings(
-                backbone, weights, head_units, dropout, augmentation, augmented_views, gpu_count, fit
+                backbone, weights, head_units, dropout, augmentation, mode, unfrozen_layers, gpu_count, fit
             )
             measured = train_frozen_phase(
-                Path(splits.path), settings, checkpoint_uri, Path(model.path), Path(report.path)
+                Path(splits.path), settings, checkpoint_uri, Path(model.path), Path(cache.path), Path(report.path)
             )
             for name, value in measured.items():
                 metrics.log_metric(name, value)

@@ -1,52 +1,36 @@
 """The frozen phase: features of the frozen backbone once, then the head on them, then the whole model."""
 
-import functools
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import keras
-import numpy as np
 
+from components.classifier.activation_cache import cache_root, hand_over_caches
 from components.classifier.backbones import Backbone, find_backbone
 from components.classifier.checkpoints import Checkpoints
 from components.classifier.devices import Devices, prepare_training
-from components.classifier.head import feature_extractor, head_layers, head_model, whole_model
-from components.classifier.input_pipeline import (
-    Batching,
-    SplitImages,
-    open_splits,
-    print_counts,
-    read_labels,
-    sample_images,
-)
+from components.classifier.head import head_layers, whole_model
+from components.classifier.input_pipeline import open_splits, print_counts, sample_images
 from components.classifier.model_folder import write_trained_model
 from components.classifier.report import SAMPLES_SHOWN, Story, kept_sentence, write_training_report
-from components.classifier.training import (
-    Fit,
-    Validation,
-    balanced_class_weights,
-    compile_classifier,
-    fit_epochs,
-)
+from components.classifier.training_mode import STREAMING
 from components.classifier.training_state import training_identity
 from components.classifier.weights import load_weights
 from components.formats.trained_model import TrainingRecord
 from components.publishing import published_directory
-from components.train_frozen.feature_cache import (
-    batches_of_features,
-    epoch_of_features,
-    print_memory,
-    training_features,
-    validation_features,
-)
 from components.train_frozen.frozen_settings import FrozenSettings, check_settings
-
-PHASE = "frozen"
+from components.train_frozen.head_training import PHASE, FrozenBackbone, fit_head, plan_training
 
 
 def train_frozen_phase(
-    splits_directory: Path, settings: FrozenSettings, checkpoint_uri: str, model_directory: Path, report: Path
+    splits_directory: Path,
+    settings: FrozenSettings,
+    checkpoint_uri: str,
+    model_directory: Path,
+    cache_directory: Path,
+    report: Path,
 ) -> dict[str, float]:
     """Train the head and publish the whole model and a report.
 
@@ -56,6 +40,7 @@ def train_frozen_phase(
         checkpoint_uri: ``gs://`` prefix or local folder to keep the state in after each epoch, and to resume from;
             empty for neither.
         model_directory: Folder to publish, see ``components.formats.trained_model``.
+        cache_directory: Folder for what fine_tune can use again.
         report: HTML file to publish.
 
     Returns:
@@ -79,11 +64,13 @@ def train_frozen_phase(
     with devices.building():
         weights_sha256 = load_weights(network, backbone, settings.weights)
         network.trainable = False
-        extractor = feature_extractor(backbone, network)
-    identity = training_identity(splits, network, devices.precision, settings.as_record())
+    frozen = FrozenBackbone(backbone, network, devices, splits, training, validation)
+    plan = plan_training(frozen, settings, cache_root(settings.mode, cache_directory))
+    all_settings = settings.as_record(plan.mode)
+    identity = training_identity(splits, network, devices.precision, all_settings)
     checkpoints = Checkpoints.opened(checkpoint_uri, PHASE, identity)
-    batching = devices.batching(settings.fit.batch_size)
-    fit = _fit_head(head, extractor, training, validation, settings, batching, checkpoints)
+    fit = fit_head(head, frozen, plan, settings, checkpoints)
+    hand_over_caches(plan.caches.values(), cache_directory, plan.mode)
     model = whole_model(backbone, _portable(network, backbone, devices), head)
     record = TrainingRecord(
         backbone=backbone.name,
@@ -101,7 +88,7 @@ def train_frozen_phase(
         best_val_accuracy=fit.best_val_accuracy,
         images_per_class=dict(zip(splits.class_names, training.images_per_class, strict=True)),
         devices=devices.names,
-        settings={PHASE: settings.as_record()},
+        settings={PHASE: all_settings},
     )
     with published_directory(model_directory) as directory:
         curves = write_trained_model(directory, model, record, fit.history)
@@ -110,7 +97,7 @@ def train_frozen_phase(
         title=f"A new head on the frozen {backbone.name}",
         verdict=kept_sentence(PHASE, fit.best_epoch, fit.best_val_loss, fit.best_val_accuracy, validation.images),
         tone="good",
-        trained=_trained_sentence(head, model, settings),
+        trained=_trained_sentence(head, model, all_settings),
         seconds=seconds,
     )
     print(f"train_frozen: {story.verdict}", flush=True)
@@ -127,47 +114,6 @@ def train_frozen_phase(
     }
 
 
-def _fit_head(
-    head: Sequence[keras.layers.Layer],
-    extractor: keras.Model,
-    training: SplitImages,
-    validation: SplitImages,
-    settings: FrozenSettings,
-    batching: Batching,
-    checkpoints: Checkpoints | None,
-) -> Fit:
-    fit = settings.fit
-    # Without augmentation all views are the same image, and a view that no epoch reaches is wasted.
-    views = min(settings.augmented_views, fit.epochs) if settings.augmentation > 0.0 else 1
-    print_memory(extractor, training, views)
-    labels, validation_labels = read_labels(training), read_labels(validation)
-    of_validation = validation_features(extractor, validation, batching)
-
-    @functools.cache
-    def of_view(view: int) -> np.ndarray:
-        # When an epoch first wants it: an attempt that is stopped early has finished epochs to resume after, and one
-        # that resumes does without the views of epochs gone by.
-        return training_features(extractor, training, batching, settings.augmentation, view, views, fit.seed)
-
-    # The head is too small to share among devices.
-    of_head = Batching(fit.batch_size, 1)
-    held_back = Validation(
-        batches_of_features(of_validation, validation_labels, np.arange(len(validation_labels)), of_head),
-        validation_labels,
-    )
-    model = head_model(head, of_validation.shape[1])
-    compile_classifier(model, fit.learning_rate)
-    return fit_epochs(
-        model,
-        PHASE,
-        fit,
-        lambda epoch: epoch_of_features(of_view(epoch % views), labels, of_head, fit.seed, epoch),
-        held_back,
-        balanced_class_weights(training.images_per_class, fit.class_weights),
-        checkpoints,
-    )
-
-
 def _portable(network: keras.Model, backbone: Backbone, devices: Devices) -> keras.Model:
     """Return the backbone as a float32 model of one device, whatever it was run on."""
     if devices.plain:
@@ -179,12 +125,12 @@ def _portable(network: keras.Model, backbone: Backbone, devices: Devices) -> ker
     return portable
 
 
-def _trained_sentence(head: Sequence[keras.layers.Layer], model: keras.Model, settings: FrozenSettings) -> str:
+def _trained_sentence(head: Sequence[keras.layers.Layer], model: keras.Model, settings: Mapping[str, Any]) -> str:
     learned = sum(layer.count_params() for layer in head)
     sentence = f"{learned:,} of {model.count_params():,} weights could learn: those of the head."
-    if settings.augmentation > 0.0:
-        views = min(settings.augmented_views, settings.fit.epochs)
-        sentence += f" The frozen backbone's features were computed once for each of {views} augmented views."
-    else:
-        sentence += " The frozen backbone's features were computed once."
-    return sentence
+    if settings["training_mode"] == STREAMING:
+        return f"{sentence} Every epoch went through the whole frozen backbone."
+    if settings["augmentation"] > 0.0:
+        views = settings["augmented_views"]
+        return f"{sentence} The frozen backbone's features were computed once for each of {views} augmented views."
+    return f"{sentence} The frozen backbone's features were computed once."

@@ -5,6 +5,7 @@ from typing import Any
 
 from components.classifier.backbones import known_backbone
 from components.classifier.fit_settings import FitSettings, check_at_least, check_fit_settings, check_share
+from components.classifier.training_mode import Mode, ModeSettings, check_mode_settings
 from components.classifier.weights_source import check_weights
 
 
@@ -18,7 +19,8 @@ class FrozenSettings:
         head_units: Width of the head's hidden layer, at least 1.
         dropout: Share of it that is switched off in training, [0, 1).
         augmentation: Strength, [0, 1]; 0 is off.
-        augmented_views: Views of each training image to compute features of, at least 1; epoch e sees view e modulo it.
+        mode: How the head gets at features.
+        unfrozen_layers: What fine-tuning so many last layers needs is kept with the features; 0 keeps nothing.
         gpu_count: 0 trains on the CPU.
         fit: The rest.
     """
@@ -28,14 +30,16 @@ class FrozenSettings:
     head_units: int
     dropout: float
     augmentation: float
-    augmented_views: int
+    mode: ModeSettings
+    unfrozen_layers: int
     gpu_count: int
     fit: FitSettings
 
-    def as_record(self) -> dict[str, Any]:
-        """Return every parameter by name."""
+    def as_record(self, mode: Mode) -> dict[str, Any]:
+        """Return every parameter that decided the result by name, the mode as it was chosen."""
         values = dataclasses.asdict(self)
-        return {**values.pop("fit"), **values}
+        del values["mode"], values["unfrozen_layers"]
+        return {**values.pop("fit"), **values, **self.mode.as_record(mode, self.fit.epochs, self.augmentation)}
 
 
 def check_settings(settings: FrozenSettings) -> None:
@@ -47,7 +51,8 @@ def check_settings(settings: FrozenSettings) -> None:
     check_weights(settings.weights, known_backbone(settings.backbone).name)
     check_fit_settings(settings.fit)
     check_at_least("head_units", settings.head_units, 1)
-    check_at_least("augmented_views", settings.augmented_views, 1)
+    check_mode_settings(settings.mode)
+    check_at_least("unfrozen_layers", settings.unfrozen_layers, 0)
     check_at_least("gpu_count", settings.gpu_count, 0)
     check_share("dropout", settings.dropout, below_one=True)
     check_share("augmentation", settings.augmentation, below_one=False)

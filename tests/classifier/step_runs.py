@@ -19,7 +19,12 @@ FROZEN: dict[str, Any] = {
     "head_units": 8,
     "dropout": 0.5,
     "augmentation": 0.0,
+    "training_mode": "auto",
     "augmented_views": 1,
+    "unfrozen_layers": 30,
+    "cache_precision": "float16",
+    "cache_limit_gb": 1.0,
+    "cache_directory": "",
     "class_weights": "none",
     "early_stopping_patience": 0,
     "plateau_patience": 0,
@@ -30,10 +35,16 @@ FROZEN: dict[str, Any] = {
 
 FINE_TUNE: dict[str, Any] = {
     "unfrozen_layers": 30,
+    "train_batch_normalization": False,
     "epochs": 2,
     "batch_size": 8,
     "learning_rate": 1e-4,
     "augmentation": 0.0,
+    "training_mode": "auto",
+    "augmented_views": 1,
+    "cache_precision": "float16",
+    "cache_limit_gb": 1.0,
+    "cache_directory": "",
     "class_weights": "none",
     "early_stopping_patience": 0,
     "plateau_patience": 0,
@@ -45,11 +56,12 @@ FINE_TUNE: dict[str, Any] = {
 
 
 def run_train_frozen(splits: Path, output: Path, **changes: Any) -> dict[str, Any]:
-    """Run train_frozen; it leaves ``model`` and ``report`` in ``output``. Returns the metrics."""
+    """Run train_frozen; it leaves ``model``, ``cache`` and ``report`` in ``output``. Returns the metrics."""
     metrics = dsl.Metrics(name="metrics", uri=str(output / "metrics"), metadata={})
     train_frozen.python_func(
         splits=dsl.Dataset(name="splits", uri=str(splits), metadata={}),
         model=dsl.Model(name="model", uri=str(output / "model"), metadata={}),
+        cache=dsl.Artifact(name="cache", uri=str(output / "cache"), metadata={}),
         report=dsl.HTML(name="report", uri=str(output / "report"), metadata={}),
         metrics=metrics,
         **{**FROZEN, **changes},
@@ -58,11 +70,15 @@ def run_train_frozen(splits: Path, output: Path, **changes: Any) -> dict[str, An
 
 
 def run_fine_tune(splits: Path, frozen_model: Path, output: Path, **changes: Any) -> dict[str, Any]:
-    """Run fine_tune; it leaves ``model`` and ``report`` in ``output``. Returns the metrics."""
+    """Run fine_tune; it leaves ``model`` and ``report`` in ``output``. Returns the metrics.
+
+    The cache beside the frozen model is handed over.
+    """
     metrics = dsl.Metrics(name="metrics", uri=str(output / "metrics"), metadata={})
     fine_tune.python_func(
         splits=dsl.Dataset(name="splits", uri=str(splits), metadata={}),
         frozen_model=dsl.Model(name="frozen_model", uri=str(frozen_model), metadata={}),
+        cache=dsl.Artifact(name="cache", uri=str(frozen_model.with_name("cache")), metadata={}),
         model=dsl.Model(name="model", uri=str(output / "model"), metadata={}),
         report=dsl.HTML(name="report", uri=str(output / "report"), metadata={}),
         metrics=metrics,

@@ -212,8 +212,8 @@ def test_unfreezing_names_what_learns() -> None:
         ]
     )
 
-    assert unfreeze_last_layers(network, 3) == ["second"]
-    assert unfreeze_last_layers(network, 4) == ["first", "second"]
+    assert unfreeze_last_layers(network, 3, False) == ["second"]
+    assert unfreeze_last_layers(network, 4, False) == ["first", "second"]
     assert [v.path.split("/")[-2] for v in network.trainable_variables] == ["first", "first", "second", "second"]
     with pytest.raises(UserError, match="no weights that can learn"):
-        unfreeze_last_layers(network, 1)
+        unfreeze_last_layers(network, 1, False)

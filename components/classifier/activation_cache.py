@@ -1,0 +1,203 @@
+"""Activations on local disk: what frozen layers give for each image, computed once and read in any order.
+
+A folder for each kind of activations::
+
+    <root>/boundary-5b0c.../
+      cache.json                     what they are of, and their arrays
+      train-view-0-00000.shard       512 images each, see components.classifier.activation_shards
+      validation-00000.shard
+
+The name of the folder is a digest of all that decides what the activations are: images, weights, preprocessing, where
+the backbone is cut, augmentation, precision. Whatever differs leads to another folder, so nothing is ever read that
+does not belong. A shard that is missing or damaged is computed again, and no other is.
+"""
+
+import dataclasses
+import hashlib
+import json
+import math
+import shutil
+import tempfile
+from collections.abc import Iterable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from components import __version__
+from components.classifier.activation_shards import read_arrays, shard_places
+from components.classifier.training_mode import Mode, ModeSettings
+from components.ordered_work import processors
+from components.publishing import published_file, write_json
+
+IMAGES_PER_SHARD = 512
+_FACTS_FILE = "cache.json"
+_CONTENTS_FILE = "contents.json"
+
+# Vertex AI mounts buckets there and has outputs written to them: far too slow to read images from one by one.
+_MOUNTED_BUCKETS = "/gcs/"
+_LOCAL = Path(tempfile.gettempdir()) / "activations"
+
+
+@dataclasses.dataclass(frozen=True)
+class StoredArray:
+    """One array of each image.
+
+    Attributes:
+        name: Of what it is.
+        shape: Without the batch.
+        dtype: ``float16`` or ``float32``.
+    """
+
+    name: str
+    shape: tuple[int, ...]
+    dtype: str
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes of one image's before compression."""
+        return math.prod(self.shape) * np.dtype(self.dtype).itemsize
+
+
+class ActivationCache:
+    """The activations of one kind, under a digest of what they are of.
+
+    Args:
+        root: Folder that holds caches.
+        kind: ``boundary`` or ``features``.
+        facts: All that decides what they are, as JSON.
+        arrays: What is stored of each image, in order.
+        handed_over: More folders like ``root``, which are read and never written.
+    """
+
+    def __init__(
+        self,
+        root: Path,
+        kind: str,
+        facts: Mapping[str, Any],
+        arrays: Sequence[StoredArray],
+        handed_over: Sequence[Path] = (),
+    ) -> None:
+        self.arrays = tuple(arrays)
+        self._facts = {**facts, "arrays": [dataclasses.asdict(array) for array in arrays], "version": __version__}
+        canonical = json.dumps(self._facts, sort_keys=True, allow_nan=False)
+        name = f"{kind}-{hashlib.sha256(canonical.encode()).hexdigest()[:20]}"
+        self.folder = root / name
+        self._handed_over = [folder / name for folder in handed_over]
+        self._found: dict[str, tuple[Path, np.ndarray]] = {}
+
+    @property
+    def bytes_per_image(self) -> int:
+        """Before compression."""
+        return sum(array.nbytes for array in self.arrays)
+
+    def stored_bytes(self) -> int:
+        """Return how much is on disk."""
+        return sum(path.stat().st_size for path in self.folder.glob("*.shard"))
+
+    def begin(self) -> None:
+        """Make the folder, and say in it what it is of."""
+        self.folder.mkdir(parents=True, exist_ok=True)
+        if not (self.folder / _FACTS_FILE).exists():
+            write_json(self.folder / _FACTS_FILE, self._facts)
+
+    def shard(self, section: str, number: int) -> Path:
+        """Return where a shard of a section is written."""
+        return self.folder / _file(section, number)
+
+    def hand_over(self, root: Path) -> None:
+        """Put all that is whole into another folder that holds caches: linked where that can be, else copied."""
+        destination = root / self.folder.name
+        if destination == self.folder:
+            return
+        destination.mkdir(parents=True, exist_ok=True)
+        write_json(destination / _FACTS_FILE, self._facts)
+        for file, (path, _) in self._found.items():
+            with published_file(destination / file) as aside:
+                aside.unlink(missing_ok=True)
+                try:
+                    aside.hardlink_to(path)
+                except OSError:  # another disk, or a file system without links
+                    shutil.copyfile(path, aside)
+
+    def missing_shards(self, section: str, images: int) -> list[int]:
+        """Return the numbers of the shards that are not there or damaged, and say which are damaged.
+
+        Args:
+            section: ``validation``, or ``train-view-0`` for example.
+            images: How many it is of.
+        """
+        unknown = [number for number in shards_of(images) if _file(section, number) not in self._found]
+        with ThreadPoolExecutor(processors()) as pool:
+            found = pool.map(lambda number: self._find(section, number, images), unknown)
+            return [number for number, whole in zip(unknown, found, strict=True) if not whole]
+
+    def _find(self, section: str, number: int, images: int) -> bool:
+        file, chunks = _file(section, number), len(images_of_shard(number, images)) * len(self.arrays)
+        for path in (folder / file for folder in (self.folder, *self._handed_over)):
+            places = shard_places(path, chunks)
+            if places is not None:
+                self._found[file] = (path, places)
+                return True
+            if path.exists():
+                print(f"{path} is damaged", flush=True)
+        return False
+
+    def read(self, section: str, places: np.ndarray, array: int) -> np.ndarray:
+        """Return one array of some images, in the order asked for, ``[places, *shape]``.
+
+        Args:
+            section: One without missing shards.
+            places: Of the images in stored order.
+            array: Which array, by its number.
+        """
+        stored = self.arrays[array]
+        result = np.empty((len(places), *stored.shape), stored.dtype)
+        numbers = places // IMAGES_PER_SHARD
+        for number in np.unique(numbers):
+            mine = np.flatnonzero(numbers == number)
+            chunks = (places[mine] % IMAGES_PER_SHARD) * len(self.arrays) + array
+            path, bounds = self._found[_file(section, int(number))]
+            result[mine] = read_arrays(path, bounds, chunks.tolist(), stored.shape, result.dtype)
+        return result
+
+
+def cache_root(settings: ModeSettings, output: Path) -> Path:
+    """Return the folder that caches are written to: the one asked for, else ``output`` where that is a local disk."""
+    if settings.cache_directory:
+        return Path(settings.cache_directory)
+    return _LOCAL if output.as_posix().startswith(_MOUNTED_BUCKETS) else output
+
+
+def hand_over_caches(caches: Iterable[ActivationCache], output: Path, mode: Mode) -> None:
+    """Leave caches, and nothing that earlier attempts left, in an output of a step.
+
+    Args:
+        caches: Perhaps none.
+        output: The output's folder.
+        mode: Why they are there or not, which is written beside them.
+    """
+    output.mkdir(parents=True, exist_ok=True)
+    names = set()
+    for cache in caches:
+        cache.hand_over(output)
+        names.add(cache.folder.name)
+    for leftover in output.iterdir():
+        if leftover.is_dir() and leftover.name not in names:
+            shutil.rmtree(leftover)
+    write_json(output / _CONTENTS_FILE, {"caches": sorted(names), "training_mode": mode.name, "reason": mode.reason})
+
+
+def shards_of(images: int) -> range:
+    """Return the numbers of the shards of so many images."""
+    return range(math.ceil(images / IMAGES_PER_SHARD))
+
+
+def images_of_shard(number: int, images: int) -> range:
+    """Return the places of the images of a shard."""
+    return range(number * IMAGES_PER_SHARD, min((number + 1) * IMAGES_PER_SHARD, images))
+
+
+def _file(section: str, number: int) -> str:
+    return f"{section}-{number:05d}.shard"

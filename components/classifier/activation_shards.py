@@ -1,0 +1,102 @@
+"""One file of a cache of activations: arrays of some images, each compressed by itself, so that any can be read alone.
+
+The file::
+
+    magic       8 bytes
+    chunks      zstd, image after image, of each image array after array
+    places      little-endian int64: where each chunk begins, and where the last one ends
+    digest      SHA-256 of all before
+
+It is written under another name and renamed when it is whole. The digest finds what a disk or a copy has damaged.
+"""
+
+import contextlib
+import hashlib
+import os
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+
+from components.publishing import published_file
+
+_MAGIC = b"ACTIVAT1"
+_DIGEST_BYTES = 32
+_PLACE = np.dtype("<i8")
+_LEVEL = 1  # higher ones save a hundredth more
+
+
+def compressed(array: np.ndarray) -> bytes:
+    """Return the bytes of an array, compressed."""
+    data: bytes = pa.Codec("zstd", compression_level=_LEVEL).compress(array.tobytes(), asbytes=True)
+    return data
+
+
+@contextlib.contextmanager
+def written_shard(path: Path) -> Iterator[Callable[[bytes], None]]:
+    """Yield a function that appends a compressed array to a file, which is published when the block succeeds.
+
+    Args:
+        path: Where. Arrays are to come image after image, of each image in order.
+
+    Raises:
+        OSError: When the disk is full; nothing is published then.
+    """
+    places, digest = [len(_MAGIC)], hashlib.sha256()
+    with published_file(path) as aside, aside.open("wb") as file:
+
+        def put(data: bytes) -> None:
+            file.write(data)
+            digest.update(data)
+
+        def append(chunk: bytes) -> None:
+            put(chunk)
+            places.append(places[-1] + len(chunk))
+
+        put(_MAGIC)
+        yield append
+        put(np.array(places, _PLACE).tobytes())
+        file.write(digest.digest())
+        file.flush()
+        os.fsync(file.fileno())  # a machine that stops must not leave the name without the bytes
+
+
+def shard_places(path: Path, chunks: int) -> np.ndarray | None:
+    """Read a whole file and return where its chunks are, int64 ``[chunks + 1]``; None when it is missing or damaged."""
+    try:
+        with path.open("rb") as file:
+            size = os.fstat(file.fileno()).st_size
+            digest, remaining = hashlib.sha256(), size - _DIGEST_BYTES
+            while remaining > 0 and (data := file.read(min(remaining, 1 << 20))):
+                digest.update(data)
+                remaining -= len(data)
+            if remaining or file.read() != digest.digest():
+                return None
+            file.seek(size - _DIGEST_BYTES - (chunks + 1) * _PLACE.itemsize)
+            return np.frombuffer(file.read((chunks + 1) * _PLACE.itemsize), _PLACE)
+    except FileNotFoundError:
+        return None
+
+
+def read_arrays(
+    path: Path, places: np.ndarray, chunks: Sequence[int], shape: tuple[int, ...], dtype: np.dtype
+) -> np.ndarray:
+    """Return some arrays of a file, all of one kind, ``[chunks, *shape]``.
+
+    Args:
+        path: Of the file.
+        places: Where its chunks are.
+        chunks: Numbers of the chunks wanted.
+        shape: Of each array.
+        dtype: Likewise.
+    """
+    arrays = np.empty((len(chunks), *shape), dtype)
+    codec = pa.Codec("zstd")
+    with path.open("rb", buffering=0) as file:
+        for array, chunk in zip(arrays, chunks, strict=True):
+            begin, end = int(places[chunk]), int(places[chunk + 1])
+            data = os.pread(file.fileno(), end - begin, begin)
+            raw = codec.decompress(data, decompressed_size=array.nbytes)
+            array[...] = np.frombuffer(raw, dtype).reshape(shape)
+    return arrays

@@ -1,0 +1,335 @@
+"""What frozen layers give for the images of a split: computed in one pass, kept in a cache, read as batches.
+
+Only what a cache lacks is computed, when it is first wanted: an attempt that was stopped goes on at the shard it was
+at, and one that stops training early never computes the views of epochs it does not reach.
+"""
+
+import contextlib
+import dataclasses
+import itertools
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import keras
+import numpy as np
+import tensorflow as tf
+
+from components.classifier.activation_cache import ActivationCache, StoredArray, images_of_shard
+from components.classifier.activation_shards import compressed, written_shard
+from components.classifier.backbones import Backbone
+from components.classifier.boundary import Cut
+from components.classifier.head import FEATURES
+from components.classifier.input_pipeline import (
+    Batching,
+    SplitImages,
+    epoch_order,
+    in_batches,
+    read_labels,
+    view_batches,
+)
+from components.classifier.training import Validation
+from components.classifier.training_state import training_identity
+from components.failures import UserError
+from components.formats.splits import Splits
+from components.ordered_work import in_order, processors
+
+FEATURES_KIND, BOUNDARY_KIND = "features", "boundary"
+VALIDATION = "validation"
+"""Section of a cache."""
+
+_BATCH_PER_DEVICE = 32
+_BATCHES_READ_AT_ONCE = 4
+_SECONDS_BETWEEN_LINES = 10.0
+
+
+@dataclasses.dataclass(frozen=True)
+class Views:
+    """Which pixels activations are of.
+
+    Attributes:
+        strength: Of augmentation, [0, 1]; validation images are never augmented.
+        seed: Of the run.
+        count: How many views of each training image there are; epoch e sees view e modulo it.
+    """
+
+    strength: float
+    seed: int
+    count: int
+
+
+class Activations:
+    """The activations of a split.
+
+    Args:
+        caches: By kind, ``features`` for example.
+        extractor: From pixels to a dictionary with every array of the caches by name.
+        training: The training images.
+        validation: The validation images.
+        views: Of the training images.
+        strategy: What the extractor was built for.
+    """
+
+    def __init__(
+        self,
+        caches: Mapping[str, ActivationCache],
+        extractor: keras.Model,
+        training: SplitImages,
+        validation: SplitImages,
+        views: Views,
+        strategy: tf.distribute.Strategy,
+    ) -> None:
+        self._caches = caches
+        self._training = training
+        self._validation = validation
+        self._views = views
+        self._pass = _BackbonePass(caches, extractor, views, strategy)
+        self._labels = read_labels(training)
+
+    def of_epoch(self, kind: str, epoch: int, batching: Batching) -> tf.data.Dataset:
+        """Return an epoch, the images in the order of training from pixels: arrays, and labels."""
+        view = epoch % self._views.count
+        section = _of_view(view)
+        self._pass.complete(section, self._training, view, f"view {view + 1} of {self._views.count}")
+        order = epoch_order(self._training, self._views.seed, epoch)
+        return _batches(self._caches[kind], section, order, self._labels, batching)
+
+    def held_back(self, kind: str, batching: Batching) -> Validation:
+        """Return the validation images in stored order."""
+        self._pass.complete(VALIDATION, self._validation, None, "validation")
+        labels = read_labels(self._validation)
+        batches = _batches(self._caches[kind], VALIDATION, np.arange(len(labels)), labels, batching)
+        return Validation(batches, labels)
+
+
+def activation_facts(
+    splits: Splits, backbone: Backbone, network: keras.Model, precision: str, views: Views
+) -> dict[str, Any]:
+    """Return all that decides what the activations of a backbone are, but where it is cut, as small JSON.
+
+    Args:
+        splits: The images.
+        backbone: Description of the network.
+        network: With the weights it was pretrained with.
+        precision: Of the devices, ``float32`` for example.
+        views: Of the training images.
+    """
+    settings = {
+        "backbone": backbone.name,
+        "preprocessing": [backbone.scale, backbone.offset],
+        "augmentation": [views.strength, views.seed] if views.strength > 0.0 else [],
+        "tensorflow": tf.__version__,
+    }
+    return training_identity(splits, network, precision, settings)
+
+
+def features_cache(root: Path, facts: Mapping[str, Any], extractor: keras.Model) -> ActivationCache:
+    """Return the cache of pooled features, which are small and always kept exactly."""
+    array = StoredArray(FEATURES, tuple(extractor.output[FEATURES].shape[1:]), "float32")
+    return ActivationCache(root, FEATURES_KIND, facts, [array])
+
+
+def boundary_cache(
+    root: Path, facts: Mapping[str, Any], cut: Cut, precision: str, handed_over: Sequence[Path] = ()
+) -> ActivationCache:
+    """Return the cache of what crosses a cut.
+
+    Args:
+        root: Folder that holds caches.
+        facts: See ``activation_facts``.
+        cut: Where the backbone is cut.
+        precision: ``float16`` or ``float32``.
+        handed_over: More such folders, to read.
+    """
+    arrays = [StoredArray(key, shape, precision) for key, shape in zip(cut.keys, cut.shapes, strict=True)]
+    return ActivationCache(root, BOUNDARY_KIND, {**facts, "last_layers": cut.last_layers}, arrays, handed_over)
+
+
+@dataclasses.dataclass(frozen=True)
+class Missing:
+    """What a cache still lacks.
+
+    Attributes:
+        bytes: Before compression.
+        views: Views of the training images that are not complete.
+    """
+
+    bytes: int
+    views: int
+
+
+def missing_activations(cache: ActivationCache, training: SplitImages, validation: SplitImages, views: int) -> Missing:
+    """Return what a cache still lacks of so many views."""
+    sections = [(VALIDATION, validation.images), *((_of_view(view), training.images) for view in range(views))]
+    images = [
+        sum(len(images_of_shard(number, count)) for number in cache.missing_shards(name, count))
+        for name, count in sections
+    ]
+    return Missing(sum(images) * cache.bytes_per_image, sum(count > 0 for count in images[1:]))
+
+
+def _of_view(view: int) -> str:
+    return f"train-view-{view}"
+
+
+class _BackbonePass:
+    """Computes what caches lack of a section, all kinds in one pass over the images."""
+
+    def __init__(
+        self,
+        caches: Mapping[str, ActivationCache],
+        extractor: keras.Model,
+        views: Views,
+        strategy: tf.distribute.Strategy,
+    ) -> None:
+        self._caches = list(caches.values())
+        self._views = views
+        self._strategy = strategy
+        devices = strategy.num_replicas_in_sync
+        self._batching = Batching(_BATCH_PER_DEVICE * devices, devices)
+
+        @tf.function(reduce_retracing=True)
+        def forward(images: tf.Tensor) -> Any:
+            outputs = strategy.run(lambda pixels: extractor(pixels, training=False), args=(images,))
+            return {name: strategy.gather(tensor, 0) for name, tensor in outputs.items()} if devices > 1 else outputs
+
+        self._forward = forward
+
+    def complete(self, section: str, source: SplitImages, view: int | None, what: str) -> None:
+        """Compute the shards that are missing or damaged.
+
+        Args:
+            section: Of the caches.
+            source: The images.
+            view: Number of the augmented view; None for images as they are.
+            what: The section in words.
+        """
+        missing = [cache.missing_shards(section, source.images) for cache in self._caches]
+        wanted = sorted({number for numbers in missing for number in numbers})
+        if not wanted:
+            print(f"activations of {what}: {source.images} images found in the cache", flush=True)
+            return
+        images = sum(len(images_of_shard(number, source.images)) for number in wanted)
+        progress = _Progress(what, images)
+        found = source.images - images
+        print(f"activations of {what}: {images} images{f', {found} found in the cache' if found else ''}", flush=True)
+        for run in _runs(wanted):
+            rows = self._rows(source, view, run, progress)
+            # Threads compress an image while the devices are at the next ones.
+            with contextlib.closing(in_order(self._packed, rows, processors())) as packed:
+                for number in run:
+                    count = len(images_of_shard(number, source.images))
+                    lacking = [number in numbers for numbers in missing]
+                    self._write(section, number, itertools.islice(packed, count), lacking)
+        for cache in self._caches:
+            cache.missing_shards(section, source.images)
+        progress.finish(sum(cache.stored_bytes() for cache in self._caches))
+
+    def _rows(
+        self, source: SplitImages, view: int | None, run: range, progress: "_Progress"
+    ) -> Iterator[dict[str, np.ndarray]]:
+        first = images_of_shard(run.start, source.images).start
+        count = images_of_shard(run.stop - 1, source.images).stop - first
+        strength = 0.0 if view is None else self._views.strength
+        batches = view_batches(source, self._batching, strength, self._views.seed, view or 0, first, count)
+        remaining = count
+        for images, _ in self._strategy.experimental_distribute_dataset(batches):
+            outputs = {name: np.asarray(tensor) for name, tensor in self._forward(images).items()}
+            size = min(remaining, len(next(iter(outputs.values()))))  # what only filled up the last batch is cut off
+            remaining -= size
+            for row in range(size):
+                yield {name: array[row] for name, array in outputs.items()}
+            progress.advance(size)
+
+    def _packed(self, row: Mapping[str, np.ndarray]) -> list[list[bytes]]:
+        return [
+            [compressed(_as_stored(row[array.name], array.dtype)) for array in cache.arrays] for cache in self._caches
+        ]
+
+    def _write(self, section: str, number: int, packed: Iterator[list[list[bytes]]], lacking: Sequence[bool]) -> None:
+        with contextlib.ExitStack() as stack:
+            appends: list[Callable[[bytes], None] | None] = []
+            for cache, lacks in zip(self._caches, lacking, strict=True):
+                if lacks:
+                    cache.begin()
+                    appends.append(stack.enter_context(written_shard(cache.shard(section, number))))
+                else:
+                    appends.append(None)
+            for image in packed:
+                for append, chunks in zip(appends, image, strict=True):
+                    if append:
+                        for chunk in chunks:
+                            append(chunk)
+
+
+class _Progress:
+    """Prints a line now and then: images done, their rate, and the time that remains."""
+
+    def __init__(self, what: str, images: int) -> None:
+        self._what = what
+        self._images = images
+        self._done = 0
+        self._started = self._reported = time.monotonic()
+
+    def advance(self, images: int) -> None:
+        self._done += images
+        if time.monotonic() - self._reported > _SECONDS_BETWEEN_LINES:
+            self._reported = time.monotonic()
+            remaining = (self._images - self._done) / self._rate()
+            print(
+                f"activations of {self._what}: {self._done} of {self._images} images, {self._rate():.1f} a second, "
+                f"{remaining:.0f} s to go",
+                flush=True,
+            )
+
+    def finish(self, stored_bytes: int) -> None:
+        seconds = time.monotonic() - self._started
+        print(
+            f"activations of {self._what}: computed in {seconds:.1f} s, {self._rate():.1f} images a second; the cache "
+            f"takes {stored_bytes / 1e6:,.1f} MB",
+            flush=True,
+        )
+
+    def _rate(self) -> float:
+        return self._done / max(time.monotonic() - self._started, 1e-3)
+
+
+def _runs(numbers: Sequence[int]) -> Iterator[range]:
+    """Yield consecutive numbers together."""
+    for _, group in itertools.groupby(enumerate(numbers), lambda pair: pair[1] - pair[0]):
+        run = [number for _, number in group]
+        yield range(run[0], run[-1] + 1)
+
+
+def _as_stored(array: np.ndarray, dtype: str) -> np.ndarray:
+    with np.errstate(over="ignore"):
+        stored = array.astype(dtype)
+    if not np.isfinite(stored).all():
+        raise UserError(
+            "the backbone gives values that float16 cannot hold, or none at all: set cache_precision to float32, and "
+            "if that does not help, check its weights"
+        )
+    return stored
+
+
+def _batches(
+    cache: ActivationCache, section: str, order: np.ndarray, labels: np.ndarray, batching: Batching
+) -> tf.data.Dataset:
+    """Return batches of a section in the given order: a tuple of float32 arrays, or the only one, and labels."""
+    arrays = cache.arrays
+
+    def take(places: np.ndarray) -> list[np.ndarray]:
+        return [*(cache.read(section, places, number) for number in range(len(arrays))), labels[places]]
+
+    def gather(places: tf.Tensor) -> tuple[Any, tf.Tensor]:
+        # A pure function of the places, so that with deterministic operations too several batches are read at once.
+        dtypes = [*(tf.as_dtype(array.dtype) for array in arrays), tf.int64]
+        *values, of_places = tf.numpy_function(take, [places], dtypes, stateful=False)
+        shaped = (tf.ensure_shape(value, [None, *array.shape]) for value, array in zip(values, arrays, strict=True))
+        inputs = tuple(tf.cast(value, tf.float32) for value in shaped)
+        return inputs[0] if len(inputs) == 1 else inputs, tf.ensure_shape(of_places, [None])
+
+    places = in_batches(tf.data.Dataset.from_tensor_slices(order), len(order), batching)
+    # As many as this wait in memory, however large a cache is.
+    return places.map(gather, num_parallel_calls=_BATCHES_READ_AT_ONCE, deterministic=True).prefetch(2)

@@ -1,0 +1,112 @@
+"""Whether a phase trains on activations computed once or on pixels, and why. Without TensorFlow, see fit_settings."""
+
+import dataclasses
+import shutil
+from pathlib import Path
+
+from components.classifier.fit_settings import check_at_least
+from components.failures import UserError
+
+AUTO, CACHED, STREAMING = "auto", "cached", "streaming"
+TRAINING_MODES = (AUTO, CACHED, STREAMING)
+CACHE_PRECISIONS = ("float16", "float32")
+
+_BYTES_PER_GB = 1e9
+_SPARED_SHARE = 0.1  # of the free disk, for all else that a step writes
+
+
+@dataclasses.dataclass(frozen=True)
+class ModeSettings:
+    """How a phase gets at what its frozen layers give.
+
+    Attributes:
+        training_mode: ``cached``: computed once for each view of an image, and kept on disk. ``streaming``: computed
+            again in each epoch, which has a view of its own. ``auto``: whichever is cheaper and fits the disk.
+        augmented_views: Views of each training image in a cache, at least 1; epoch e sees view e modulo it.
+        cache_precision: ``float16``, half the disk, or ``float32``, which gives the very weights of streaming.
+        cache_limit_gb: Most that a cache may take, 10**9 bytes before compression.
+        cache_directory: Local folder that keeps caches, for reruns to find; empty: beside the step's outputs.
+    """
+
+    training_mode: str
+    augmented_views: int
+    cache_precision: str
+    cache_limit_gb: float
+    cache_directory: str
+
+    def as_record(self, mode: "Mode", epochs: int, augmentation: float) -> dict[str, str | int]:
+        """Return what of it decided the result, by name."""
+        views = self.views(epochs, augmentation) if mode.cached else epochs
+        record: dict[str, str | int] = {"training_mode": mode.name, "augmented_views": views}
+        return {**record, "cache_precision": self.cache_precision} if mode.cached else record
+
+    def views(self, epochs: int, augmentation: float) -> int:
+        """Return how many views a cache holds: without augmentation all are the same, and none waits for no epoch."""
+        return min(self.augmented_views, epochs) if augmentation > 0.0 else 1
+
+
+@dataclasses.dataclass(frozen=True)
+class Mode:
+    """What was chosen, and why."""
+
+    cached: bool
+    reason: str
+
+    @property
+    def name(self) -> str:
+        """``cached`` or ``streaming``."""
+        return CACHED if self.cached else STREAMING
+
+
+def check_mode_settings(settings: ModeSettings) -> None:
+    """Check values.
+
+    Raises:
+        UserError: Naming the parameter, its value and what it can be.
+    """
+    if settings.training_mode not in TRAINING_MODES:
+        raise UserError(f"training_mode is '{settings.training_mode}': choose one of {', '.join(TRAINING_MODES)}")
+    if settings.cache_precision not in CACHE_PRECISIONS:
+        raise UserError(f"cache_precision is '{settings.cache_precision}': choose one of {', '.join(CACHE_PRECISIONS)}")
+    check_at_least("augmented_views", settings.augmented_views, 1)
+    if not settings.cache_limit_gb > 0.0:
+        raise UserError(f"cache_limit_gb is {settings.cache_limit_gb}: set it above 0")
+    if "://" in settings.cache_directory:
+        raise UserError(f"cache_directory is {settings.cache_directory}: give a local folder, or leave it empty")
+
+
+def choose_mode(settings: ModeSettings, missing_bytes: int, folder: Path, *, worthless: str = "") -> Mode:
+    """Choose between a cache and streaming.
+
+    Args:
+        settings: What is asked for.
+        missing_bytes: Most that is still to be written, before compression.
+        folder: Where it would be written; need not exist.
+        worthless: Why a cache would save nothing; empty when it would.
+
+    Raises:
+        UserError: When a cache is asked for that may not be as large as it would be.
+    """
+    if settings.training_mode == STREAMING:
+        return Mode(False, "as asked for")
+    need, limit = missing_bytes / _BYTES_PER_GB, settings.cache_limit_gb
+    size = f"{need:.3g} GB before compression" if missing_bytes else "nothing more to compute"
+    if need > limit:
+        too_large = f"the cache would take {size} and cache_limit_gb is {limit:g}"
+        if settings.training_mode == CACHED:
+            raise UserError(f"{too_large}: raise it, set fewer augmented_views, or set training_mode to streaming")
+        return Mode(False, too_large)
+    if settings.training_mode == CACHED:
+        return Mode(True, f"as asked for; {size}")
+    if worthless:
+        return Mode(False, worthless)
+    free = free_bytes(folder) * (1.0 - _SPARED_SHARE) / _BYTES_PER_GB
+    if need > free:
+        return Mode(False, f"the cache would take {size} and {folder} has {free:.3g} GB to spare")
+    return Mode(True, f"{size}, within cache_limit_gb {limit:g} and the {free:.3g} GB that {folder} has to spare")
+
+
+def free_bytes(folder: Path) -> int:
+    """Return how much room the disk of a folder has, which need not exist yet."""
+    existing = next(place for place in (folder, *folder.absolute().parents) if place.exists())
+    return shutil.disk_usage(existing).free

@@ -1,0 +1,127 @@
+"""What the last layers are trained on: what they take from the frozen ones, computed once, or pixels in every epoch."""
+
+import contextlib
+import dataclasses
+import shutil
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import keras
+import tensorflow as tf
+
+from components.classifier.activation_cache import cache_root
+from components.classifier.activations import (
+    BOUNDARY_KIND,
+    Activations,
+    Views,
+    activation_facts,
+    boundary_cache,
+    missing_activations,
+)
+from components.classifier.backbones import Backbone
+from components.classifier.boundary import boundary_extractor, cut_before_last_layers, tail_model
+from components.classifier.devices import Devices
+from components.classifier.head import head_of
+from components.classifier.input_pipeline import SplitImages, epoch_batches, read_labels, stored_batches
+from components.classifier.training import Validation
+from components.classifier.training_mode import Mode, choose_mode
+from components.fine_tune.fine_tune_settings import FineTuneSettings
+from components.formats.splits import Splits
+
+PHASE = "fine_tune"
+
+
+@dataclasses.dataclass(frozen=True)
+class Training:
+    """What is fitted, on what.
+
+    Attributes:
+        mode: Cached or streaming.
+        model: Holds the weights that learn: the whole model, or the part behind the cut, which shares its weights.
+        of_epoch: Gives the batches of an epoch, counted from 0.
+        held_back: Gives the validation images.
+    """
+
+    mode: Mode
+    model: keras.Model
+    of_epoch: Callable[[int], tf.data.Dataset]
+    held_back: Callable[[], Validation]
+
+
+@dataclasses.dataclass(frozen=True)
+class Images:
+    """Splits and what is in them."""
+
+    splits: Splits
+    training: SplitImages
+    validation: SplitImages
+
+
+def plan_training(
+    backbone: Backbone,
+    model: keras.Model,
+    images: Images,
+    settings: FineTuneSettings,
+    devices: Devices,
+    handed_over: Path,
+    own_cache: Path,
+) -> Training:
+    """Choose how to train, and say why.
+
+    Args:
+        backbone: Description of the network.
+        model: The whole one, whose last layers can learn.
+        images: To train on.
+        settings: Checked settings.
+        devices: What the model was built for.
+        handed_over: Caches of train_frozen; a folder without any will do.
+        own_cache: Folder for what is not in them.
+
+    Raises:
+        UserError: When a cache is asked for that may not be as large as it would be.
+    """
+    fit, strength = settings.fit, settings.augmentation
+    batching = devices.batching(fit.batch_size)
+    network = model.get_layer(backbone.name)
+    cut = cut_before_last_layers(network, settings.unfrozen_layers)
+    views = Views(strength, fit.seed, settings.mode.views(fit.epochs, strength))
+    root = cache_root(settings.mode, own_cache)
+    facts = activation_facts(images.splits, backbone, network, devices.precision, views)
+    cache = boundary_cache(root, facts, cut, settings.mode.cache_precision, [handed_over])
+    missing = missing_activations(cache, images.training, images.validation, views.count)
+    worthless = ""
+    if cut.at_input:
+        worthless = "all layers learn, so nothing stays the same"
+    elif missing.views >= fit.epochs:
+        worthless = f"{missing.views} views for {fit.epochs} epochs leave nothing to use twice"
+    mode = choose_mode(settings.mode, missing.bytes, root, worthless=worthless)
+    print(f"fine_tune: training mode {mode.name}: {mode.reason}", flush=True)
+    if not mode.cached:
+        return Training(
+            mode,
+            model,
+            lambda epoch: epoch_batches(images.training, batching, strength, fit.seed, epoch),
+            lambda: Validation(stored_batches(images.validation, batching), read_labels(images.validation)),
+        )
+    print(f"fine_tune: {cut.arrays} cross from the frozen layers to the last {cut.last_layers}", flush=True)
+    with devices.building():
+        extractor = boundary_extractor(backbone, network, cut)
+        tail = tail_model(network, cut, head_of(model))
+    activations = Activations(
+        {BOUNDARY_KIND: cache}, extractor, images.training, images.validation, views, devices.strategy
+    )
+    return Training(
+        mode,
+        tail,
+        lambda epoch: activations.of_epoch(BOUNDARY_KIND, epoch, batching),
+        lambda: activations.held_back(BOUNDARY_KIND, batching),
+    )
+
+
+@contextlib.contextmanager
+def own_cache_folder(model_directory: Path) -> Iterator[Path]:
+    """Yield a folder beside the output that goes when the block succeeds; who was stopped finds it again."""
+    folder = model_directory.with_name(f".{model_directory.name}.activations")
+    yield folder
+    if folder.exists():
+        shutil.rmtree(folder)

@@ -1,0 +1,172 @@
+"""What the head is trained on: features of the frozen backbone, computed once, or pixels through the whole model.
+
+Both give the same weights: a frozen backbone gives the same answer in every epoch. In the pass over the images that
+computes the features, what fine-tuning will take from the layers that stay frozen is kept too.
+"""
+
+import dataclasses
+from collections.abc import Sequence
+from pathlib import Path
+
+import keras
+
+from components.classifier.activation_cache import ActivationCache
+from components.classifier.activations import (
+    BOUNDARY_KIND,
+    FEATURES_KIND,
+    Activations,
+    Views,
+    activation_facts,
+    boundary_cache,
+    features_cache,
+    missing_activations,
+)
+from components.classifier.backbones import Backbone
+from components.classifier.boundary import Cut, boundary_extractor, cut_before_last_layers
+from components.classifier.checkpoints import Checkpoints
+from components.classifier.devices import Devices
+from components.classifier.head import FEATURES, head_model, whole_model
+from components.classifier.input_pipeline import Batching, SplitImages, epoch_batches, read_labels, stored_batches
+from components.classifier.training import Fit, Validation, balanced_class_weights, compile_classifier, fit_epochs
+from components.classifier.training_mode import AUTO, Mode, choose_mode
+from components.formats.splits import Splits
+from components.train_frozen.frozen_settings import FrozenSettings
+
+PHASE = "frozen"
+
+
+@dataclasses.dataclass(frozen=True)
+class FrozenBackbone:
+    """The backbone and what it is shown.
+
+    Attributes:
+        backbone: Description of the network.
+        network: With pretrained weights, frozen.
+        devices: What it was built for.
+        splits: Description of the images.
+        training: The training images.
+        validation: The validation images.
+    """
+
+    backbone: Backbone
+    network: keras.Model
+    devices: Devices
+    splits: Splits
+    training: SplitImages
+    validation: SplitImages
+
+
+@dataclasses.dataclass(frozen=True)
+class Plan:
+    """How the head will be trained.
+
+    Attributes:
+        mode: Cached or streaming.
+        caches: By kind: of features, and of the boundary when it is to be handed over; empty for streaming.
+        extractor: Computes what is in them.
+    """
+
+    mode: Mode
+    caches: dict[str, ActivationCache]
+    extractor: keras.Model
+
+
+def plan_training(frozen: FrozenBackbone, settings: FrozenSettings, root: Path) -> Plan:
+    """Choose how to train, say why, and what is computed once.
+
+    Args:
+        frozen: The backbone and the images.
+        settings: Checked settings.
+        root: Folder for caches.
+
+    Raises:
+        UserError: When a cache is asked for that may not be as large as it would be.
+    """
+    cut = _cut_to_hand_over(frozen.network, settings.unfrozen_layers)
+    views = _views(settings)
+    facts = activation_facts(frozen.splits, frozen.backbone, frozen.network, frozen.devices.precision, views)
+    with frozen.devices.building():
+        extractor = boundary_extractor(frozen.backbone, frozen.network, cut)
+    features = features_cache(root, facts, extractor)
+    caches = {FEATURES_KIND: features}
+    if cut:
+        caches[BOUNDARY_KIND] = boundary_cache(root, facts, cut, settings.mode.cache_precision)
+    missing = {
+        kind: missing_activations(cache, frozen.training, frozen.validation, views.count).bytes
+        for kind, cache in caches.items()
+    }
+    mode = choose_mode(settings.mode, sum(missing.values()), root)
+    if cut and not mode.cached and settings.mode.training_mode == AUTO:
+        print(f"train_frozen: nothing is kept for fine_tune: {mode.reason}", flush=True)
+        mode = choose_mode(settings.mode, missing[FEATURES_KIND], root)
+        del caches[BOUNDARY_KIND]
+        with frozen.devices.building():
+            extractor = boundary_extractor(frozen.backbone, frozen.network, None)
+    print(f"train_frozen: training mode {mode.name}: {mode.reason}", flush=True)
+    if mode.cached and BOUNDARY_KIND in caches and cut:
+        print(f"train_frozen: kept for fine_tune beside {FEATURES}: {cut.arrays}", flush=True)
+    return Plan(mode, caches if mode.cached else {}, extractor)
+
+
+def fit_head(
+    head: Sequence[keras.layers.Layer],
+    frozen: FrozenBackbone,
+    plan: Plan,
+    settings: FrozenSettings,
+    checkpoints: Checkpoints | None,
+) -> Fit:
+    """Fit the head and leave it with the weights of its best epoch.
+
+    Args:
+        head: Its layers.
+        frozen: The backbone and the images.
+        plan: How.
+        settings: Checked settings.
+        checkpoints: Where the state is kept after each epoch, or None.
+    """
+    fit, strength = settings.fit, settings.augmentation
+    weights = balanced_class_weights(frozen.training.images_per_class, fit.class_weights)
+    if plan.mode.cached:
+        activations = Activations(
+            plan.caches, plan.extractor, frozen.training, frozen.validation, _views(settings), frozen.devices.strategy
+        )
+        batching = Batching(fit.batch_size, 1)  # the head is too small to share among devices
+        held_back = activations.held_back(FEATURES_KIND, batching)
+        model = head_model(head, plan.extractor.output[FEATURES].shape[1])
+        compile_classifier(model, fit.learning_rate)
+        return fit_epochs(
+            model,
+            PHASE,
+            fit,
+            lambda epoch: activations.of_epoch(FEATURES_KIND, epoch, batching),
+            held_back,
+            weights,
+            checkpoints,
+        )
+    batching = frozen.devices.batching(fit.batch_size)
+    held_back = Validation(stored_batches(frozen.validation, batching), read_labels(frozen.validation))
+    with frozen.devices.building():
+        model = whole_model(frozen.backbone, frozen.network, head)
+        compile_classifier(model, fit.learning_rate)
+    return fit_epochs(
+        model,
+        PHASE,
+        fit,
+        lambda epoch: epoch_batches(frozen.training, batching, strength, fit.seed, epoch),
+        held_back,
+        weights,
+        checkpoints,
+    )
+
+
+def _cut_to_hand_over(network: keras.Model, unfrozen_layers: int) -> Cut | None:
+    """Return where fine-tuning will cut the backbone, None where it will learn as a whole or not at all."""
+    if unfrozen_layers == 0:
+        return None
+    cut = cut_before_last_layers(network, min(unfrozen_layers, len(network.layers)))
+    return None if cut.at_input else cut
+
+
+def _views(settings: FrozenSettings) -> Views:
+    count = settings.mode.views(settings.fit.epochs, settings.augmentation)
+    return Views(settings.augmentation, settings.fit.seed, count)
