@@ -189,12 +189,14 @@ class _BackbonePass:
         devices = strategy.num_replicas_in_sync
         self._batching = Batching(_BATCH_PER_DEVICE * devices, devices)
 
-        @tf.function(reduce_retracing=True)
         def forward(images: tf.Tensor) -> Any:
             outputs = strategy.run(lambda pixels: extractor(pixels, training=False), args=(images,))
             return {name: strategy.gather(tensor, 0) for name, tensor in outputs.items()} if devices > 1 else outputs
 
-        self._forward = forward
+        # Traced once, which takes seconds; what several devices share out has no one signature.
+        pixels = tf.TensorSpec([None, *extractor.input_shape[1:]], tf.float32)
+        self._forward = tf.function(forward, input_signature=[pixels] if devices == 1 else None, reduce_retracing=True)
+        self._complete: set[str] = set()
 
     def complete(self, section: str, source: SplitImages, view: int | None, what: str) -> None:
         """Compute the shards that are missing or damaged.
@@ -205,6 +207,9 @@ class _BackbonePass:
             view: Number of the augmented view; None for images as they are.
             what: The section in words.
         """
+        if section in self._complete:
+            return
+        self._complete.add(section)
         missing = [cache.missing_shards(section, source.images) for cache in self._caches]
         wanted = sorted({number for numbers in missing for number in numbers})
         if not wanted:

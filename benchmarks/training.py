@@ -1,0 +1,313 @@
+"""Both phases of training beside the usual recipe, at equal settings on the same photos.
+
+    python -m benchmarks.training                                    EfficientNet-Lite0 with the weights of samples/
+    python -m benchmarks.training --backbone inception_v3            the product's backbone, with random weights
+    python -m benchmarks.training --augmentation 0.5 --views 3       three augmented views of each photo
+    python -m benchmarks.training --input                            only the pictures: reading and decoding them
+
+The recipe is what tutorials show: JPEG files, ``tf.image.decode_image``, ``tf.image.resize``, ``/ 255``, the whole
+model in every epoch; then the last layers unfrozen, batch normalization among them too. Ours reads the shards of the
+split step, which made them of the same files. Epochs, batch, learning rates, head, layers and augmentation are the
+same, and so are the images that either trains on and is judged by; no split has parts of a photo that another has.
+
+Each way runs in a process of its own. Of each phase two times are printed: fitting alone, with the one pass through the
+frozen layers, and all of it, which here means ours with its reports, its exported models and their checks.
+
+Photos are parts of the samples, enlarged to the size asked for with a little noise, as JPEG.
+"""
+
+import argparse
+import contextlib
+import dataclasses
+import multiprocessing
+import os
+import sys
+import tempfile
+import time
+from collections.abc import Callable
+from concurrent.futures import ProcessPoolExecutor
+from pathlib import Path
+from typing import Any
+
+os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
+
+import pandas as pd
+
+from benchmarks.peak_memory import peak_bytes
+from benchmarks.split import drawn_photos, write_inputs
+from components.formats.splits import ASSIGNMENTS_FILE
+from components.ordered_work import processors
+
+LITE0_WEIGHTS = Path(__file__).resolve().parent.parent / "samples" / "efficientnet_lite0" / "imagenet_float16.npz"
+FROZEN_RATE, FINE_TUNE_RATE = 1e-3, 1e-5
+HEAD_UNITS, DROPOUT, UNFROZEN, SEED = 512, 0.5, 30, 1
+FRACTIONS = {"train": 0.7, "validation": 0.2, "test": 0.1}
+
+
+@dataclasses.dataclass(frozen=True)
+class Setting:
+    """What both ways are given."""
+
+    directory: Path
+    backbone: str
+    size_px: int
+    batch_size: int
+    frozen_epochs: int
+    fine_tune_epochs: int
+    augmentation: float
+    views: int
+    mode: str
+
+
+@dataclasses.dataclass
+class Taken:
+    """What one way took, by phase where it says so."""
+
+    fitting: dict[str, float]
+    whole: dict[str, float]
+    accuracy: dict[str, float]
+    peak_mb: float
+
+
+def prepare(directory: Path, images: int, megapixels: float, size_px: int) -> None:
+    """Write the photos as files and as the splits of the split step."""
+    from components.split.dataset_split import split_archive  # noqa: PLC0415
+    from components.split.split_settings import SplitSettings  # noqa: PLC0415
+
+    write_inputs(directory, drawn_photos(images, megapixels))
+    settings = SplitSettings(
+        fractions=FRACTIONS,
+        image_size_px=size_px,
+        resize_policy="stretch",
+        group_pattern="",
+        near_duplicate_distance=10,
+        near_duplicate_correlation=0.85,
+        near_duplicate_difference=0.8,
+        shard_size_mib=128,
+        workers=0,
+        seed=SEED,
+    )
+    with contextlib.redirect_stdout(sys.stderr):
+        split_archive(
+            directory / "archive", directory / "decisions", directory / "splits", directory / "split.html", settings
+        )
+
+
+def files_and_labels(directory: Path, split: str) -> tuple[list[str], list[int]]:
+    """Return the JPEG files of a split and their labels."""
+    table = pd.read_parquet(directory / "splits" / ASSIGNMENTS_FILE)
+    names = sorted(table["label"].unique())
+    mine = table[table["split"] == split].sort_values("path")
+    return [str(directory / "files" / path) for path in mine["path"]], [names.index(label) for label in mine["label"]]
+
+
+def recipe_batches(setting: Setting, split: str) -> Any:
+    """Return the recipe's input pipeline."""
+    import tensorflow as tf  # noqa: PLC0415
+
+    from components.classifier.augmentation import augment  # noqa: PLC0415
+
+    def load(path: Any, label: Any) -> tuple[Any, Any]:
+        image = tf.image.decode_image(tf.io.read_file(path), channels=3, expand_animations=False)
+        return tf.image.resize(image, (setting.size_px, setting.size_px)) / 255.0, label
+
+    def vary(index: Any, example: tuple[Any, Any]) -> tuple[Any, Any]:
+        image, label = example
+        image = tf.ensure_shape(image, (setting.size_px, setting.size_px, 3))
+        return augment(image * 255.0, setting.augmentation, SEED, index, 0) / 255.0, label
+
+    files, labels = files_and_labels(setting.directory, split)
+    dataset = tf.data.Dataset.from_tensor_slices((files, labels)).map(load, num_parallel_calls=tf.data.AUTOTUNE)
+    if split == "train":
+        if setting.augmentation:
+            dataset = dataset.enumerate().map(vary, num_parallel_calls=tf.data.AUTOTUNE)
+        dataset = dataset.shuffle(1000, seed=SEED)
+    return dataset.batch(setting.batch_size).prefetch(tf.data.AUTOTUNE)
+
+
+def train_by_recipe(setting: Setting) -> Taken:
+    """Do what tutorials do."""
+    import keras  # noqa: PLC0415
+
+    from components.classifier.backbones import BACKBONES  # noqa: PLC0415
+    from components.classifier.weights import load_weights  # noqa: PLC0415
+
+    keras.utils.set_random_seed(SEED)
+    backbone = BACKBONES[setting.backbone]
+    base = backbone.build(setting.size_px)
+    load_weights(base, backbone, _weights(setting))
+    training, validation = recipe_batches(setting, "train"), recipe_batches(setting, "validation")
+    classes = len(set(files_and_labels(setting.directory, "train")[1]))
+    base.trainable = False
+    head = [
+        keras.layers.GlobalAveragePooling2D(),
+        keras.layers.Dense(HEAD_UNITS, activation="relu"),
+        keras.layers.Dropout(DROPOUT),
+        keras.layers.Dense(classes, activation="softmax"),
+    ]
+    model = keras.Sequential([base, *head])
+    taken = Taken({}, {}, {}, 0.0)
+
+    def fit(phase: str, epochs: int, rate: float) -> None:
+        started = time.perf_counter()
+        model.compile(keras.optimizers.Adam(rate), "sparse_categorical_crossentropy", metrics=["accuracy"])
+        history = model.fit(training, validation_data=validation, epochs=epochs, verbose=0).history
+        taken.fitting[phase] = taken.whole[phase] = time.perf_counter() - started
+        taken.accuracy[phase] = max(history["val_accuracy"])
+
+    fit("frozen", setting.frozen_epochs, FROZEN_RATE)
+    base.trainable = True
+    for layer in base.layers[:-UNFROZEN]:
+        layer.trainable = False
+    fit("fine_tune", setting.fine_tune_epochs, FINE_TUNE_RATE)
+    taken.peak_mb = peak_bytes() / 1e6
+    return taken
+
+
+def train_ours(setting: Setting) -> Taken:
+    """Run both steps but their kfp shells."""
+    from components.classifier.fit_settings import FitSettings  # noqa: PLC0415
+    from components.classifier.training_mode import ModeSettings  # noqa: PLC0415
+    from components.fine_tune import fine_tune_phase  # noqa: PLC0415
+    from components.fine_tune.fine_tune_settings import FineTuneSettings  # noqa: PLC0415
+    from components.train_frozen import frozen_phase, head_training  # noqa: PLC0415
+    from components.train_frozen.frozen_settings import FrozenSettings  # noqa: PLC0415
+
+    taken = Taken({}, {}, {}, 0.0)
+
+    def timed(phase: str, work: Callable[..., Any]) -> Callable[..., Any]:
+        def measured(*given: Any) -> Any:
+            started = time.perf_counter()
+            result = work(*given)
+            taken.fitting[phase] = time.perf_counter() - started
+            return result
+
+        return measured
+
+    frozen_phase.fit_head = timed("frozen", head_training.fit_head)  # type: ignore[attr-defined]
+    fine_tune_phase._fit_and_choose = timed("fine_tune", fine_tune_phase._fit_and_choose)
+    mode = ModeSettings(setting.mode, setting.views, "float16", 100.0, "")
+    rest = ("none", 0, 0, SEED)
+    frozen = FrozenSettings(
+        setting.backbone,
+        _weights(setting),
+        HEAD_UNITS,
+        DROPOUT,
+        setting.augmentation,
+        mode,
+        UNFROZEN,
+        0,
+        FitSettings(setting.frozen_epochs, setting.batch_size, FROZEN_RATE, *rest),
+    )
+    tuning = FitSettings(setting.fine_tune_epochs, setting.batch_size, FINE_TUNE_RATE, *rest)
+    tuned = FineTuneSettings(UNFROZEN, False, setting.augmentation, mode, False, 0, tuning)
+    splits = setting.directory / "splits"
+    model, cache, output = (setting.directory / name for name in ("model", "cache", "tuned"))
+    with contextlib.redirect_stdout(sys.stderr):
+        started = time.perf_counter()
+        measured = frozen_phase.train_frozen_phase(splits, frozen, "", model, cache, setting.directory / "frozen.html")
+        taken.whole["frozen"], taken.accuracy["frozen"] = time.perf_counter() - started, measured["val_accuracy"]
+        started = time.perf_counter()
+        measured = fine_tune_phase.fine_tune_phase(
+            splits, model, cache, tuned, "", output, setting.directory / "tuned.html"
+        )
+        taken.whole["fine_tune"], taken.accuracy["fine_tune"] = time.perf_counter() - started, measured["val_accuracy"]
+    taken.peak_mb = peak_bytes() / 1e6
+    return taken
+
+
+def read_pictures(setting: Setting, ours: bool) -> float:
+    """Return training images a second of an input pipeline alone, the fastest of three epochs."""
+    from components.classifier.input_pipeline import Batching, epoch_batches, open_splits  # noqa: PLC0415
+
+    source = open_splits(setting.directory / "splits")[1]
+    seconds = []
+    for epoch in range(4):  # the first one, in which all is set up, does not count
+        batching = Batching(setting.batch_size, 1)
+        if ours:
+            batches = epoch_batches(source, batching, setting.augmentation, SEED, epoch)
+        else:
+            batches = recipe_batches(setting, "train")
+        started = time.perf_counter()
+        images = sum(len(labels) for _, labels in batches)
+        seconds.append(time.perf_counter() - started)
+    return images / min(seconds[1:])
+
+
+def compare(setting: Setting) -> None:
+    """Print what both took."""
+    taken = {"recipe": alone(train_by_recipe, setting), "ours": alone(train_ours, setting)}
+    print(
+        f"{setting.backbone}, {setting.size_px} px, {setting.frozen_epochs} + {setting.fine_tune_epochs} epochs, "
+        f"batch {setting.batch_size}, augmentation {setting.augmentation:g}, ours {setting.mode} with {setting.views} "
+        f"view(s), {processors()} processors"
+    )
+    for split in ("train", "validation"):
+        print(f"{split}: {len(files_and_labels(setting.directory, split)[0])} images")
+    print(f"{'':18} {'recipe s':>9} {'ours s':>9} {'ratio':>6}")
+    for name, kind in (("fitting", "fitting"), ("whole step", "whole")):
+        times = {way: getattr(result, kind) for way, result in taken.items()}
+        for phase in ("frozen", "fine_tune", "both"):
+            recipe, ours = (
+                sum(times[way].values()) if phase == "both" else times[way][phase] for way in ("recipe", "ours")
+            )
+            print(f"{name + ', ' + phase:22} {recipe:5.1f} {ours:9.1f} {recipe / ours:6.2f}")
+    for way, result in taken.items():
+        accuracies = ", ".join(f"{phase} {value:.3f}" for phase, value in result.accuracy.items())
+        print(f"{way}: best validation accuracy {accuracies}; peak memory {result.peak_mb:,.0f} MB")
+
+
+def alone(work: Callable[..., Any], *given: Any) -> Any:
+    """Return what work returns in a process of its own."""
+    with ProcessPoolExecutor(1, mp_context=multiprocessing.get_context("spawn")) as pool:
+        return pool.submit(work, *given).result()
+
+
+def _weights(setting: Setting) -> str:
+    return str(LITE0_WEIGHTS) if setting.backbone == "efficientnet_lite0" else "random"
+
+
+def main() -> int:
+    """Run one of the two benchmarks."""
+    parser = argparse.ArgumentParser(
+        prog="python -m benchmarks.training", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--backbone", default="efficientnet_lite0", help="or inception_v3 (default: %(default)s)")
+    parser.add_argument("--images", type=int, default=96, help="photos, of all splits (default: %(default)s)")
+    parser.add_argument("--megapixels", type=float, default=0.14, help="of each photo (default: %(default)s)")
+    parser.add_argument("--size", type=int, default=256, help="pixels that the model takes (default: %(default)s)")
+    parser.add_argument("--batch-size", type=int, default=32, help="default: %(default)s")
+    parser.add_argument("--frozen-epochs", type=int, default=5, help="default: %(default)s")
+    parser.add_argument("--fine-tune-epochs", type=int, default=10, help="default: %(default)s")
+    parser.add_argument("--augmentation", type=float, default=0.0, help="of both, 0 to 1 (default: %(default)s)")
+    parser.add_argument("--views", type=int, default=1, help="in ours' cache (default: %(default)s)")
+    parser.add_argument("--mode", default="cached", help="of ours: cached, streaming or auto (default: %(default)s)")
+    parser.add_argument("--input", action="store_true", help="measure reading and decoding alone")
+    options = parser.parse_args()
+    with tempfile.TemporaryDirectory(prefix="benchmark-training-") as folder:
+        directory = Path(folder)
+        prepare(directory, options.images, options.megapixels, options.size)
+        setting = Setting(
+            directory,
+            options.backbone,
+            options.size,
+            options.batch_size,
+            options.frozen_epochs,
+            options.fine_tune_epochs,
+            options.augmentation,
+            options.views,
+            options.mode,
+        )
+        if options.input:
+            recipe, ours = (alone(read_pictures, setting, mine) for mine in (False, True))
+            print(
+                f"images a second, {options.megapixels:g} MP JPEG files to {options.size} px, {processors()} processors"
+            )
+            print(f"recipe {recipe:.0f}, ours {ours:.0f}, ratio {ours / recipe:.2f}")
+        else:
+            compare(setting)
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
