@@ -94,7 +94,7 @@ class ActivationCache:
 
     def stored_bytes(self) -> int:
         """Return how much is on disk."""
-        return sum(path.stat().st_size for path in self.folder.glob("*.shard"))
+        return sum(path.stat().st_size for path in self.folder.glob("[!.]*.shard"))
 
     def begin(self) -> None:
         """Make the folder, and say in it what it is of."""

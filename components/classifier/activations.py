@@ -31,7 +31,7 @@ from components.classifier.input_pipeline import (
 )
 from components.classifier.training import Validation
 from components.classifier.training_state import training_identity
-from components.failures import UserError
+from components.failures import TransientError, UserError
 from components.formats.splits import Splits
 from components.ordered_work import in_order, processors
 
@@ -228,7 +228,10 @@ class _BackbonePass:
                     lacking = [number in numbers for numbers in missing]
                     self._write(section, number, itertools.islice(packed, count), lacking)
         for cache in self._caches:
-            cache.missing_shards(section, source.images)
+            if cache.missing_shards(section, source.images):
+                raise TransientError(
+                    f"what was just written to {cache.folder} is not there: another run may write to it"
+                )
         progress.finish(sum(cache.stored_bytes() for cache in self._caches))
 
     def _rows(

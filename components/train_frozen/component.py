@@ -49,7 +49,8 @@ def train_frozen(
         training_mode: cached computes what frozen layers give once for each view; streaming in every epoch, which has a
             view of its own; auto takes the cheaper one that fits the disk.
         augmented_views: Views of each image in a cache, in turn by epoch: more vary more, and take longer to compute.
-        unfrozen_layers: Keep what fine-tuning so many last layers takes from the others; 0 keeps nothing for it.
+        unfrozen_layers: How many of the backbone's last layers may learn in fine-tuning; what they take from the others
+            is computed here too and kept, unless it is 0.
         cache_precision: float16, or float32 for twice the disk and the very weights of streaming.
         cache_limit_gb: Most disk that a cache may take, before compression.
         cache_directory: Local folder that keeps caches for reruns; empty: the output cache itself.

@@ -9,7 +9,7 @@ import multiprocessing
 import os
 import signal
 import sys
-from collections.abc import Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -18,7 +18,7 @@ import keras
 import pytest
 
 from components import storage
-from components.classifier import backbones
+from components.classifier import activation_cache, activation_shards, activations, backbones
 from components.failures import RETRY_WAITS_VARIABLE
 from components.fine_tune import fine_tune_phase
 from components.launch.gcs_emulator import HOST_VARIABLE
@@ -33,6 +33,7 @@ WRITING = "files half written"
 BEFORE = "checkpoints about to be written"
 WRITTEN = "checkpoints written"
 POINTED = "checkpoints pointed at"
+SHARD = "shards of activations written"
 
 
 def attempt(phase: str, output: Path, log: Path, dies: Moment | None, inputs: Mapping[str, Any]) -> int:
@@ -64,6 +65,7 @@ def _attempt(
     if emulator:
         patch.setenv(HOST_VARIABLE, emulator)
     patch.setattr(backbones, "BACKBONES", {BACKBONE: tiny_backbone()})
+    patch.setattr(activation_cache, "IMAGES_PER_SHARD", 8)
     # Writing one takes as long as the rest of a small run, and begins when training has ended.
     patch.setattr(fine_tune_phase, "export_saved_model", lambda *_: None)
     if dies is not None:
@@ -102,6 +104,16 @@ def _die(patch: pytest.MonkeyPatch, event: str, count: int) -> None:
         fit, callback = keras.Model.fit, keras.callbacks.Callback()
         callback.on_train_batch_end = happened
         patch.setattr(keras.Model, "fit", lambda *given, **named: fit(*given, **named, callbacks=[callback]))
+    elif event == SHARD:
+        write = activation_shards.written_shard
+
+        @contextlib.contextmanager
+        def writing(path: Path) -> Iterator[Callable[[bytes], None]]:
+            with write(path) as append:
+                yield append
+            happened()
+
+        patch.setattr(activations, "written_shard", writing)
     elif event == WRITING:
         around(os, "fsync", before=True, suffix="")
     else:

@@ -47,8 +47,9 @@ FROZEN: dict[str, Any] = {
 FINE_TUNE: dict[str, Any] = {
     "unfrozen_layers": 5,
     "epochs": 8,
-    "learning_rate": 3e-3,
+    "learning_rate": 2e-3,
     "augmentation": 0.5,
+    "training_mode": "streaming",
     "early_stopping_patience": 3,
     "plateau_patience": 1,
 }
@@ -133,7 +134,7 @@ def finish_again(phase: Phase, output: Path, checkpoint_uri: str) -> None:
     epochs = len(history(output).query("phase == @phase.name"))
     lines = log(output).splitlines()
     assert any(line.startswith(f"{phase.name}: resuming after epoch {epochs} of ") for line in lines)
-    assert not any(line.startswith(("features of view", f"{phase.name} epoch ")) for line in lines)
+    assert not any(line.startswith(("activations of view", f"{phase.name} epoch ")) for line in lines)
     assert_same(output, phase)
 
 
@@ -200,7 +201,7 @@ def test_a_missing_bucket_is_refused_before_training(name: str, request: pytest.
     assert attempt(name, tmp_path, tmp_path / "log", None, inputs) == 2
 
     assert "error: gs://no-such-bucket does not exist; check its name, or create it with" in log(tmp_path)
-    assert not any(line.startswith(("features", f"{name} epoch")) for line in log(tmp_path).splitlines())
+    assert not any(line.startswith(("activations", f"{name} epoch")) for line in log(tmp_path).splitlines())
 
 
 def test_an_outage_of_the_bucket_costs_the_step_one_epoch(

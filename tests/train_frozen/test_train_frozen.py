@@ -144,6 +144,10 @@ def test_the_same_seed_gives_the_same_weights_over_leftovers(shapes: Path, tmp_p
         pytest.param({"dropout": 1.0}, "dropout is 1.0", id="dropout"),
         pytest.param({"augmentation": 1.2}, "augmentation is 1.2: set it between 0 and 1", id="augmentation"),
         pytest.param({"augmented_views": 0}, "augmented_views is 0", id="views"),
+        pytest.param({"training_mode": "fast"}, "training_mode is 'fast': choose one of auto", id="mode"),
+        pytest.param(
+            {"training_mode": "cached", "cache_limit_gb": 1e-6}, "cache_limit_gb is 1e-06: raise it", id="cache limit"
+        ),
         pytest.param({"class_weights": "auto"}, "class_weights is 'auto'", id="class weights"),
         pytest.param({"gpu_count": -1}, "gpu_count is -1", id="negative gpus"),
         pytest.param({"gpu_count": 64}, "64 GPU(s) were asked for", id="gpus"),

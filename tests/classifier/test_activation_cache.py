@@ -1,0 +1,148 @@
+"""Activations come back as they were stored; what is damaged is noticed; what differs lies elsewhere."""
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from components.classifier import activation_cache
+from components.classifier.activation_cache import ActivationCache, StoredArray, cache_root, images_of_shard
+from components.classifier.activation_shards import compressed, written_shard
+from components.classifier.training_mode import Mode, ModeSettings, choose_mode
+from components.failures import UserError
+
+IMAGES = 11
+ARRAYS = [StoredArray("maps", (3, 3, 5), "float16"), StoredArray("features", (7,), "float32")]
+FACTS = {"model_digest": "1f"}
+
+
+@pytest.fixture(autouse=True)
+def _small_shards(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(activation_cache, "IMAGES_PER_SHARD", 4)
+
+
+@pytest.fixture
+def values() -> list[np.ndarray]:
+    random = np.random.default_rng(1)
+    return [random.normal(size=(IMAGES, *array.shape)).astype(array.dtype) for array in ARRAYS]
+
+
+def cache_in(root: Path, **changes: Any) -> ActivationCache:
+    return ActivationCache(root, "boundary", {**FACTS, **changes}, ARRAYS)
+
+
+def fill(cache: ActivationCache, values: list[np.ndarray], numbers: list[int]) -> None:
+    cache.begin()
+    for number in numbers:
+        with written_shard(cache.shard("validation", number)) as append:
+            for image in images_of_shard(number, IMAGES):
+                for array in values:
+                    append(compressed(array[image]))
+
+
+def test_arrays_come_back_in_any_order(values: list[np.ndarray], tmp_path: Path) -> None:
+    fill(cache_in(tmp_path), values, [0, 1, 2])
+    cache = cache_in(tmp_path)
+    assert cache.missing_shards("validation", IMAGES) == []
+    order = np.random.default_rng(2).permutation(IMAGES)[:9]
+
+    for number, stored in enumerate(values):
+        assert np.array_equal(cache.read("validation", order, number), stored[order])
+
+
+@pytest.mark.parametrize("place", [0, 100, -40, -1], ids=["magic", "array", "places", "digest"])
+def test_a_damaged_shard_is_noticed_and_no_other_is_missing(
+    values: list[np.ndarray], tmp_path: Path, place: int, capsys: pytest.CaptureFixture[str]
+) -> None:
+    fill(cache_in(tmp_path), values, [0, 1, 2])
+    path = cache_in(tmp_path).shard("validation", 1)
+    data = bytearray(path.read_bytes())
+    data[place] ^= 1
+    path.write_bytes(data)
+
+    assert cache_in(tmp_path).missing_shards("validation", IMAGES) == [1]
+    assert f"{path} is damaged" in capsys.readouterr().out
+
+    fill(cache_in(tmp_path), values, [1])
+    assert cache_in(tmp_path).missing_shards("validation", IMAGES) == []
+
+
+@pytest.mark.parametrize("length", [0, 3, 200])
+def test_a_shard_that_is_cut_short_is_noticed(values: list[np.ndarray], tmp_path: Path, length: int) -> None:
+    fill(cache_in(tmp_path), values, [0, 1, 2])
+    path = cache_in(tmp_path).shard("validation", 2)
+    path.write_bytes(path.read_bytes()[:length])
+
+    assert cache_in(tmp_path).missing_shards("validation", IMAGES) == [2]
+
+
+def test_what_differs_lies_elsewhere(values: list[np.ndarray], tmp_path: Path) -> None:
+    fill(cache_in(tmp_path), values, [0, 1, 2])
+
+    assert cache_in(tmp_path, model_digest="2a").missing_shards("validation", IMAGES) == [0, 1, 2]
+    assert cache_in(tmp_path).missing_shards("train-view-0", IMAGES) == [0, 1, 2]
+
+
+def test_what_is_handed_over_is_read_and_the_rest_written_elsewhere(values: list[np.ndarray], tmp_path: Path) -> None:
+    first = cache_in(tmp_path / "first")
+    fill(first, values, [0, 2])
+    first.missing_shards("validation", IMAGES)
+    first.hand_over(tmp_path / "handed")
+    handed = {path.name for path in (tmp_path / "handed").rglob("*.shard")}
+    second = ActivationCache(tmp_path / "second", "boundary", FACTS, ARRAYS, [tmp_path / "handed"])
+    assert second.missing_shards("validation", IMAGES) == [1]
+
+    fill(second, values, [1])
+
+    assert second.missing_shards("validation", IMAGES) == []
+    assert np.array_equal(second.read("validation", np.arange(IMAGES), 0), values[0])
+    assert {path.name for path in (tmp_path / "handed").rglob("*.shard")} == handed
+    assert [path.name for path in (tmp_path / "second").rglob("*.shard")] == ["validation-00001.shard"]
+
+
+def test_a_full_disk_leaves_no_shard(values: list[np.ndarray], tmp_path: Path) -> None:
+    cache = cache_in(tmp_path)
+    cache.begin()
+    path = cache.shard("validation", 0)
+    path.with_name(f".partial.{path.name}").symlink_to("/dev/full")
+
+    with pytest.raises(OSError, match="No space left on device"):
+        fill(cache, values, [0])
+
+    assert [file.name for file in cache.folder.iterdir()] == ["cache.json"]
+
+
+def mode(folder: Path, need: int, worthless: str = "", **changes: Any) -> Mode:
+    given = {
+        "training_mode": "auto", "augmented_views": 3, "cache_precision": "float16", "cache_limit_gb": 1.0,
+        "cache_directory": "", **changes,
+    }  # fmt: skip
+    return choose_mode(ModeSettings(**given), need, folder, worthless=worthless)
+
+
+def test_auto_says_why(tmp_path: Path) -> None:
+    folder = tmp_path / "not" / "yet"
+
+    assert mode(folder, 10**6).cached
+    assert mode(folder, 10**6).reason.startswith("0.001 GB before compression, within cache_limit_gb 1 and the ")
+    too_large = mode(folder, 2 * 10**9)
+    assert too_large == Mode(False, "the cache would take 2 GB before compression and cache_limit_gb is 1")
+    assert mode(folder, 10**6, "nothing stays the same") == Mode(False, "nothing stays the same")
+    full = mode(folder, 10**18, cache_limit_gb=1e12)
+    assert not full.cached
+    assert f"the cache would take 1e+09 GB before compression and {folder} has " in full.reason
+
+
+def test_what_is_asked_for_is_done_or_refused(tmp_path: Path) -> None:
+    assert mode(tmp_path, 10**6, "no use", training_mode="cached").cached
+    assert not mode(tmp_path, 10**6, training_mode="streaming").cached
+    with pytest.raises(UserError, match="cache_limit_gb is 1: raise it, set fewer augmented_views, or set training"):
+        mode(tmp_path, 2 * 10**9, training_mode="cached")
+
+
+def test_a_mounted_bucket_is_no_local_disk(tmp_path: Path) -> None:
+    settings = ModeSettings("auto", 1, "float16", 1.0, "")
+
+    assert cache_root(settings, tmp_path) == tmp_path
+    assert not cache_root(settings, Path("/gcs/bucket/root/cache")).is_relative_to("/gcs")

@@ -1,0 +1,136 @@
+"""A pass through the frozen layers that is killed goes on where it was, and what it came to is used again."""
+
+import shutil
+import signal
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from tests.classifier.small_splits import drawn_shapes, write_small_splits
+from tests.classifier.step_runs import trained_model
+from tests.classifier.stopped_attempts import BACKBONE, BATCH, SHARD, WRITTEN, attempt
+
+# 27 images to train on in 4 shards of each view, 12 to choose by in 2; features and boundary are shards of their own.
+FROZEN: dict[str, Any] = {
+    "backbone": BACKBONE, "epochs": 3, "augmentation": 0.5, "augmented_views": 2, "unfrozen_layers": 5,
+}  # fmt: skip
+FINE_TUNE: dict[str, Any] = {
+    "unfrozen_layers": 5, "epochs": 4, "augmentation": 0.5, "augmented_views": 2, "learning_rate": 1e-3,
+}  # fmt: skip
+SHARDS = 2 + 2 * 4
+
+
+@pytest.fixture(scope="module")
+def splits(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    directory = tmp_path_factory.mktemp("shapes") / "splits"
+    write_small_splits(directory, drawn_shapes({"train": 9, "validation": 4, "test": 1}, seed=1), 32)
+    return directory
+
+
+@pytest.fixture(scope="module")
+def undisturbed(splits: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Outputs of both phases that were left alone, in ``frozen`` and ``tuned``."""
+    folder = tmp_path_factory.mktemp("undisturbed")
+    (folder / "frozen").mkdir()
+    (folder / "tuned").mkdir()
+    run("frozen", folder / "frozen", {"splits": splits, **FROZEN})
+    run("fine_tune", folder / "tuned", {"splits": splits, "frozen_model": folder / "frozen" / "model", **FINE_TUNE})
+    return folder
+
+
+def run(phase: str, output: Path, inputs: dict[str, Any]) -> str:
+    code = attempt(phase, output, output / "log", None, inputs)
+    assert code == 0, (output / "log").read_text()
+    return (output / "log").read_text()
+
+
+def shards(folder: Path) -> dict[str, int]:
+    """Return when each shard was written, by kind and name."""
+    return {f"{path.parent.name[:8]}/{path.name}": path.stat().st_mtime_ns for path in folder.rglob("[!.]*.shard")}
+
+
+def assert_same(output: Path, expected: Path) -> None:
+    weights = [trained_model(folder).get_weights() for folder in (output, expected)]
+    assert all(np.array_equal(*pair) for pair in zip(*weights, strict=True))
+
+
+def test_finished_shards_are_not_computed_again(splits: Path, undisturbed: Path, tmp_path: Path) -> None:
+    inputs = {"splits": splits, **FROZEN}
+    kept: dict[str, int] = {}
+    for shard in (3, 2, 5):
+        assert attempt("frozen", tmp_path, tmp_path / "log", (SHARD, shard), inputs) == -signal.SIGKILL
+        found = shards(tmp_path / "cache")
+        assert len(found) > len(kept)
+        assert {name: found[name] for name in kept} == kept
+        kept = found
+
+    log = run("frozen", tmp_path, inputs)
+
+    found = shards(tmp_path / "cache")
+    assert len(found) == 2 * SHARDS
+    assert {name: found[name] for name in kept} == kept
+    assert "found in the cache" in log
+    assert not list((tmp_path / "cache").rglob(".partial*"))
+    assert_same(tmp_path, undisturbed / "frozen")
+
+
+def test_fine_tuning_takes_what_it_is_handed(splits: Path, undisturbed: Path) -> None:
+    log = (undisturbed / "tuned" / "log").read_text()
+
+    assert "fine_tune: training mode cached: nothing more to compute" in log
+    assert "convolution_1 (8, 8, 24) cross from the frozen layers to the last 5" in log
+    assert "computed in" not in log
+    assert not list(undisturbed.rglob(".*.activations"))
+
+
+def test_fine_tuning_computes_what_is_lost_and_goes_on_when_killed(
+    splits: Path, undisturbed: Path, tmp_path: Path
+) -> None:
+    """One shard damaged, one gone: the rest is still taken from what was handed over, which is only read."""
+    frozen = tmp_path / "frozen"
+    shutil.copytree(undisturbed / "frozen", frozen)
+    (boundary,) = (frozen / "cache").glob("boundary-*")
+    damaged = boundary / "train-view-0-00002.shard"
+    damaged.write_bytes(damaged.read_bytes()[:-50] + bytes(50))
+    (boundary / "train-view-1-00003.shard").unlink()
+    before = shards(frozen)
+    inputs = {"splits": splits, "frozen_model": frozen / "model", **FINE_TUNE}
+    tuned = tmp_path / "tuned"
+    tuned.mkdir()
+
+    assert attempt("fine_tune", tuned, tuned / "log", (SHARD, 1), inputs) == -signal.SIGKILL
+    assert f"{damaged} is damaged" in (tuned / "log").read_text()
+    assert {name.split("/")[1] for name in shards(tuned)} == {"train-view-0-00002.shard"}
+    log = run("fine_tune", tuned, inputs)
+
+    assert "activations of view 1 of 2: 27 images found in the cache" in log
+    assert "activations of view 2 of 2: 3 images, 24 found in the cache" in log
+    assert shards(frozen) == before
+    assert not list(tuned.rglob(".*.activations"))
+    assert_same(tuned, undisturbed / "tuned")
+
+
+def test_cached_training_goes_on_from_its_checkpoints(splits: Path, undisturbed: Path, tmp_path: Path) -> None:
+    frozen_model = undisturbed / "frozen" / "model"
+    inputs = {"splits": splits, "frozen_model": frozen_model, **FINE_TUNE, "checkpoint_uri": str(tmp_path / "kept")}
+    for moment in ((BATCH, 6), (WRITTEN, 1), (BATCH, 3)):
+        assert attempt("fine_tune", tmp_path, tmp_path / "log", moment, inputs) == -signal.SIGKILL
+
+    log = run("fine_tune", tmp_path, inputs)
+
+    assert "fine_tune: resuming after epoch 1 of 4" in log
+    assert_same(tmp_path, undisturbed / "tuned")
+
+
+def test_a_folder_for_caches_serves_the_next_run(splits: Path, undisturbed: Path, tmp_path: Path) -> None:
+    inputs = {"splits": splits, **FROZEN, "cache_directory": str(tmp_path / "kept")}
+    for name in ("first", "second"):
+        (tmp_path / name).mkdir()
+        log = run("frozen", tmp_path / name, inputs)
+        assert set(shards(tmp_path / name)) == set(shards(tmp_path / "kept"))
+        assert_same(tmp_path / name, undisturbed / "frozen")
+
+    assert "computed in" not in log
+    assert "training mode cached: nothing more to compute" in log
