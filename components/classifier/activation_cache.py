@@ -35,8 +35,7 @@ IMAGES_PER_SHARD = 512
 _FACTS_FILE = "cache.json"
 _CONTENTS_FILE = "contents.json"
 
-# Vertex AI mounts buckets there and has outputs written to them: far too slow to read images from one by one.
-_MOUNTED_BUCKETS = "/gcs/"
+_MOUNTS = Path("/proc/mounts")
 _LOCAL = Path(tempfile.gettempdir()) / "activations"
 
 
@@ -167,7 +166,24 @@ def cache_root(settings: ModeSettings, output: Path) -> Path:
     """Return the folder that caches are written to: the one asked for, else ``output`` where that is a local disk."""
     if settings.cache_directory:
         return Path(settings.cache_directory)
-    return _LOCAL if output.as_posix().startswith(_MOUNTED_BUCKETS) else output
+    return _LOCAL if is_mounted_bucket(output, _MOUNTS) else output
+
+
+def is_mounted_bucket(path: Path, mounts: Path) -> bool:
+    """Say whether a path lies in a mounted bucket, from which images cannot be read one by one at any speed.
+
+    Vertex AI has outputs written to ``/gcs/...``, which Cloud Storage FUSE mounts; what Kubeflow's launcher uploads from
+    a folder of that name is on a disk.
+
+    Args:
+        path: Need not exist.
+        mounts: ``/proc/mounts``; where there is none, nothing is known to be mounted.
+    """
+    if not mounts.exists():
+        return False
+    kinds = {Path(words[1]): words[2] for words in map(str.split, mounts.read_text(encoding="utf-8").splitlines())}
+    place = path.absolute()
+    return next((kinds[folder] for folder in (place, *place.parents) if folder in kinds), "").startswith("fuse")
 
 
 def hand_over_caches(caches: Iterable[ActivationCache], output: Path, mode: Mode) -> None:

@@ -7,7 +7,13 @@ import numpy as np
 import pytest
 
 from components.classifier import activation_cache
-from components.classifier.activation_cache import ActivationCache, StoredArray, cache_root, images_of_shard
+from components.classifier.activation_cache import (
+    ActivationCache,
+    StoredArray,
+    cache_root,
+    images_of_shard,
+    is_mounted_bucket,
+)
 from components.classifier.activation_shards import compressed, written_shard
 from components.classifier.training_mode import Mode, ModeSettings, choose_mode
 from components.failures import UserError
@@ -141,8 +147,14 @@ def test_what_is_asked_for_is_done_or_refused(tmp_path: Path) -> None:
         mode(tmp_path, 2 * 10**9, training_mode="cached")
 
 
-def test_a_mounted_bucket_is_no_local_disk(tmp_path: Path) -> None:
-    settings = ModeSettings("auto", 1, "float16", 1.0, "")
+@pytest.mark.parametrize(
+    ("path", "mounted"),
+    [("/gcs/bucket/root/cache", True), ("/gcs", True), ("/gcsx/cache", False), ("/gcs/local/cache", False)],
+)
+def test_a_mounted_bucket_is_no_local_disk(tmp_path: Path, path: str, mounted: bool) -> None:
+    mounts = tmp_path / "mounts"
+    mounts.write_text("overlay / overlay rw 0 0\ngcsfuse /gcs fuse.gcsfuse rw 0 0\n/dev/sda /gcs/local ext4 rw 0 0\n")
 
-    assert cache_root(settings, tmp_path) == tmp_path
-    assert not cache_root(settings, Path("/gcs/bucket/root/cache")).is_relative_to("/gcs")
+    assert is_mounted_bucket(Path(path), mounts) == mounted
+    assert cache_root(ModeSettings("auto", 1, "float16", 1.0, ""), tmp_path) == tmp_path
+    assert cache_root(ModeSettings("auto", 1, "float16", 1.0, "/kept"), tmp_path) == Path("/kept")
