@@ -172,7 +172,7 @@ def cache_root(settings: ModeSettings, output: Path) -> Path:
 def is_mounted_bucket(path: Path, mounts: Path) -> bool:
     """Say whether a path lies in a mounted bucket, from which images cannot be read one by one at any speed.
 
-    Vertex AI has outputs written to ``/gcs/...``, which Cloud Storage FUSE mounts; what Kubeflow's launcher uploads from
+    Vertex AI has outputs written to ``/gcs/...``, a mounted bucket; what Kubeflow's launcher uploads from
     a folder of that name is on a disk.
 
     Args:
