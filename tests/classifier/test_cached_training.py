@@ -22,6 +22,8 @@ FROZEN: dict[str, Any] = {
 }  # fmt: skip
 FINE_TUNE: dict[str, Any] = {"unfrozen_layers": 5, "epochs": 4, "learning_rate": 3e-4, "plateau_patience": 1}
 
+FIGURES = ["epoch", "loss", "accuracy", "val_loss", "val_accuracy", "learning_rate"]
+
 
 @dataclasses.dataclass(frozen=True)
 class Outcome:
@@ -35,7 +37,7 @@ class Outcome:
 
 def outcome(output: Path, phase: str) -> Outcome:
     record = read_training_record(output / "model")
-    history = pd.read_csv(output / "model" / "history.csv").drop(columns="seconds")
+    history = pd.read_csv(output / "model" / "history.csv")[FIGURES]
     return Outcome(
         trained_model(output).get_weights(), history, record.best_phase, record.settings[phase]["training_mode"]
     )
