@@ -187,7 +187,19 @@ def train_ours(setting: Setting) -> Taken:
     frozen_phase.fit_head = timed("frozen", head_training.fit_head)  # type: ignore[attr-defined]
     fine_tune_phase._fit_and_choose = timed("fine_tune", fine_tune_phase._fit_and_choose)
     mode = ModeSettings(setting.mode, setting.views, "float16", 100.0, "")
-    rest = ("none", 0, 0, SEED)
+    recipe: dict[str, Any] = {
+        "batch_size": setting.batch_size,
+        "schedule": "plateau",
+        "warmup_epochs": 0.0,
+        "optimizer": "adam",
+        "label_smoothing": 0.0,
+        "class_weights": "none",
+        "early_stopping_patience": 0,
+        "plateau_patience": 0,
+        "precision": "auto",
+        "xla": False,
+        "seed": SEED,
+    }
     frozen = FrozenSettings(
         setting.backbone,
         _weights(setting),
@@ -197,19 +209,21 @@ def train_ours(setting: Setting) -> Taken:
         mode,
         UNFROZEN,
         0,
-        FitSettings(setting.frozen_epochs, setting.batch_size, FROZEN_RATE, *rest),
+        FitSettings(epochs=setting.frozen_epochs, learning_rate=FROZEN_RATE, **recipe),
     )
-    tuning = FitSettings(setting.fine_tune_epochs, setting.batch_size, FINE_TUNE_RATE, *rest)
+    tuning = FitSettings(epochs=setting.fine_tune_epochs, learning_rate=FINE_TUNE_RATE, **recipe)
     tuned = FineTuneSettings(UNFROZEN, False, setting.augmentation, mode, False, 0, tuning)
     splits = setting.directory / "splits"
     model, cache, output = (setting.directory / name for name in ("model", "cache", "tuned"))
     with contextlib.redirect_stdout(sys.stderr):
         started = time.perf_counter()
-        measured = frozen_phase.train_frozen_phase(splits, frozen, "", model, cache, setting.directory / "frozen.html")
+        measured = frozen_phase.train_frozen_phase(
+            splits, frozen, "", 0.0, model, cache, setting.directory / "frozen.html"
+        )
         taken.whole["frozen"], taken.accuracy["frozen"] = time.perf_counter() - started, measured["val_accuracy"]
         started = time.perf_counter()
         measured = fine_tune_phase.fine_tune_phase(
-            splits, model, cache, tuned, "", output, setting.directory / "tuned.html"
+            splits, model, cache, tuned, "", 0.0, output, setting.directory / "tuned.html"
         )
         taken.whole["fine_tune"], taken.accuracy["fine_tune"] = time.perf_counter() - started, measured["val_accuracy"]
     taken.peak_mb = peak_bytes() / 1e6

@@ -1,8 +1,8 @@
 """How a step fails: one clear sentence, an exit code that says who must act, and a record of the outcome.
 
 Exit codes: 0 done; 2 the user's data or settings are wrong, never worth a retry; 75 (``EX_TEMPFAIL``) something
-outside failed for now, and went on failing when the step tried again; anything else is a defect of ours and shows its
-traceback.
+outside failed for now, and went on failing when the step tried again, or the step was asked to end; anything else is a
+defect of ours and shows its traceback.
 """
 
 import errno
@@ -42,6 +42,12 @@ class TransientError(Exception):
     exit_code = 75
 
 
+class StoppedError(Exception):
+    """The step was asked to end, by SIGTERM. Another attempt elsewhere goes on; here there is no time for one."""
+
+    exit_code = 75
+
+
 class Attempt:
     """One try at a step's body: turns a failure into a sentence and an exit code, and records how it ended."""
 
@@ -71,7 +77,7 @@ class Attempt:
         return error is not None
 
     def _fail(self, error: BaseException) -> None:
-        if isinstance(error, UserError | TransientError):
+        if isinstance(error, UserError | TransientError | StoppedError):
             exit_code, message = error.exit_code, str(error)
         elif isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
             # Not tried again here, where the disk stays full; another pod may find more room.
@@ -125,7 +131,7 @@ def attempts(step: str) -> Iterator[Attempt]:
 
     Raises:
         SystemExit: With 2 when the body raised ``UserError``, 75 when the last attempt raised ``TransientError`` or
-            the disk is full, 1 for anything else.
+            the disk is full, or SIGTERM came and the body raised ``StoppedError``; 1 for anything else.
     """
     started = time.monotonic()
     waits = [float(wait) for wait in os.environ.get(RETRY_WAITS_VARIABLE, _DEFAULT_RETRY_WAITS).split()]

@@ -21,6 +21,7 @@ SHARED = {
     "publishing",
     "images",
     "storage",
+    "termination",
     "ordered_work",
     "image_progress",
     "formats",

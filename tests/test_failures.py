@@ -14,6 +14,7 @@ from components import failures
 from components.failures import (
     OUTCOMES_DIRECTORY_VARIABLE,
     RETRY_WAITS_VARIABLE,
+    StoppedError,
     TransientError,
     UserError,
     attempts,
@@ -54,6 +55,7 @@ def full_disk() -> OSError:
     [
         pytest.param(UserError("rename the folder"), 2, "clean: error: rename the folder\n", id="the user"),
         pytest.param(TransientError("no network"), 75, "clean: error: no network\n", id="the world"),
+        pytest.param(StoppedError("stopped by SIGTERM"), 75, "clean: error: stopped by SIGTERM\n", id="asked to end"),
         pytest.param(
             full_disk(),
             75,

@@ -5,8 +5,8 @@ A folder belongs to one phase of one training::
     <checkpoint_uri>/fine_tune-5b0c.../
       newest.json                            names the checkpoints to go on from, newest first; ``of`` says what they
                                              belong to
-      epoch-0004-1f3a.....-9c2e....npz       immutable: the epoch, the attempt that wrote it, the digest of its bytes
-      epoch-0003-1f3a.....-04b7....npz
+      epoch-0004-000120-1f3a...-9c2e....npz  immutable: epochs that were finished, batches of the next one, the attempt
+      epoch-0004-000000-1f3a...-04b7....npz  that wrote it, the digest of its bytes
 
 A checkpoint is written whole under a name of its own before ``newest.json`` names it, and the one before stays:
 whatever stops an attempt, and whatever an older one of the same run still does, a whole checkpoint remains. The files
@@ -28,22 +28,24 @@ from components import __version__, storage
 
 _POINTER = "newest.json"
 _KEPT = 2
-_NAME = re.compile(r"epoch-(?P<epoch>\d{4,})-[0-9a-f]{8}-(?P<digest>[0-9a-f]{32})\.npz")
+_NAME = re.compile(r"epoch-(?P<epoch>\d{4,})-(?P<batches>\d{6,})-[0-9a-f]{8}-(?P<digest>[0-9a-f]{32})\.npz")
 _PROBE = "probe-"
 _STATE = "state.json"
 
 
 @dataclasses.dataclass(frozen=True)
 class Checkpoint:
-    """Everything a phase needs to go on after an epoch.
+    """Everything a phase needs to go on after an epoch, or in the midst of one.
 
     Attributes:
-        epoch: The last one that was finished, from 1.
+        epoch: The last one that was finished, from 1; 0 before the first.
+        batches: Of the next one that were trained on.
         state: What fits into JSON.
         arrays: The rest, by name.
     """
 
     epoch: int
+    batches: int
     state: dict[str, Any]
     arrays: dict[str, np.ndarray]
 
@@ -56,9 +58,13 @@ class Checkpoints:
         phase: ``frozen`` or ``fine_tune``.
         identity: All that decides what the phase comes to, as JSON: data, settings, model. Whatever differs, the
             version of this package included, leads to another folder, so that nothing is resumed that does not belong.
+        every_seconds: How often to write one within an epoch; 0 for after each epoch alone.
     """
 
-    def __init__(self, checkpoint_uri: str, phase: str, identity: Mapping[str, Any]) -> None:
+    def __init__(
+        self, checkpoint_uri: str, phase: str, identity: Mapping[str, Any], every_seconds: float = 0.0
+    ) -> None:
+        self.every_seconds = every_seconds
         self._phase = phase
         self._identity = {**identity, "version": __version__}
         canonical = json.dumps(self._identity, sort_keys=True, allow_nan=False)
@@ -68,7 +74,9 @@ class Checkpoints:
         self._kept: list[str] = []
 
     @classmethod
-    def opened(cls, checkpoint_uri: str, phase: str, identity: Mapping[str, Any]) -> "Checkpoints | None":
+    def opened(
+        cls, checkpoint_uri: str, phase: str, identity: Mapping[str, Any], every_seconds: float = 0.0
+    ) -> "Checkpoints | None":
         """Return the checkpoints under a URI, known to be writable, or None when it is empty: none are wanted.
 
         Raises:
@@ -77,7 +85,7 @@ class Checkpoints:
         """
         if not checkpoint_uri:
             return None
-        checkpoints = cls(checkpoint_uri, phase, identity)
+        checkpoints = cls(checkpoint_uri, phase, identity, every_seconds)
         checkpoints._require_writable()
         return checkpoints
 
@@ -90,12 +98,12 @@ class Checkpoints:
         """
         pointed = self._pointed()
         # Those that are not pointed at: leftovers of an attempt that was stopped, and what a lost pointer leaves.
-        names = [*pointed, *sorted((name for name in self._stored() if name not in pointed), key=_epoch, reverse=True)]
+        names = [*pointed, *sorted((name for name in self._stored() if name not in pointed), key=_place, reverse=True)]
         for name in names:
             found = storage.read_versioned(self._uri(name))
             if found is not None and _digest(found[0]) == _matched(name)["digest"]:
                 self._kept = [name]
-                return _unpacked(_epoch(name), found[0])
+                return _unpacked(*_place(name), found[0])
             what = "is gone" if found is None else "is damaged"
             print(f"{self._phase}: checkpoint {self._uri(name)} {what}: looking for the one before", flush=True)
         if names:
@@ -110,7 +118,8 @@ class Checkpoints:
             TransientError: When Cloud Storage does not answer or the disk is full.
         """
         data = _packed(checkpoint)
-        name = f"epoch-{checkpoint.epoch:04d}-{self._attempt}-{_digest(data)}.npz"
+        place = f"{checkpoint.epoch:04d}-{checkpoint.batches:06d}"
+        name = f"epoch-{place}-{self._attempt}-{_digest(data)}.npz"
         storage.write_if_absent(self._uri(name), data)
         self._kept = [name, *self._kept][:_KEPT]
         self._point()
@@ -151,9 +160,9 @@ class Checkpoints:
 
     def _delete_outdated(self) -> None:
         """Delete by age alone, so that of two attempts at once neither takes what the other has just written."""
-        oldest = min(_epoch(name) for name in self._kept)
+        oldest = min(_place(name) for name in self._kept)
         for name in self._stored():
-            if _epoch(name) < oldest:
+            if _place(name) < oldest:
                 storage.delete_file(self._uri(name))
 
 
@@ -164,11 +173,11 @@ def _packed(checkpoint: Checkpoint) -> bytes:
     return buffer.getvalue()
 
 
-def _unpacked(epoch: int, data: bytes) -> Checkpoint:
+def _unpacked(epoch: int, batches: int, data: bytes) -> Checkpoint:
     with np.load(io.BytesIO(data), allow_pickle=False) as file:
         arrays = {name: file[name] for name in file.files}
     state = json.loads(arrays.pop(_STATE).tobytes())
-    return Checkpoint(epoch, state, arrays)
+    return Checkpoint(epoch, batches, state, arrays)
 
 
 def _digest(data: bytes) -> str:
@@ -182,5 +191,7 @@ def _matched(name: str) -> dict[str, str]:
     return match.groupdict()
 
 
-def _epoch(name: str) -> int:
-    return int(_matched(name)["epoch"])
+def _place(name: str) -> tuple[int, int]:
+    """Return epochs that were finished and batches of the next, by which checkpoints are older or newer."""
+    match = _matched(name)
+    return int(match["epoch"]), int(match["batches"])

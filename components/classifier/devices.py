@@ -59,15 +59,16 @@ class Devices:
             keras.config.set_dtype_policy(before)
 
 
-def prepare_training(gpu_count: int, seed: int) -> Devices:
+def prepare_training(gpu_count: int, seed: int, precision: str = "auto") -> Devices:
     """Claim the devices and make everything that follows repeatable. Call it before the first tensor.
 
     Args:
         gpu_count: GPUs to train on; 0 trains on the CPU.
         seed: Of weights, dropout and shuffling.
+        precision: ``auto`` for the fastest that every device supports, or Keras' dtype policy for the backbone.
 
     Raises:
-        UserError: When fewer GPUs are visible, or one is of a kind this TensorFlow cannot use.
+        UserError: When fewer GPUs are visible, or one is of a kind that this TensorFlow or the precision cannot use.
     """
     keras.utils.clear_session()  # layers are numbered from zero, so that a rerun gives them the same names
     keras.utils.set_random_seed(seed)
@@ -79,7 +80,10 @@ def prepare_training(gpu_count: int, seed: int) -> Devices:
     details = [tf.config.experimental.get_device_details(gpu) for gpu in gpus]
     names = [str(detail.get("device_name", gpu.name)) for gpu, detail in zip(gpus, details, strict=True)]
     strategy = tf.distribute.MirroredStrategy() if gpu_count > 1 else tf.distribute.get_strategy()
-    devices = Devices(strategy, names or ["CPU"], precision_for([_capability(detail) for detail in details]))
+    capabilities = [_capability(detail) for detail in details]
+    check_precision(precision, capabilities)
+    fastest = precision_for(capabilities)
+    devices = Devices(strategy, names or ["CPU"], fastest if precision == "auto" else precision)
     print(f"devices: {', '.join(devices.names)}; precision {devices.precision}", flush=True)
     return devices
 
@@ -115,6 +119,25 @@ def precision_for(capabilities: list[tuple[int, int]]) -> str:
     if not capabilities or min(capabilities) < _FLOAT16_CAPABILITY:
         return "float32"
     return "mixed_bfloat16" if min(capabilities) >= _BFLOAT16_CAPABILITY else "mixed_float16"
+
+
+def check_precision(precision: str, capabilities: list[tuple[int, int]]) -> None:
+    """Check that GPUs can compute as asked for; a CPU can, slowly.
+
+    Args:
+        precision: ``auto`` or Keras' dtype policy.
+        capabilities: CUDA compute capability of each GPU.
+
+    Raises:
+        UserError: When one of them is too old.
+    """
+    needed = {"mixed_bfloat16": _BFLOAT16_CAPABILITY, "mixed_float16": _FLOAT16_CAPABILITY}.get(precision, (0, 0))
+    if capabilities and min(capabilities) < needed:
+        major, minor = min(capabilities)
+        raise UserError(
+            f"precision is {precision} and a GPU of compute capability {major}.{minor} is too old for it: set it to "
+            f"{precision_for(capabilities)}, or to auto"
+        )
 
 
 def _capability(detail: dict[str, Any]) -> tuple[int, int]:

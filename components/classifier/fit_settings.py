@@ -1,10 +1,14 @@
 """How a phase is fitted, and what settings make sense. Without TensorFlow: a launcher checks them before a run."""
 
 import dataclasses
+from collections.abc import Sequence
 
+from components.classifier.learning_rates import SCHEDULES
 from components.failures import UserError
 
 CLASS_WEIGHTS = ("none", "balanced")
+OPTIMIZERS = ("adam", "adamw", "rmsprop", "sgd")
+PRECISIONS = ("auto", "float32", "mixed_bfloat16", "mixed_float16")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -13,37 +17,61 @@ class FitSettings:
 
     Attributes:
         epochs: At most this many, at least 1.
-        batch_size: Images in one step over all devices together, at least 1.
-        learning_rate: Of Adam, above 0 and at most 1.
+        batch_size: Images in one step over all devices together, at least 1; where a phase can find it, 0 for that.
+        learning_rate: Highest of the schedule, above 0 and at most 1.
+        schedule: ``cosine``, or ``plateau``, which lowers the rate when progress stalls.
+        warmup_epochs: While the rate rises to its highest, 0 to below ``epochs``; half an epoch is fine.
+        optimizer: One of ``OPTIMIZERS``.
+        label_smoothing: Share of each label that is spread evenly over all classes, [0, 1).
         class_weights: ``none``, or ``balanced``: each class counts the same however many images it has.
         early_stopping_patience: Epochs without a better validation loss after which training stops; 0 never stops.
-        plateau_patience: Likewise, after which the learning rate falls to a fifth; 0 never lowers it.
+        plateau_patience: Likewise, after which schedule ``plateau`` lowers the rate to a fifth; 0 never lowers it.
+        precision: ``auto`` for what the devices are fastest with, or one of ``PRECISIONS``.
+        xla: Whether to compile training steps with XLA.
         seed: Of everything random, 0 to 2**31 - 1.
     """
 
     epochs: int
     batch_size: int
     learning_rate: float
+    schedule: str
+    warmup_epochs: float
+    optimizer: str
+    label_smoothing: float
     class_weights: str
     early_stopping_patience: int
     plateau_patience: int
+    precision: str
+    xla: bool
     seed: int
 
 
-def check_fit_settings(settings: FitSettings) -> None:
+def check_fit_settings(settings: FitSettings, *, batch_size_found: bool = False) -> None:
     """Check ranges.
+
+    Args:
+        settings: What to check.
+        batch_size_found: Whether the phase can find a batch size.
 
     Raises:
         UserError: Naming the parameter, its value and its range.
     """
     check_at_least("epochs", settings.epochs, 1)
-    check_at_least("batch_size", settings.batch_size, 1)
+    check_at_least("batch_size", settings.batch_size, 0 if batch_size_found else 1)
     check_at_least("early_stopping_patience", settings.early_stopping_patience, 0)
     check_at_least("plateau_patience", settings.plateau_patience, 0)
     if not 0.0 < settings.learning_rate <= 1.0:
         raise UserError(f"learning_rate is {settings.learning_rate}: set it above 0 and at most 1")
-    if settings.class_weights not in CLASS_WEIGHTS:
-        raise UserError(f"class_weights is '{settings.class_weights}': choose one of {', '.join(CLASS_WEIGHTS)}")
+    check_choice("schedule", settings.schedule, SCHEDULES)
+    if not 0.0 <= settings.warmup_epochs < settings.epochs:
+        raise UserError(
+            f"warmup_epochs is {settings.warmup_epochs}: set it to at least 0 and less than the "
+            f"number of epochs, {settings.epochs}"
+        )
+    check_choice("optimizer", settings.optimizer, OPTIMIZERS)
+    check_share("label_smoothing", settings.label_smoothing, below_one=True)
+    check_choice("class_weights", settings.class_weights, CLASS_WEIGHTS)
+    check_choice("precision", settings.precision, PRECISIONS)
     if not 0 <= settings.seed < 2**31:
         raise UserError(f"seed is {settings.seed}: set it between 0 and {2**31 - 1}")
 
@@ -66,6 +94,26 @@ def check_at_least(name: str, value: int, minimum: int) -> None:
     """
     if value < minimum:
         raise UserError(f"{name} is {value}: set it to at least {minimum}")
+
+
+def check_checkpoint_seconds(seconds: float) -> None:
+    """Check how often checkpoints are wanted within an epoch.
+
+    Raises:
+        UserError: When it is below 0 or no number.
+    """
+    if not 0.0 <= seconds < float("inf"):
+        raise UserError(f"checkpoint_seconds is {seconds}: set it to 0, for each epoch alone, or more")
+
+
+def check_choice(name: str, value: str, choices: Sequence[str]) -> None:
+    """Check a word.
+
+    Raises:
+        UserError: When it is not one of ``choices``.
+    """
+    if value not in choices:
+        raise UserError(f"{name} is '{value}': choose one of {', '.join(choices)}")
 
 
 def check_share(name: str, value: float, *, below_one: bool) -> None:

@@ -9,8 +9,10 @@ import pandas as pd
 from markupsafe import Markup
 
 from components.classifier.history import read_history, write_history
+from components.classifier.tensorboard_events import write_events
 from components.failures import UserError
 from components.formats.trained_model import (
+    EVENTS_FOLDER,
     KERAS_FILE,
     TrainingRecord,
     read_training_record,
@@ -21,7 +23,7 @@ _PIXELS_AGREE_WITHIN = 1e-5
 
 
 def write_trained_model(directory: Path, model: keras.Model, record: TrainingRecord, history: pd.DataFrame) -> Markup:
-    """Write model, record, history and curves into a folder; return the curves as inline SVG.
+    """Write model, record, history, event files and curves into a folder; return the curves as inline SVG.
 
     Raises:
         RuntimeError: When the saved model, loaded again safely, does not predict what the model predicts.
@@ -29,6 +31,7 @@ def write_trained_model(directory: Path, model: keras.Model, record: TrainingRec
     model.save(directory / KERAS_FILE)
     _check_saved(directory / KERAS_FILE, model)
     write_training_record(record, directory)
+    write_events(history, directory / EVENTS_FOLDER)
     return write_history(history, directory)
 
 

@@ -13,6 +13,7 @@ from markupsafe import Markup
 from PIL import Image
 
 from components.classifier.augmentation import augment
+from components.classifier.training_figures import measured_figures, time_shares
 from components.formats.splits import Splits
 from components.formats.trained_model import PHASES, TrainingRecord
 from components.report.page import data_uri, write_page
@@ -25,6 +26,15 @@ _VIEWS_SHOWN_AT_MOST = 5
 _FEW_VALIDATION_IMAGES = 50
 
 
+_FIGURES = {
+    "images_per_second": ("images a second, in training steps", "{:,.0f}"),
+    "cpu_cores": ("processors busy", "{:.1f}"),
+    "gpu_percent": ("GPU busy", "{:.0f} %"),
+    "peak_memory_mb": ("most memory", "{:,.0f} MB"),
+    "peak_gpu_memory_mb": ("most GPU memory", "{:,.0f} MB"),
+}
+
+
 @dataclasses.dataclass(frozen=True)
 class Story:
     """What the report says that only the phase knows.
@@ -34,6 +44,7 @@ class Story:
         verdict: What was kept and why, one or two sentences.
         tone: ``good`` or ``warn``.
         trained: What could learn, in words.
+        warnings: Sentences about what a person should look at.
         seconds: Wall time of the phase.
     """
 
@@ -41,6 +52,7 @@ class Story:
     verdict: str
     tone: str
     trained: str
+    warnings: list[str]
     seconds: float
 
 
@@ -78,6 +90,8 @@ def write_training_report(
         record=record,
         epochs=history.to_dict("records"),
         epochs_run=epochs_run,
+        spent=_spent_rows(history),
+        machine=_machine_rows(history),
         curves=curves,
         phases=[phase for phase in PHASES if phase in record.settings],
         settings=_settings_rows(record.settings),
@@ -95,6 +109,28 @@ def _settings_rows(settings: Mapping[str, Mapping[str, Any]]) -> list[dict[str, 
     names = list(dict.fromkeys(name for phase in PHASES if phase in settings for name in settings[phase]))
     return [
         {"name": name, "values": [settings[phase].get(name) for phase in PHASES if phase in settings]} for name in names
+    ]
+
+
+def _spent_rows(history: pd.DataFrame) -> list[dict[str, Any]]:
+    """Return one row per kind of work with its seconds and share in each phase, as ``PHASES`` orders them."""
+    phases = [time_shares(history[history["phase"] == phase]) for phase in PHASES if phase in set(history["phase"])]
+    totals = [max(sum(seconds.values()), 1e-6) for seconds in phases]
+    return [
+        {"work": work, "spent": [(of[work], of[work] / total) for of, total in zip(phases, totals, strict=True)]}
+        for work in phases[0]
+    ]
+
+
+def _machine_rows(history: pd.DataFrame) -> list[dict[str, Any]]:
+    """Return speed and use of the machine in each phase; what nobody knows is left out."""
+    phases = [
+        measured_figures(history[history["phase"] == phase]) for phase in PHASES if phase in set(history["phase"])
+    ]
+    return [
+        {"name": words, "values": [form.format(figures[name]) if name in figures else "" for figures in phases]}
+        for name, (words, form) in _FIGURES.items()
+        if any(name in figures for figures in phases)
     ]
 
 

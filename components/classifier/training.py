@@ -12,15 +12,28 @@ import pandas as pd
 import tensorflow as tf
 
 from components.classifier.checkpoints import Checkpoints
+from components.classifier.epoch_steps import EpochProgress, TrainingSteps
 from components.classifier.fit_settings import FitSettings
+from components.classifier.learning_rates import PLATEAU, LearningRates
+from components.classifier.resource_use import watched
+from components.classifier.training_figures import measured_figures, training_warnings
 from components.classifier.training_state import TrainingState
-from components.failures import UserError
+from components.failures import StoppedError, UserError
 from components.formats.trained_model import HISTORY_COLUMNS
+from components.termination import termination_deferred
 
 _MONITORED = "val_loss"
+_WATCHED = ("loss", "accuracy", "val_loss", "val_accuracy")  # by callbacks
 _PLATEAU_FACTOR = 0.2  # what the learning rate is multiplied by when progress stalls
 _SMALLEST_PROBABILITY = 1e-7  # as Keras clips, so that a sure mistake costs 16.1 and not infinity
 _SECONDS_BETWEEN_LINES = 10.0
+
+_OPTIMIZERS: dict[str, Callable[[float], keras.optimizers.Optimizer]] = {
+    "adam": keras.optimizers.Adam,
+    "adamw": keras.optimizers.AdamW,  # decay 0.004, as Keras has it
+    "rmsprop": keras.optimizers.RMSprop,
+    "sgd": lambda rate: keras.optimizers.SGD(rate, momentum=0.9, nesterov=True),
+}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -45,21 +58,23 @@ class Fit:
         best_epoch: From 1.
         best_val_loss: Its validation loss.
         best_val_accuracy: Its validation accuracy, [0, 1].
+        warnings: Sentences about what a person should look at.
+        measured: Speed, use of the machine and the number of warnings, for the metrics.
     """
 
     history: pd.DataFrame
     best_epoch: int
     best_val_loss: float
     best_val_accuracy: float
+    warnings: list[str]
+    measured: dict[str, float]
 
 
-def compile_classifier(model: keras.Model, learning_rate: float) -> None:
-    """Compile for integer labels. Needed again whenever ``trainable`` of a layer changed."""
-    model.compile(
-        optimizer=keras.optimizers.Adam(learning_rate),
-        loss=keras.losses.SparseCategoricalCrossentropy(),
-        metrics=["accuracy"],
-    )
+def compile_classifier(model: keras.Model, settings: FitSettings) -> None:
+    """Give the model its optimizer. Needed again whenever ``trainable`` of a layer changed."""
+    with model.distribute_strategy.scope():
+        model.compile(optimizer=_OPTIMIZERS[settings.optimizer](settings.learning_rate), jit_compile=False)
+        model.optimizer.build(model.trainable_variables)
 
 
 def balanced_class_weights(images_per_class: Sequence[int], kind: str) -> dict[int, float] | None:
@@ -92,48 +107,184 @@ def fit_epochs(
         model: Compiled.
         phase: ``frozen`` or ``fine_tune``, for history and messages.
         settings: Checked settings.
-        training_batches: Gives the batches of an epoch, counted from 0.
+        training_batches: Gives the batches of an epoch, counted from 0: their number known, the same in each epoch.
         validation: What decides which epoch is best.
         class_weight: Weight of each label, or None.
-        checkpoints: Where the complete state is kept after each epoch, or None.
+        checkpoints: Where the complete state is kept now and then and after each epoch, or None.
 
     Raises:
-        UserError: When the loss is no longer a number, or checkpoints may not be read or written.
+        UserError: When the loss is no longer a number, a shard is damaged meanwhile, or checkpoints may not be read or
+            written.
         TransientError: When Cloud Storage does not answer.
+        StoppedError: When SIGTERM arrives; the state is kept before.
     """
     stopping, *others = _callbacks(settings)
     callbacks = keras.callbacks.CallbackList([stopping, *others], model=model)
     callbacks.on_train_begin()
     state = TrainingState(model, stopping, [stopping, *others])
-    rows = _resume(state, phase, settings.epochs, checkpoints) if checkpoints else []
-    while len(rows) < settings.epochs and not model.stop_training:
-        epoch = len(rows)
-        batches = training_batches(epoch)
-        callbacks.on_epoch_begin(epoch)
-        started = time.monotonic()
-        rate = float(keras.ops.convert_to_numpy(model.optimizer.learning_rate))
-        logs = _fit_one_epoch(model, epoch, batches, validation, class_weight)
-        row = {
-            "phase": phase,
-            "epoch": epoch + 1,
-            **logs,
-            "learning_rate": rate,
-            "seconds": round(time.monotonic() - started, 3),
-        }
-        _check_finite(row)
-        best = not rows or row[_MONITORED] < min(earlier[_MONITORED] for earlier in rows)
-        rows.append(row)
-        print(_epoch_line(row, settings.epochs, best), flush=True)
-        callbacks.on_epoch_end(epoch, dict(logs))
-        if checkpoints:
-            checkpoints.write(state.capture(rows))
+    rows, progress = _resume(state, phase, settings.epochs, checkpoints) if checkpoints else ([], None)
+    fitting = _Fitting(
+        model=model,
+        phase=phase,
+        settings=settings,
+        steps=TrainingSteps(model, settings.label_smoothing, class_weight, settings.xla),
+        training_batches=training_batches,
+        validation=validation,
+        checkpoints=checkpoints,
+        state=state,
+        rows=rows,
+    )
+    with watched() as use:
+        while len(rows) < settings.epochs and not model.stop_training:
+            callbacks.on_epoch_begin(len(rows))
+            row = fitting.epoch(progress or EpochProgress(_rate_of(model), checkpoint_seconds=fitting.kept_seconds))
+            progress = None
+            rows.append({**row, **use.since_last()})
+            callbacks.on_epoch_end(row["epoch"] - 1, {name: row[name] for name in _WATCHED})
+            fitting.keep(None)
     if model.stop_training:
         waited = settings.early_stopping_patience
         print(f"{phase}: no better validation loss for {waited} epochs, stopping early", flush=True)
     callbacks.on_train_end()
     history = pd.DataFrame(rows, columns=list(HISTORY_COLUMNS))
     chosen = rows[int(history[_MONITORED].argmin())]
-    return Fit(history, chosen["epoch"], chosen["val_loss"], chosen["val_accuracy"])
+    warnings = training_warnings(history, chosen["val_accuracy"], validation.labels)
+    for warning in warnings:
+        print(f"{phase}: warning: {warning}", flush=True)
+    measured = {**measured_figures(history), "warnings": len(warnings)}
+    return Fit(history, chosen["epoch"], chosen["val_loss"], chosen["val_accuracy"], warnings, measured)
+
+
+@dataclasses.dataclass
+class _Fitting:
+    """What the epochs of a fit share.
+
+    Attributes:
+        rows: History so far; whoever drives the epochs adds to it.
+        kept_seconds: How long keeping the last checkpoint took.
+    """
+
+    model: keras.Model
+    phase: str
+    settings: FitSettings
+    steps: TrainingSteps
+    training_batches: Callable[[int], tf.data.Dataset]
+    validation: Validation
+    checkpoints: Checkpoints | None
+    state: TrainingState
+    rows: list[dict[str, Any]]
+    kept_seconds: float = 0.0
+
+    def epoch(self, progress: EpochProgress) -> dict[str, Any]:
+        """Train on what is left of the next epoch and validate; return its row of the history."""
+        started = time.monotonic()
+        before = _seconds(progress)
+        batches = self.training_batches(len(self.rows))
+        progress.preparation_seconds += time.monotonic() - started
+        try:
+            with termination_deferred() as terminated:
+                self._train(batches, progress, terminated)
+            validating = time.monotonic()
+            val_loss, val_accuracy = measure(self.model, self.validation)
+        except StoppedError:
+            self.keep(progress)
+            raise
+        except tf.errors.DataLossError as error:
+            # Shards were whole when training began: see open_splits.
+            raise UserError(
+                f"a shard was damaged while the {self.phase} phase read it ({error.message.splitlines()[0][:200]}): "
+                "run the split step again"
+            ) from error
+        self.model.optimizer.learning_rate = progress.learning_rate
+        ended = time.monotonic()
+        row = {
+            "phase": self.phase,
+            "epoch": len(self.rows) + 1,
+            "loss": progress.loss,
+            "accuracy": progress.accuracy,
+            "val_loss": val_loss,
+            "val_accuracy": val_accuracy,
+            "learning_rate": progress.mean_learning_rate,
+            "seconds": round(before + ended - started, 3),
+            "preparation_seconds": round(progress.preparation_seconds, 3),
+            "input_seconds": round(progress.input_seconds, 3),
+            "step_seconds": round(progress.step_seconds, 3),
+            "validation_seconds": round(ended - validating, 3),
+            "checkpoint_seconds": round(progress.checkpoint_seconds, 3),
+            "images_per_second": round(progress.images_per_second, 1),
+        }
+        self._check_finite(progress, val_loss)
+        best = all(val_loss < earlier[_MONITORED] for earlier in self.rows)
+        print(_epoch_line(row, self.settings.epochs, best), flush=True)
+        return row
+
+    def keep(self, progress: EpochProgress | None) -> None:
+        """Keep the state after the epochs in ``rows``, or in the midst of the next one, if it is to be kept at all.
+
+        SIGTERM waits until it is kept.
+        """
+        if self.checkpoints is None:
+            return
+        started = time.monotonic()
+        with termination_deferred():
+            self.checkpoints.write(self.state.capture(self.rows, progress))
+        self.kept_seconds = time.monotonic() - started
+        if progress is not None:
+            progress.checkpoint_seconds += self.kept_seconds
+
+    def _train(self, batches: tf.data.Dataset, progress: EpochProgress, terminated: Callable[[], bool]) -> None:
+        count = int(batches.cardinality())
+        if count < 0:
+            raise ValueError("the number of an epoch's batches must be known: see in_batches")
+        epochs = self.settings.epochs
+        rates = LearningRates.planned(self.settings.schedule, self.settings.warmup_epochs, epochs, count)
+        lines = _Lines(f"{self.phase} epoch {len(self.rows) + 1:>{len(str(epochs))}}/{epochs}", count, progress)
+        kept = time.monotonic()
+
+        def after_step() -> None:
+            nonlocal kept
+            self._check_finite(progress, None)
+            lines.report()
+            if terminated():
+                raise StoppedError(f"stopped by SIGTERM after batch {progress.batches} of {count}")
+            every = self.checkpoints.every_seconds if self.checkpoints else 0.0
+            if 0.0 < every <= time.monotonic() - kept and progress.batches < count:
+                self.keep(progress)
+                kept = time.monotonic()
+
+        self.steps.run(batches, rates, len(self.rows) * count, progress, after_step)
+
+    def _check_finite(self, progress: EpochProgress, val_loss: float | None) -> None:
+        if math.isfinite(progress.loss_sum) and (val_loss is None or math.isfinite(val_loss)):
+            return
+        where = f"at batch {progress.batches} " if val_loss is None else ""
+        validation = "" if val_loss is None else f", validation {val_loss}"
+        raise UserError(
+            f"{where}in epoch {len(self.rows) + 1} of the {self.phase} phase the loss is {progress.loss}{validation}: "
+            f"training diverged, lower learning_rate, which was {progress.learning_rate:g}"
+        )
+
+
+class _Lines:
+    """Prints a line now and then while an epoch passes."""
+
+    def __init__(self, epoch: str, batches: int, progress: EpochProgress) -> None:
+        self._epoch = epoch
+        self._batches = batches
+        self._progress = progress
+        self._reported = time.monotonic()
+
+    def report(self) -> None:
+        if time.monotonic() - self._reported <= _SECONDS_BETWEEN_LINES:
+            return
+        self._reported = time.monotonic()
+        now = self._progress
+        left = (self._batches - now.batches) * (now.input_seconds + now.step_seconds) / now.batches
+        print(
+            f"{self._epoch}  batch {now.batches} of {self._batches}  loss {now.loss:.4f}  accuracy {now.accuracy:.4f}"
+            f"  {now.images_per_second:.1f} images/s  {left:.0f} s left of it",
+            flush=True,
+        )
 
 
 def measure(model: keras.Model, validation: Validation) -> tuple[float, float]:
@@ -164,10 +315,6 @@ class ProgressLines(keras.callbacks.Callback):
         """Print while predicting."""
         self._report(batch)
 
-    def on_train_batch_end(self, batch: int, logs: Any = None) -> None:  # noqa: ARG002
-        """Print while fitting."""
-        self._report(batch)
-
     def _report(self, batch: int) -> None:
         if time.monotonic() - self._reported > _SECONDS_BETWEEN_LINES:
             self._reported = time.monotonic()
@@ -175,14 +322,27 @@ class ProgressLines(keras.callbacks.Callback):
             print(f"{self._doing}: {done} of {self._images} images", flush=True)
 
 
-def _resume(state: TrainingState, phase: str, epochs: int, checkpoints: Checkpoints) -> list[dict[str, Any]]:
-    """Bring back what earlier attempts came to; return their history, empty when there was none."""
+def _resume(
+    state: TrainingState, phase: str, epochs: int, checkpoints: Checkpoints
+) -> tuple[list[dict[str, Any]], EpochProgress | None]:
+    """Bring back what earlier attempts came to; return their history, empty when there was none, and the rest of it."""
     checkpoint = checkpoints.read_newest()
     if checkpoint is None:
-        return []
-    rows = state.restore(checkpoint)
-    print(f"{phase}: resuming after epoch {checkpoint.epoch} of {epochs} from {checkpoints.folder}", flush=True)
-    return rows
+        return [], None
+    rows, progress = state.restore(checkpoint)
+    within = f" and batch {checkpoint.batches} of the next" if progress else ""
+    print(f"{phase}: resuming after epoch {checkpoint.epoch} of {epochs}{within} from {checkpoints.folder}", flush=True)
+    return rows, progress
+
+
+def _rate_of(model: keras.Model) -> float:
+    return float(keras.ops.convert_to_numpy(model.optimizer.learning_rate))
+
+
+def _seconds(progress: EpochProgress) -> float:
+    """Return what an epoch has taken in earlier attempts."""
+    spent = progress.preparation_seconds + progress.input_seconds + progress.step_seconds
+    return spent + progress.checkpoint_seconds
 
 
 def _callbacks(settings: FitSettings) -> list[keras.callbacks.Callback]:
@@ -195,7 +355,7 @@ def _callbacks(settings: FitSettings) -> list[keras.callbacks.Callback]:
             restore_best_weights=True,
         ),
     ]
-    if settings.plateau_patience:
+    if settings.schedule == PLATEAU and settings.plateau_patience:
         callbacks.append(
             keras.callbacks.ReduceLROnPlateau(
                 monitor=_MONITORED,
@@ -208,42 +368,11 @@ def _callbacks(settings: FitSettings) -> list[keras.callbacks.Callback]:
     return callbacks
 
 
-def _fit_one_epoch(
-    model: keras.Model,
-    epoch: int,
-    batches: tf.data.Dataset,
-    validation: Validation,
-    class_weight: dict[int, float] | None,
-) -> dict[str, float]:
-    history = model.fit(
-        batches,
-        initial_epoch=epoch,
-        epochs=epoch + 1,
-        class_weight=class_weight,
-        shuffle=False,  # the batches are shuffled already
-        verbose=0,
-    ).history
-    val_loss, val_accuracy = measure(model, validation)
-    return {
-        "loss": float(history["loss"][0]),
-        "accuracy": float(history["accuracy"][0]),
-        "val_loss": val_loss,
-        "val_accuracy": val_accuracy,
-    }
-
-
-def _check_finite(row: dict[str, Any]) -> None:
-    if not (math.isfinite(row["loss"]) and math.isfinite(row["val_loss"])):
-        raise UserError(
-            f"in epoch {row['epoch']} of the {row['phase']} phase the loss is {row['loss']}, validation "
-            f"{row['val_loss']}: training diverged, lower learning_rate, which was {row['learning_rate']:g}"
-        )
-
-
 def _epoch_line(row: dict[str, Any], epochs: int, best: bool) -> str:
     return (
         f"{row['phase']} epoch {row['epoch']:>{len(str(epochs))}}/{epochs}"
         f"  loss {row['loss']:.4f}  accuracy {row['accuracy']:.4f}"
         f"  val_loss {row['val_loss']:.4f}  val_accuracy {row['val_accuracy']:.4f}"
-        f"  learning_rate {row['learning_rate']:.2g}  {row['seconds']:.1f} s{'  best' if best else ''}"
+        f"  learning_rate {row['learning_rate']:.2g}  {row['images_per_second']:.1f} images/s"
+        f"  {row['seconds']:.1f} s{'  best' if best else ''}"
     )

@@ -3,6 +3,7 @@
 And all that does not change and decides what comes out: what a checkpoint belongs to.
 """
 
+import dataclasses
 import hashlib
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
@@ -11,6 +12,7 @@ import keras
 import numpy as np
 
 from components.classifier.checkpoints import Checkpoint
+from components.classifier.epoch_steps import EpochProgress
 from components.formats.splits import Splits
 
 # Of EarlyStopping and ReduceLROnPlateau.
@@ -44,7 +46,7 @@ class TrainingState:
     Frozen layers are left out: whoever builds the model again has them already.
 
     Args:
-        model: Compiled.
+        model: Compiled, its optimizer built.
         stopping: Holds the best weights.
         callbacks: Those that count epochs, ``stopping`` among them.
     """
@@ -61,42 +63,47 @@ class TrainingState:
         learning = {id(weight) for layer in _layers(model) if layer.trainable for weight in layer.weights}
         self._learning = [number for number, weight in enumerate(model.weights) if id(weight) in learning]
 
-    def capture(self, rows: Sequence[Mapping[str, Any]]) -> Checkpoint:
-        """Return the state after the last of the epochs in ``rows``, the history so far."""
+    def capture(self, rows: Sequence[Mapping[str, Any]], progress: EpochProgress | None = None) -> Checkpoint:
+        """Return the state after the epochs in ``rows``, the history so far, and in the midst of the next one."""
         arrays = {
             f"{group}/{number:04d}": keras.ops.convert_to_numpy(variable)
             for group, variables in self._variables().items()
             for number, variable in enumerate(variables)
         }
-        if self._stopping.wait:  # else the weights are the best ones
+        if rows and (self._stopping.wait or progress):  # else the weights are the best ones
             arrays |= {f"best/{place:04d}": self._stopping.best_weights[number] for place, number in self._places()}
         state = {
             "history": [dict(row) for row in rows],
+            "progress": dataclasses.asdict(progress) if progress else None,
             "stopped": self._model.stop_training,
             "callbacks": [
                 {name: getattr(callback, name) for name in _COUNTERS if hasattr(callback, name)}
                 for callback in self._callbacks
             ],
         }
-        return Checkpoint(len(rows), state, arrays)
+        return Checkpoint(len(rows), progress.batches if progress else 0, state, arrays)
 
-    def restore(self, checkpoint: Checkpoint) -> list[dict[str, Any]]:
-        """Bring model, optimizer, random state and callbacks to where a checkpoint was taken; return the history."""
+    def restore(self, checkpoint: Checkpoint) -> tuple[list[dict[str, Any]], EpochProgress | None]:
+        """Bring model, optimizer, random state and callbacks to where a checkpoint was taken.
+
+        Returns:
+            The history, and how far the epoch after it had come when the checkpoint was taken in its midst.
+        """
         arrays, state = checkpoint.arrays, checkpoint.state
-        with self._model.distribute_strategy.scope():
-            self._model.optimizer.build(self._model.trainable_variables)
         for group, variables in self._variables().items():
             for number, variable in enumerate(variables):
                 variable.assign(arrays[f"{group}/{number:04d}"])
-        best = self._model.get_weights()
-        for place, number in self._places():
-            best[number] = arrays.get(f"best/{place:04d}", best[number])
-        self._stopping.best_weights = best
+        if state["history"]:
+            best = self._model.get_weights()
+            for place, number in self._places():
+                best[number] = arrays.get(f"best/{place:04d}", best[number])
+            self._stopping.best_weights = best
         for callback, counters in zip(self._callbacks, state["callbacks"], strict=True):
             for name, value in counters.items():
                 setattr(callback, name, value)
         self._model.stop_training = state["stopped"]
-        return list(state["history"])
+        progress = state["progress"]
+        return list(state["history"]), EpochProgress(**progress) if progress else None
 
     def _places(self) -> Iterator[tuple[int, int]]:
         """Yield the place among the weights that learn, and among all weights."""

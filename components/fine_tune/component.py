@@ -15,6 +15,10 @@ def fine_tune(
     epochs: int,
     batch_size: int,
     learning_rate: float,
+    schedule: str,
+    warmup_epochs: float,
+    optimizer: str,
+    label_smoothing: float,
     augmentation: float,
     training_mode: str,
     augmented_views: int,
@@ -24,8 +28,11 @@ def fine_tune(
     class_weights: str,
     early_stopping_patience: int,
     plateau_patience: int,
+    precision: str,
+    xla: bool,
     export_h5: bool,
     checkpoint_uri: str,
+    checkpoint_seconds: float,
     gpu_count: int,
     seed: int,
     model: dsl.Output[dsl.Model],
@@ -41,8 +48,12 @@ def fine_tune(
         unfrozen_layers: How many of the backbone's last layers may learn.
         train_batch_normalization: Let batch normalization among them learn too; small batches then ruin its statistics.
         epochs: Epochs at most, at least 1.
-        batch_size: Images in one step over all GPUs together.
-        learning_rate: Of Adam, 0.00001; a hundred times that ruins pretrained weights.
+        batch_size: Images in one step over all GPUs together; 0 for as many as fit into their memory, at most 256 each.
+        learning_rate: Highest of the schedule: 0.00001; a hundred times that ruins pretrained weights.
+        schedule: cosine, down to nothing over all epochs, or plateau, which lowers the rate when progress stalls.
+        warmup_epochs: While the learning rate rises to its highest; a part of an epoch is fine, 0 for none.
+        optimizer: adam, adamw, rmsprop or sgd (with Nesterov momentum).
+        label_smoothing: Share of each label that is spread over all classes, 0 to below 1.
         augmentation: Strength of random flips, rotations, zooms, brightness and contrast, 0 (off) to 1.
         training_mode: cached computes what frozen layers give once for each view; streaming in every epoch, which has a
             view of its own; auto takes the cheaper one that fits the disk.
@@ -52,9 +63,12 @@ def fine_tune(
         cache_directory: Local folder that keeps caches for reruns; empty: a folder that goes when the step is done.
         class_weights: none, or balanced to let small classes count as much as large ones.
         early_stopping_patience: Epochs without a better validation loss after which training stops; 0 never stops.
-        plateau_patience: Likewise, after which the learning rate falls to a fifth; 0 never lowers it.
+        plateau_patience: Likewise, after which the schedule plateau lowers the rate to a fifth; 0 never lowers it.
+        precision: auto for what the GPUs are fastest with, or float32, mixed_bfloat16 or mixed_float16.
+        xla: Compile training steps with XLA, which takes a minute and may make them faster.
         export_h5: Write the model in the older HDF5 format too.
-        checkpoint_uri: gs:// or local folder that keeps each epoch's state, for a rerun to go on from; empty: none.
+        checkpoint_uri: gs:// or local folder that keeps the state of training, for a rerun to go on from; empty: none.
+        checkpoint_seconds: How often the state is kept within an epoch; 0 for after each epoch alone.
         gpu_count: GPUs to train on, 0 for the CPU.
         seed: Of everything random.
         model: The model kept: model.keras, a SavedModel that takes image bytes, training.json, history.csv, curves.png.
@@ -68,11 +82,24 @@ def fine_tune(
     from components.failures import attempts
     from components.fine_tune.fine_tune_phase import fine_tune_phase
     from components.fine_tune.fine_tune_settings import FineTuneSettings
+    from components.termination import terminable
 
     for attempt in attempts("fine_tune"):
-        with attempt:
+        with attempt, terminable():
             fit = FitSettings(
-                epochs, batch_size, learning_rate, class_weights, early_stopping_patience, plateau_patience, seed
+                epochs=epochs,
+                batch_size=batch_size,
+                learning_rate=learning_rate,
+                schedule=schedule,
+                warmup_epochs=warmup_epochs,
+                optimizer=optimizer,
+                label_smoothing=label_smoothing,
+                class_weights=class_weights,
+                early_stopping_patience=early_stopping_patience,
+                plateau_patience=plateau_patience,
+                precision=precision,
+                xla=xla,
+                seed=seed,
             )
             mode = ModeSettings(training_mode, augmented_views, cache_precision, cache_limit_gb, cache_directory)
             settings = FineTuneSettings(
@@ -84,6 +111,7 @@ def fine_tune(
                 Path(cache.path),
                 settings,
                 checkpoint_uri,
+                checkpoint_seconds,
                 Path(model.path),
                 Path(report.path),
             )

@@ -10,9 +10,11 @@ import keras
 import pandas as pd
 
 from components.classifier.backbones import Backbone, find_backbone
+from components.classifier.batch_size import found_batch_size
 from components.classifier.checkpoints import Checkpoints
 from components.classifier.devices import prepare_training
 from components.classifier.export import export_h5, export_saved_model
+from components.classifier.fit_settings import check_checkpoint_seconds
 from components.classifier.head import head_layers, whole_model
 from components.classifier.input_pipeline import SplitImages, open_splits, print_counts, sample_images
 from components.classifier.model_folder import read_trained_model, write_trained_model
@@ -55,6 +57,7 @@ def fine_tune_phase(
     handed_over: Path,
     settings: FineTuneSettings,
     checkpoint_uri: str,
+    checkpoint_seconds: float,
     model_directory: Path,
     report: Path,
 ) -> dict[str, float]:
@@ -65,8 +68,8 @@ def fine_tune_phase(
         frozen_directory: Output of train_frozen.
         handed_over: Its cache; a folder without any will do.
         settings: All parameters that decide what comes out.
-        checkpoint_uri: ``gs://`` prefix or local folder to keep the state in after each epoch, and to resume from;
-            empty for neither.
+        checkpoint_uri: ``gs://`` prefix or local folder to keep the state in, and to resume from; empty for neither.
+        checkpoint_seconds: How often to keep it within an epoch; 0 for after each epoch alone.
         model_directory: Folder to publish, see ``components.formats.trained_model``.
         report: HTML file to publish.
 
@@ -80,9 +83,10 @@ def fine_tune_phase(
     """
     started = time.monotonic()
     check_settings(settings)
+    check_checkpoint_seconds(checkpoint_seconds)
     splits, training, validation = open_splits(splits_directory)
     print_counts(splits)
-    devices = prepare_training(settings.gpu_count, settings.fit.seed)
+    devices = prepare_training(settings.gpu_count, settings.fit.seed, settings.fit.precision)
     frozen, frozen_record, frozen_history = read_trained_model(frozen_directory)
     _check_belongs(frozen_record, splits)
     backbone = find_backbone(frozen_record.backbone, splits.image_size_px)
@@ -92,19 +96,22 @@ def fine_tune_phase(
         learning = unfreeze_last_layers(
             model.get_layer(backbone.name), settings.unfrozen_layers, settings.train_batch_normalization
         )
+        compile_classifier(model, settings.fit)
     print(
         f"fine_tune: {len(learning)} backbone layers learn, {learning[0]} to {learning[-1]}; batch normalization "
         f"{'among them learns too' if settings.train_batch_normalization else 'stays frozen'}",
         flush=True,
     )
+    if settings.fit.batch_size == 0:
+        settings = settings.with_batch_size(found_batch_size(model, training.images, settings.fit.xla))
     with own_cache_folder(model_directory) as own_cache:
         images = Images(splits, training, validation)
         plan = plan_training(backbone, model, images, settings, devices, handed_over, own_cache)
         with devices.building():
-            compile_classifier(plan.model, settings.fit.learning_rate)
+            compile_classifier(plan.model, settings.fit)
         all_settings = {**frozen_record.settings, PHASE: settings.as_record(plan.mode)}
         identity = training_identity(splits, frozen, devices.precision, all_settings)
-        checkpoints = Checkpoints.opened(checkpoint_uri, PHASE, identity)
+        checkpoints = Checkpoints.opened(checkpoint_uri, PHASE, identity, checkpoint_seconds)
         class_weight = balanced_class_weights(training.images_per_class, settings.fit.class_weights)
         fit, choice = _fit_and_choose(model, frozen, plan, class_weight, frozen_record, settings, checkpoints)
     record = dataclasses.replace(
@@ -125,7 +132,7 @@ def fine_tune_phase(
         if settings.export_h5:
             export_h5(kept, directory / backbone.h5_file)
     seconds = time.monotonic() - started
-    story = _tell(backbone, choice, validation, learning, model, all_settings[PHASE], seconds)
+    story = _tell(backbone, choice, validation, learning, model, all_settings[PHASE], fit.warnings, seconds)
     print(f"fine_tune: {story.verdict}", flush=True)
     samples = sample_images(training, SAMPLES_SHOWN)
     write_training_report(report, story, record, history, curves, splits, samples)
@@ -139,6 +146,7 @@ def fine_tune_phase(
         "epochs_run": len(fit.history),
         "training_images": training.images,
         "validation_images": validation.images,
+        **fit.measured,
         "seconds": round(seconds, 1),
     }
 
@@ -209,6 +217,7 @@ def _tell(
     learning: Sequence[str],
     model: keras.Model,
     settings: Mapping[str, Any],
+    warnings: list[str],
     seconds: float,
 ) -> Story:
     kept = kept_sentence(choice.phase, choice.epoch, choice.val_loss, choice.val_accuracy, validation.images)
@@ -234,5 +243,6 @@ def _tell(
             f"{learned:,} of {model.count_params():,} weights could learn: the head and {len(learning)} backbone "
             f"layers, {learning[0]} to {learning[-1]}. {normalization} {way}"
         ),
+        warnings=warnings,
         seconds=seconds,
     )

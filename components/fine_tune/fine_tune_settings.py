@@ -36,6 +36,10 @@ class FineTuneSettings:
         del values["mode"]
         return {**values.pop("fit"), **values, **self.mode.as_record(mode, self.fit.epochs, self.augmentation)}
 
+    def with_batch_size(self, batch_size: int) -> "FineTuneSettings":
+        """Return the same settings with another batch size."""
+        return dataclasses.replace(self, fit=dataclasses.replace(self.fit, batch_size=batch_size))
+
 
 def check_settings(settings: FineTuneSettings) -> None:
     """Check all that can be checked without a model and devices.
@@ -43,7 +47,7 @@ def check_settings(settings: FineTuneSettings) -> None:
     Raises:
         UserError: Naming the parameter, its value and what it can be.
     """
-    check_fit_settings(settings.fit)
+    check_fit_settings(settings.fit, batch_size_found=True)
     check_mode_settings(settings.mode)
     check_at_least("unfrozen_layers", settings.unfrozen_layers, 1)
     check_at_least("gpu_count", settings.gpu_count, 0)

@@ -7,6 +7,7 @@ The folder:
       training.json     TrainingRecord
       history.csv       HISTORY_COLUMNS, one row per epoch, both phases
       curves.png
+      tensorboard/      event files, a folder per phase
       saved_model/1/    fine_tune only: TF Serving layout, takes raw image bytes
       *.h5              fine_tune only, when asked for
 """
@@ -22,6 +23,7 @@ KERAS_FILE = "model.keras"
 RECORD_FILE = "training.json"
 HISTORY_FILE = "history.csv"
 CURVES_FILE = "curves.png"
+EVENTS_FOLDER = "tensorboard"
 SAVED_MODEL_FOLDER = "saved_model/1"
 
 PHASES = ("frozen", "fine_tune")
@@ -33,9 +35,23 @@ HISTORY_COLUMNS = (
     "accuracy",
     "val_loss",
     "val_accuracy",
-    "learning_rate",
-    "seconds",
+    "learning_rate",  # mean over the epoch's steps
+    "seconds",  # all of the epoch, and of it:
+    "preparation_seconds",  # until its batches could be asked for: features are computed then
+    "input_seconds",  # waiting for batches
+    "step_seconds",  # training steps
+    "validation_seconds",
+    "checkpoint_seconds",  # keeping the state, after the epoch before and during this one
+    "images_per_second",  # while waiting for batches and training on them
+    "cpu_cores",  # how many were busy on average
+    "gpu_percent",  # how much of the time GPUs were busy; empty without one
+    "peak_memory_mb",  # of the process so far
+    "peak_gpu_memory_mb",  # of the fullest GPU so far; empty without one
 )
+"""Every column of the history."""
+
+TIMING_COLUMNS = HISTORY_COLUMNS[HISTORY_COLUMNS.index("seconds") :]
+"""Those that differ from run to run."""
 
 
 @dataclasses.dataclass(frozen=True)

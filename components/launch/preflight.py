@@ -15,7 +15,7 @@ from components.audit_embeddings.embedding_settings import EmbeddingSettings
 from components.audit_embeddings.embedding_settings import check_settings as check_embeddings
 from components.classifier import weights_source
 from components.classifier.backbones import find_backbone
-from components.classifier.fit_settings import FitSettings, check_batch_is_shared
+from components.classifier.fit_settings import FitSettings, check_batch_is_shared, check_checkpoint_seconds
 from components.classifier.training_mode import ModeSettings
 from components.failures import UserError
 from components.fine_tune.fine_tune_settings import FineTuneSettings, check_unfrozen_layers
@@ -36,8 +36,13 @@ _EMBEDDING_THRESHOLDS = ("outlier_deviation", "label_error_confidence", "semanti
 _EMBEDDINGS = ("backbone", "weights", *_EMBEDDING_THRESHOLDS, "batch_size", "workers", "seed")
 _HEAD = ("backbone", "weights", "head_units", "dropout", "augmentation", "unfrozen_layers")
 _MODE = ("training_mode", "augmented_views", "cache_precision", "cache_limit_gb", "cache_directory")
-_FIT_OF_BOTH = ("batch_size", "class_weights", "early_stopping_patience", "plateau_patience", "seed")
-_FIT_OF_ONE = ("epochs", "learning_rate")
+_FIT_OF_BOTH = (
+    "optimizer", "label_smoothing", "class_weights", "early_stopping_patience", "plateau_patience",
+    "precision", "xla", "seed",
+)  # fmt: skip
+# By step and parameter of it, where the pipeline has another name for it.
+_BATCH_SIZES = {"frozen": "batch_size", "fine_tune": "fine_tune_batch_size"}
+_FIT_OF_ONE = ("epochs", "learning_rate", "schedule", "warmup_epochs")
 
 
 def check_values(values: Mapping[str, Any], training_gpus: int = 0) -> None:
@@ -108,13 +113,17 @@ def _check_training(values: Mapping[str, Any], gpu_count: int) -> None:
         )
     check_unfrozen_layers(unfrozen, backbone.name, backbone.layers, backbone.fewest_unfrozen_layers)
     check_batch_is_shared(values["batch_size"], gpu_count)
+    if values["fine_tune_batch_size"]:  # 0 is found
+        check_batch_is_shared(values["fine_tune_batch_size"], gpu_count)
+    check_checkpoint_seconds(values["checkpoint_seconds"])
     if values["checkpoint_uri"]:
         storage.join(values["checkpoint_uri"], "checkpoints")
 
 
 def _fit(phase: str, values: Mapping[str, Any]) -> FitSettings:
     of_one = {name: values[f"{phase}_{name}"] for name in _FIT_OF_ONE}
-    return FitSettings(**of_one, **{name: values[name] for name in _FIT_OF_BOTH})
+    batch_size = values[_BATCH_SIZES[phase]]
+    return FitSettings(batch_size=batch_size, **of_one, **{name: values[name] for name in _FIT_OF_BOTH})
 
 
 @contextlib.contextmanager

@@ -13,6 +13,10 @@ def train_frozen(
     epochs: int,
     batch_size: int,
     learning_rate: float,
+    schedule: str,
+    warmup_epochs: float,
+    optimizer: str,
+    label_smoothing: float,
     head_units: int,
     dropout: float,
     augmentation: float,
@@ -25,7 +29,10 @@ def train_frozen(
     class_weights: str,
     early_stopping_patience: int,
     plateau_patience: int,
+    precision: str,
+    xla: bool,
     checkpoint_uri: str,
+    checkpoint_seconds: float,
     gpu_count: int,
     seed: int,
     model: dsl.Output[dsl.Model],
@@ -42,7 +49,11 @@ def train_frozen(
             backbone untrained and is for tests of the code alone.
         epochs: Epochs at most, at least 1.
         batch_size: Images in one step over all GPUs together.
-        learning_rate: Of Adam, 0.001 for a fresh head.
+        learning_rate: Highest of the schedule: 0.001 for a fresh head.
+        schedule: cosine, down to nothing over all epochs, or plateau, which lowers the rate when progress stalls.
+        warmup_epochs: While the learning rate rises to its highest; a part of an epoch is fine, 0 for none.
+        optimizer: adam, adamw, rmsprop or sgd (with Nesterov momentum).
+        label_smoothing: Share of each label that is spread over all classes, 0 to below 1.
         head_units: Width of the head's hidden layer, 512 for example.
         dropout: Share of the hidden layer switched off in training, 0 to below 1.
         augmentation: Strength of random flips, rotations, zooms, brightness and contrast, 0 (off) to 1.
@@ -56,8 +67,11 @@ def train_frozen(
         cache_directory: Local folder that keeps caches for reruns; empty: the output cache itself.
         class_weights: none, or balanced to let small classes count as much as large ones.
         early_stopping_patience: Epochs without a better validation loss after which training stops; 0 never stops.
-        plateau_patience: Likewise, after which the learning rate falls to a fifth; 0 never lowers it.
-        checkpoint_uri: gs:// or local folder that keeps each epoch's state, for a rerun to go on from; empty: none.
+        plateau_patience: Likewise, after which the schedule plateau lowers the rate to a fifth; 0 never lowers it.
+        precision: auto for what the GPUs are fastest with, or float32, mixed_bfloat16 or mixed_float16.
+        xla: Compile training steps with XLA, which takes a minute and may make them faster.
+        checkpoint_uri: gs:// or local folder that keeps the state of training, for a rerun to go on from; empty: none.
+        checkpoint_seconds: How often the state is kept within an epoch; 0 for after each epoch alone.
         gpu_count: GPUs to train on, 0 for the CPU.
         seed: Of everything random.
         model: The trained model: model.keras, training.json, history.csv, curves.png.
@@ -70,20 +84,39 @@ def train_frozen(
     from components.classifier.fit_settings import FitSettings
     from components.classifier.training_mode import ModeSettings
     from components.failures import attempts
+    from components.termination import terminable
     from components.train_frozen.frozen_phase import train_frozen_phase
     from components.train_frozen.frozen_settings import FrozenSettings
 
     for attempt in attempts("train_frozen"):
-        with attempt:
+        with attempt, terminable():
             fit = FitSettings(
-                epochs, batch_size, learning_rate, class_weights, early_stopping_patience, plateau_patience, seed
+                epochs=epochs,
+                batch_size=batch_size,
+                learning_rate=learning_rate,
+                schedule=schedule,
+                warmup_epochs=warmup_epochs,
+                optimizer=optimizer,
+                label_smoothing=label_smoothing,
+                class_weights=class_weights,
+                early_stopping_patience=early_stopping_patience,
+                plateau_patience=plateau_patience,
+                precision=precision,
+                xla=xla,
+                seed=seed,
             )
             mode = ModeSettings(training_mode, augmented_views, cache_precision, cache_limit_gb, cache_directory)
             settings = FrozenSettings(
                 backbone, weights, head_units, dropout, augmentation, mode, unfrozen_layers, gpu_count, fit
             )
             measured = train_frozen_phase(
-                Path(splits.path), settings, checkpoint_uri, Path(model.path), Path(cache.path), Path(report.path)
+                Path(splits.path),
+                settings,
+                checkpoint_uri,
+                checkpoint_seconds,
+                Path(model.path),
+                Path(cache.path),
+                Path(report.path),
             )
             for name, value in measured.items():
                 metrics.log_metric(name, value)

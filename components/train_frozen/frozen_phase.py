@@ -11,6 +11,7 @@ from components.classifier.activation_cache import cache_root, hand_over_caches
 from components.classifier.backbones import Backbone, find_backbone
 from components.classifier.checkpoints import Checkpoints
 from components.classifier.devices import Devices, prepare_training
+from components.classifier.fit_settings import check_checkpoint_seconds
 from components.classifier.head import head_layers, whole_model
 from components.classifier.input_pipeline import open_splits, print_counts, sample_images
 from components.classifier.model_folder import write_trained_model
@@ -28,6 +29,7 @@ def train_frozen_phase(
     splits_directory: Path,
     settings: FrozenSettings,
     checkpoint_uri: str,
+    checkpoint_seconds: float,
     model_directory: Path,
     cache_directory: Path,
     report: Path,
@@ -37,8 +39,8 @@ def train_frozen_phase(
     Args:
         splits_directory: Output of the split step.
         settings: All parameters that decide what comes out.
-        checkpoint_uri: ``gs://`` prefix or local folder to keep the state in after each epoch, and to resume from;
-            empty for neither.
+        checkpoint_uri: ``gs://`` prefix or local folder to keep the state in, and to resume from; empty for neither.
+        checkpoint_seconds: How often to keep it within an epoch; 0 for after each epoch alone.
         model_directory: Folder to publish, see ``components.formats.trained_model``.
         cache_directory: Folder for what fine_tune can use again.
         report: HTML file to publish.
@@ -53,10 +55,11 @@ def train_frozen_phase(
     """
     started = time.monotonic()
     check_settings(settings)
+    check_checkpoint_seconds(checkpoint_seconds)
     splits, training, validation = open_splits(splits_directory)
     backbone = find_backbone(settings.backbone, splits.image_size_px)
     print_counts(splits)
-    devices = prepare_training(settings.gpu_count, settings.fit.seed)
+    devices = prepare_training(settings.gpu_count, settings.fit.seed, settings.fit.precision)
     with devices.building():
         network = backbone.build(splits.image_size_px)
     # Before Cloud Storage is asked for anything: its client draws from the random numbers that seed the layers.
@@ -68,7 +71,7 @@ def train_frozen_phase(
     plan = plan_training(frozen, settings, cache_root(settings.mode, cache_directory))
     all_settings = settings.as_record(plan.mode)
     identity = training_identity(splits, network, devices.precision, all_settings)
-    checkpoints = Checkpoints.opened(checkpoint_uri, PHASE, identity)
+    checkpoints = Checkpoints.opened(checkpoint_uri, PHASE, identity, checkpoint_seconds)
     fit = fit_head(head, frozen, plan, settings, checkpoints)
     hand_over_caches(plan.caches.values(), cache_directory, plan.mode)
     model = whole_model(backbone, _portable(network, backbone, devices), head)
@@ -98,6 +101,7 @@ def train_frozen_phase(
         verdict=kept_sentence(PHASE, fit.best_epoch, fit.best_val_loss, fit.best_val_accuracy, validation.images),
         tone="good",
         trained=_trained_sentence(head, model, all_settings),
+        warnings=fit.warnings,
         seconds=seconds,
     )
     print(f"train_frozen: {story.verdict}", flush=True)
@@ -110,6 +114,7 @@ def train_frozen_phase(
         "epochs_run": len(fit.history),
         "training_images": training.images,
         "validation_images": validation.images,
+        **fit.measured,
         "seconds": round(seconds, 1),
     }
 

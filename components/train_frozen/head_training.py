@@ -133,7 +133,7 @@ def fit_head(
         batching = Batching(fit.batch_size, 1)  # the head is too small to share among devices
         held_back = activations.held_back(FEATURES_KIND, batching)
         model = head_model(head, plan.extractor.output[FEATURES].shape[1])
-        compile_classifier(model, fit.learning_rate)
+        compile_classifier(model, settings.fit)
         return fit_epochs(
             model,
             PHASE,
@@ -147,7 +147,7 @@ def fit_head(
     held_back = Validation(stored_batches(frozen.validation, batching), read_labels(frozen.validation))
     with frozen.devices.building():
         model = whole_model(frozen.backbone, frozen.network, head)
-        compile_classifier(model, fit.learning_rate)
+        compile_classifier(model, settings.fit)
     return fit_epochs(
         model,
         PHASE,

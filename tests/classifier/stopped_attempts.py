@@ -18,7 +18,7 @@ import keras
 import pytest
 
 from components import storage
-from components.classifier import activation_cache, activation_shards, activations, backbones
+from components.classifier import activation_cache, activation_shards, activations, backbones, epoch_steps
 from components.failures import RETRY_WAITS_VARIABLE
 from components.fine_tune import fine_tune_phase
 from components.launch.gcs_emulator import HOST_VARIABLE
@@ -36,7 +36,14 @@ POINTED = "checkpoints pointed at"
 SHARD = "shards of activations written"
 
 
-def attempt(phase: str, output: Path, log: Path, dies: Moment | None, inputs: Mapping[str, Any]) -> int:
+def attempt(
+    phase: str,
+    output: Path,
+    log: Path,
+    dies: Moment | None,
+    inputs: Mapping[str, Any],
+    by: signal.Signals = signal.SIGKILL,
+) -> int:
     """Run a phase on the tiny backbone in another process; return its exit code, ``-SIGKILL`` when it died.
 
     Args:
@@ -45,11 +52,12 @@ def attempt(phase: str, output: Path, log: Path, dies: Moment | None, inputs: Ma
         log: File for what it prints.
         dies: When.
         inputs: Arguments of ``run_train_frozen`` or ``run_fine_tune`` beside the output.
+        by: The signal it dies by.
     """
     context = multiprocessing.get_context("forkserver")
     context.set_forkserver_preload([__name__])
     emulator = os.environ.get(HOST_VARIABLE)
-    process = context.Process(target=_attempt, args=(phase, output, log, dies, dict(inputs), emulator))
+    process = context.Process(target=_attempt, args=(phase, output, log, dies, dict(inputs), by, emulator))
     process.start()
     process.join()
     code = process.exitcode
@@ -58,7 +66,13 @@ def attempt(phase: str, output: Path, log: Path, dies: Moment | None, inputs: Ma
 
 
 def _attempt(
-    phase: str, output: Path, log: Path, dies: Moment | None, inputs: dict[str, Any], emulator: str | None
+    phase: str,
+    output: Path,
+    log: Path,
+    dies: Moment | None,
+    inputs: dict[str, Any],
+    by: signal.Signals,
+    emulator: str | None,
 ) -> None:
     patch = pytest.MonkeyPatch()  # for as long as this process lives
     patch.setenv(RETRY_WAITS_VARIABLE, "")
@@ -69,7 +83,7 @@ def _attempt(
     # Writing one takes as long as the rest of a small run, and begins when training has ended.
     patch.setattr(fine_tune_phase, "export_saved_model", lambda *_: None)
     if dies is not None:
-        _die(patch, *dies)
+        _die(patch, *dies, by)
     with log.open("w") as file, contextlib.redirect_stdout(file), contextlib.redirect_stderr(file):
         if phase == "frozen":
             run_train_frozen(output=output, **inputs)
@@ -77,20 +91,20 @@ def _attempt(
             run_fine_tune(output=output, **inputs)
 
 
-def _die(patch: pytest.MonkeyPatch, event: str, count: int) -> None:
-    """Kill this process when an event happens for the ``count``-th time."""
+def _die(patch: pytest.MonkeyPatch, event: str, count: int, by: signal.Signals) -> None:
+    """Send this process a signal when an event happens for the ``count``-th time."""
     remaining = itertools.count(count - 1, -1)
 
     def happened(*_: Any, **__: Any) -> None:
         if next(remaining) == 0:
             sys.stdout.flush()
-            os.kill(os.getpid(), signal.SIGKILL)
+            os.kill(os.getpid(), by)
 
     def around(module: ModuleType, name: str, *, before: bool, suffix: str) -> None:
         original = getattr(module, name)
 
         def wrapped(*arguments: Any) -> Any:
-            counts = str(arguments[0]).endswith(suffix)
+            counts = not suffix or str(arguments[0]).endswith(suffix)
             if counts and before:
                 happened()
             result = original(*arguments)
@@ -101,9 +115,7 @@ def _die(patch: pytest.MonkeyPatch, event: str, count: int) -> None:
         patch.setattr(module, name, wrapped)
 
     if event == BATCH:
-        fit, callback = keras.Model.fit, keras.callbacks.Callback()
-        callback.on_train_batch_end = happened
-        patch.setattr(keras.Model, "fit", lambda *given, **named: fit(*given, **named, callbacks=[callback]))
+        around(epoch_steps, "take_step", before=False, suffix="")
     elif event == SHARD:
         write = activation_shards.written_shard
 

@@ -33,10 +33,12 @@ def opened(root: str, identity: dict[str, Any] | None = None) -> Checkpoints:
     return checkpoints
 
 
-def after(epoch: int) -> Checkpoint:
+def after(epoch: int, batches: int = 0) -> Checkpoint:
     weights = np.random.default_rng(epoch).normal(size=(7, 5)).astype(np.float32)
     random = np.array([epoch, 2**32 - 1], np.uint32)
-    return Checkpoint(epoch, {"history": [{"loss": 1 / 3}] * epoch}, {"weights/0000": weights, "random/0000": random})
+    return Checkpoint(
+        epoch, batches, {"history": [{"loss": 1 / 3}] * epoch}, {"weights/0000": weights, "random/0000": random}
+    )
 
 
 def files(checkpoints: Checkpoints) -> list[str]:
@@ -84,6 +86,21 @@ def test_the_two_newest_are_kept(root: str) -> None:
     pointer = json.loads(storage.read_bytes(storage.join(checkpoints.folder, "newest.json")))
     assert pointer["newest"] == files(checkpoints)[::-1]
     assert pointer["of"]["settings"] == IDENTITY["settings"]
+
+
+def test_those_within_an_epoch_are_newer_than_its_beginning(root: str) -> None:
+    checkpoints = opened(root)
+    for epoch, batches in ((0, 7), (0, 12), (1, 0), (1, 3), (1, 40)):
+        checkpoints.write(after(epoch, batches))
+        found = opened(root).read_newest()
+        assert found is not None
+        assert (found.epoch, found.batches) == (epoch, batches)
+
+    assert [name[:17] for name in files(checkpoints)] == ["epoch-0001-000003", "epoch-0001-000040"]
+    storage.delete_file(storage.join(checkpoints.folder, "newest.json"))
+    found = opened(root).read_newest()
+    assert found is not None
+    assert (found.epoch, found.batches) == (1, 40)
 
 
 def test_a_resumed_attempt_keeps_two_as_well(root: str) -> None:
@@ -181,7 +198,8 @@ def test_leftovers_of_an_attempt_that_was_stopped_do_no_harm(root: str) -> None:
     """Its file was written and nothing pointed to it yet; a probe and things of others lie about."""
     checkpoints = opened(root)
     checkpoints.write(after(1))
-    storage.write_if_absent(storage.join(checkpoints.folder, f"epoch-0002-{'0' * 8}-{'1' * 32}.npz"), b"cut short")
+    name = f"epoch-0002-000000-{'0' * 8}-{'1' * 32}.npz"
+    storage.write_if_absent(storage.join(checkpoints.folder, name), b"cut short")
     storage.write_if_absent(storage.join(checkpoints.folder, "probe-12345678"), b"")
     storage.write_if_absent(storage.join(checkpoints.folder, "notes.txt"), b"of a person")
     again = opened(root)
@@ -217,7 +235,7 @@ def test_an_older_attempt_that_still_writes_does_no_harm(root: str) -> None:
 def test_no_file_is_a_pickle(tmp_path: Path) -> None:
     checkpoints = opened(str(tmp_path))
     with pytest.raises(ValueError, match="allow_pickle"):
-        checkpoints.write(Checkpoint(1, {}, {"weights/0000": np.array([object()])}))
+        checkpoints.write(Checkpoint(1, 0, {}, {"weights/0000": np.array([object()])}))
 
 
 def test_a_bucket_that_does_not_exist_is_refused_at_once(gcs: str) -> None:

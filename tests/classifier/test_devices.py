@@ -4,7 +4,7 @@ import keras
 import pytest
 import tensorflow as tf
 
-from components.classifier.devices import Devices, precision_for, require_gpus
+from components.classifier.devices import Devices, check_precision, precision_for, require_gpus
 from components.classifier.input_pipeline import Batching
 from components.failures import UserError
 
@@ -29,6 +29,14 @@ def test_more_gpus_than_there_are_is_the_users_to_fix() -> None:
 )
 def test_precision(capabilities: list[tuple[int, int]], precision: str) -> None:
     assert precision_for(capabilities) == precision
+
+
+def test_a_precision_that_a_gpu_is_too_old_for_is_refused() -> None:
+    for precision in ("auto", "float32", "mixed_float16"):
+        check_precision(precision, [(9, 0), (7, 5)])
+    check_precision("mixed_bfloat16", [])
+    with pytest.raises(UserError, match=r"a GPU of compute capability 7\.5 is too old for it: set it to mixed_f"):
+        check_precision("mixed_bfloat16", [(9, 0), (7, 5)])
 
 
 def test_models_built_for_half_precision_keep_float32_weights_and_the_policy_ends_with_the_block() -> None:

@@ -5,16 +5,28 @@ from typing import Any
 
 import pytest
 
-from components.classifier.fit_settings import FitSettings, check_batch_is_shared, check_fit_settings, check_share
+from components.classifier.fit_settings import (
+    FitSettings,
+    check_batch_is_shared,
+    check_checkpoint_seconds,
+    check_fit_settings,
+    check_share,
+)
 from components.failures import UserError
 
 SETTINGS = FitSettings(
     epochs=4,
     batch_size=8,
     learning_rate=0.01,
+    schedule="plateau",
+    warmup_epochs=0.0,
+    optimizer="adam",
+    label_smoothing=0.0,
     class_weights="none",
     early_stopping_patience=0,
     plateau_patience=0,
+    precision="auto",
+    xla=False,
     seed=1,
 )
 
@@ -27,6 +39,13 @@ SETTINGS = FitSettings(
         ("learning_rate", 0.0, "learning_rate is 0.0: set it above 0"),
         ("learning_rate", 1.5, "learning_rate is 1.5"),
         ("learning_rate", float("nan"), "learning_rate is nan"),
+        ("schedule", "linear", "schedule is 'linear': choose one of cosine, plateau"),
+        ("warmup_epochs", 4.0, "warmup_epochs is 4.0: set it to at least 0 and less than the number of epochs, 4"),
+        ("warmup_epochs", -0.5, "warmup_epochs is -0.5"),
+        ("warmup_epochs", float("nan"), "warmup_epochs is nan"),
+        ("optimizer", "lion", "optimizer is 'lion': choose one of adam, adamw, rmsprop, sgd"),
+        ("label_smoothing", 1.0, "label_smoothing is 1.0: set it between 0 and less than 1"),
+        ("precision", "float16", "precision is 'float16': choose one of auto, float32, mixed_bfloat16, mixed_float16"),
         ("class_weights", "equal", "class_weights is 'equal': choose one of none, balanced"),
         ("early_stopping_patience", -1, "early_stopping_patience is -1"),
         ("plateau_patience", -1, "plateau_patience is -1"),
@@ -51,3 +70,12 @@ def test_each_gpu_gets_an_image_of_every_batch() -> None:
     check_batch_is_shared(4, 4)
     with pytest.raises(UserError, match="batch_size is 3 and is shared among 4 GPUs: set it to at least 4"):
         check_batch_is_shared(3, 4)
+
+
+def test_seconds_between_checkpoints() -> None:
+    check_checkpoint_seconds(0.0)
+    for value in (-1.0, float("nan"), float("inf")):
+        with pytest.raises(
+            UserError, match=f"checkpoint_seconds is {value}: set it to 0, for each epoch alone, or more"
+        ):
+            check_checkpoint_seconds(value)

@@ -17,6 +17,7 @@ from components.classifier import backbones
 from components.classifier.training_state import training_identity
 from components.failures import RETRY_WAITS_VARIABLE, TransientError
 from components.formats.splits import read_splits
+from components.formats.trained_model import TIMING_COLUMNS
 from tests.classifier.small_splits import drawn_shapes, write_small_splits
 from tests.classifier.step_runs import run_train_frozen, trained_model
 from tests.classifier.stopped_attempts import (
@@ -53,6 +54,9 @@ FINE_TUNE: dict[str, Any] = {
     "early_stopping_patience": 3,
     "plateau_patience": 1,
 }
+
+# Seconds between checkpoints.
+EPOCHS_ALONE, EACH_BATCH = 0.0, 1e-9
 
 
 @dataclasses.dataclass(frozen=True)
@@ -94,7 +98,7 @@ def log(output: Path) -> str:
 
 def history(output: Path) -> pd.DataFrame:
     """Everything but how long it took."""
-    return pd.read_csv(output / "model" / "history.csv").drop(columns="seconds")
+    return pd.read_csv(output / "model" / "history.csv").drop(columns=list(TIMING_COLUMNS))
 
 
 def assert_same(output: Path, phase: Phase) -> None:
@@ -106,25 +110,37 @@ def assert_same(output: Path, phase: Phase) -> None:
     assert records[0] == records[1]
 
 
-def moments(seed: int, *, local: bool) -> list[Moment]:
-    """Return when one attempt after another dies; an epoch has three batches. Together they finish few epochs."""
+def moments(seed: int, *, local: bool) -> list[tuple[Moment, float]]:
+    """Return when ten attempts, one after another, die, and how many seconds lie between their checkpoints.
+
+    An epoch has three batches. Together the attempts finish few epochs.
+    """
     draw = random.Random(seed)
-    chosen = [
-        (BATCH, draw.randint(1, 3)),  # of the first epoch
-        (BATCH, draw.randint(4, 6)),  # of the second
-        (BEFORE, 1),
-        (WRITTEN, 1),
-        (WRITING, draw.randint(1, 4)) if local else (POINTED, 1),
+    chosen: list[tuple[Moment, float]] = [
+        ((BATCH, draw.randint(1, 3)), EPOCHS_ALONE),  # of the first epoch
+        ((BATCH, draw.randint(4, 6)), EPOCHS_ALONE),  # of the second
+        ((BATCH, draw.randint(1, 3)), EACH_BATCH),
+        ((BATCH, draw.randint(1, 3)), EACH_BATCH),
+        ((BEFORE, 1), EPOCHS_ALONE),
+        ((BEFORE, draw.randint(1, 3)), EACH_BATCH),
+        ((WRITTEN, 1), EPOCHS_ALONE),
+        ((WRITTEN, draw.randint(1, 3)), EACH_BATCH),
+        ((WRITING, draw.randint(1, 4)) if local else (POINTED, 1), EPOCHS_ALONE),
+        ((WRITING, draw.randint(1, 6)) if local else (POINTED, draw.randint(1, 3)), EACH_BATCH),
     ]
     return draw.sample(chosen, len(chosen))
 
 
-def kill_and_rerun(phase: Phase, output: Path, checkpoint_uri: str, dying: list[Moment]) -> None:
+def kill_and_rerun(phase: Phase, output: Path, checkpoint_uri: str, dying: list[tuple[Moment, float]]) -> None:
     inputs = {**phase.inputs, "checkpoint_uri": checkpoint_uri}
-    for moment in dying:
-        assert attempt(phase.name, output, output / "log", moment, inputs) == -signal.SIGKILL, (moment, log(output))
+    logs = []
+    for moment, seconds in dying:
+        given = {**inputs, "checkpoint_seconds": seconds}
+        assert attempt(phase.name, output, output / "log", moment, given) == -signal.SIGKILL, (moment, log(output))
+        logs.append(log(output))
     assert attempt(phase.name, output, output / "log", None, inputs) == 0, log(output)
     assert f"{phase.name}: resuming after epoch " in log(output)
+    assert any(" of the next from " in text for text in logs), "choose a seed that resumes within an epoch"
     assert_same(output, phase)
 
 
@@ -156,6 +172,24 @@ def test_fine_tuning_resumes_from_a_folder(fine_tune: Phase, tmp_path: Path) -> 
     kill_and_rerun(fine_tune, tmp_path, str(folder), moments(20262, local=True))
 
     finish_again(fine_tune, tmp_path, str(folder))
+
+
+@pytest.mark.parametrize("name", ["frozen", "fine_tune"])
+def test_sigterm_keeps_the_state_within_an_epoch_and_exits_75(
+    name: str, request: pytest.FixtureRequest, tmp_path: Path
+) -> None:
+    phase: Phase = request.getfixturevalue(name)
+    inputs = {**phase.inputs, "checkpoint_uri": str(tmp_path / "checkpoints")}
+
+    assert attempt(name, tmp_path, tmp_path / "log", (BATCH, 5), inputs, signal.SIGTERM) == 75, log(tmp_path)
+
+    assert log(tmp_path).splitlines()[-1] == (
+        f"{'train_frozen' if name == 'frozen' else name}: error: stopped by SIGTERM after batch 2 of 3"
+    )
+    assert not {"model", "report", ".model.partial"} & {path.name for path in tmp_path.iterdir()}
+    assert attempt(name, tmp_path, tmp_path / "log", None, inputs) == 0, log(tmp_path)
+    assert f"{name}: resuming after epoch 1 of 8 and batch 2 of the next from " in log(tmp_path)
+    assert_same(tmp_path, phase)
 
 
 def test_other_settings_start_at_the_first_epoch(frozen: Phase, tmp_path: Path) -> None:

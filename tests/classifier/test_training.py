@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from components.classifier.fit_settings import FitSettings
+from components.classifier.fit_settings import OPTIMIZERS, FitSettings
 from components.classifier.input_pipeline import Batching, in_batches
 from components.classifier.training import (
     Fit,
@@ -23,9 +23,15 @@ SETTINGS = FitSettings(
     epochs=4,
     batch_size=8,
     learning_rate=0.01,
+    schedule="plateau",
+    warmup_epochs=0.0,
+    optimizer="adam",
+    label_smoothing=0.0,
     class_weights="none",
     early_stopping_patience=0,
     plateau_patience=0,
+    precision="auto",
+    xla=False,
     seed=1,
 )
 
@@ -45,10 +51,10 @@ def batches(points: np.ndarray = POINTS, labels: np.ndarray = LABELS) -> tf.data
     return in_batches(tf.data.Dataset.from_tensor_slices((points, labels)), len(labels), Batching(8, 1))
 
 
-def small_model(learning_rate: float) -> keras.Model:
+def small_model(learning_rate: float, settings: FitSettings = SETTINGS) -> keras.Model:
     keras.utils.set_random_seed(1)
     model = keras.Sequential([keras.Input((4,)), keras.layers.Dense(2, activation="softmax")])
-    compile_classifier(model, learning_rate)
+    compile_classifier(model, dataclasses.replace(settings, learning_rate=learning_rate))
     return model
 
 
@@ -132,3 +138,56 @@ def test_measure_counts_every_image_and_nothing_else() -> None:
     assert loss == pytest.approx(expected, rel=1e-5)
     assert accuracy == (probabilities.argmax(axis=1) == LABELS).mean()
     assert measure(model, Validation(batches(), LABELS)) == pytest.approx((loss, accuracy))
+
+
+def test_a_step_is_what_keras_makes_of_it() -> None:
+    """Class weights and a last, smaller batch included; only the order of a sum may differ."""
+    class_weight = {0: 0.5, 1: 2.0}
+    keras_model, model = small_model(0.01), small_model(0.01)
+    keras_model.compile(keras.optimizers.Adam(0.01), keras.losses.SparseCategoricalCrossentropy(), jit_compile=False)
+    expected = keras_model.fit(batches(), epochs=3, class_weight=class_weight, shuffle=False, verbose=0)
+
+    fit = fit_epochs(
+        model,
+        "frozen",
+        dataclasses.replace(SETTINGS, epochs=3),
+        lambda _: batches(),
+        Validation(batches(), LABELS),
+        class_weight,
+        None,
+    )
+
+    for weights, others in zip(model.get_weights(), keras_model.get_weights(), strict=True):
+        np.testing.assert_allclose(weights, others, rtol=1e-5)
+    np.testing.assert_allclose(fit.history["loss"], expected.history["loss"], rtol=1e-5)
+
+
+@pytest.mark.parametrize("optimizer", OPTIMIZERS)
+def test_each_optimizer_learns(optimizer: str) -> None:
+    settings = dataclasses.replace(SETTINGS, optimizer=optimizer)
+    model = small_model(0.01, settings)
+
+    assert run(settings, model).history["loss"].is_monotonic_decreasing
+
+
+def test_smoothed_labels_cost_a_sure_model_more_in_training_and_nothing_in_validation() -> None:
+    """Validation compares epochs and phases, so it stays the plain cross-entropy."""
+    settings = dataclasses.replace(SETTINGS, epochs=1, learning_rate=1e-7, label_smoothing=0.2)
+    plain, smoothed = small_model(1e-7), small_model(1e-7)
+    for model in (plain, smoothed):
+        model.set_weights([np.array([[-9, 9], [-4.5, 4.5], [0, 0], [0, 0]], np.float32), np.zeros(2, np.float32)])
+
+    of_plain = run(dataclasses.replace(settings, label_smoothing=0.0), plain)
+    of_smoothed = run(settings, smoothed)
+
+    assert of_smoothed.history["loss"][0] > of_plain.history["loss"][0] + 0.5
+    assert of_smoothed.best_val_loss == pytest.approx(of_plain.best_val_loss, rel=1e-4)
+
+
+def test_the_rate_warms_up_and_falls_along_a_cosine() -> None:
+    settings = dataclasses.replace(SETTINGS, schedule="cosine", warmup_epochs=1.0, plateau_patience=1)
+
+    rates = run(settings, small_model(0.01), Validation(batches(), 1 - LABELS)).history["learning_rate"]
+
+    assert rates[0] == pytest.approx(0.01 * sum(range(1, 9)) / 9 / 8)
+    assert rates[1] > rates[2] > rates[3] > 0.0

@@ -129,7 +129,7 @@ def write_model(directory: Path, class_names: Sequence[str], colours: np.ndarray
         ("frozen", 2, 0.7, 0.7, 0.9, 0.6, 1e-3, 2.0),
         ("fine_tune", 1, 0.4, 0.9, 0.6, 0.8, 1e-5, 5.0),
     ]
-    pd.DataFrame(rows, columns=list(HISTORY_COLUMNS)).to_csv(directory / HISTORY_FILE, index=False)
+    pd.DataFrame(rows, columns=list(HISTORY_COLUMNS[:8])).to_csv(directory / HISTORY_FILE, index=False)
     write_training_record(
         TrainingRecord(
             backbone="tiny",

@@ -13,7 +13,7 @@ def history_of(*phases: str) -> pd.DataFrame:
     rows = [
         (phase, epoch, 1.0 / epoch, 0.5, 1.2 / epoch, 0.4, 1e-3, 2.0) for epoch, phase in enumerate(phases, start=1)
     ]
-    return pd.DataFrame(rows, columns=list(HISTORY_COLUMNS))
+    return pd.DataFrame(rows, columns=list(HISTORY_COLUMNS[:8]))
 
 
 def test_both_phases_are_named_and_parted_by_a_line() -> None:

@@ -1,0 +1,64 @@
+"""How many images a training step can hold, where nobody said: found by trying, on GPUs."""
+
+import keras
+import tensorflow as tf
+
+from components.classifier.epoch_steps import EpochProgress, TrainingSteps
+from components.classifier.input_pipeline import Batching, in_batches
+from components.classifier.learning_rates import PLATEAU, LearningRates
+
+USUAL_BATCH_SIZE = 32
+"""For each device; a CPU is as fast with it as with more."""
+_MOST_PER_DEVICE = 256
+_FEWEST_STEPS = 16  # an epoch of fewer, larger steps learns less than it gains in speed
+
+
+def found_batch_size(model: keras.Model, images: int, xla: bool) -> int:
+    """Return how many images a training step takes on the devices the model was built for.
+
+    A CPU takes 32. On GPUs a step is tried with twice as many again and again, while it fits into memory, up to 256 for
+    each GPU and a sixteenth of the images. The same GPUs find the same number, so a rerun goes on from its checkpoints.
+
+    Args:
+        model: Compiled; compile it again afterwards, the rest of it is as before.
+        images: Of an epoch.
+        xla: Whether steps are compiled with XLA.
+    """
+    share = model.distribute_strategy.num_replicas_in_sync
+    usual = USUAL_BATCH_SIZE * share
+    most = min(_MOST_PER_DEVICE * share, images // _FEWEST_STEPS) if tf.config.list_logical_devices("GPU") else usual
+    found = largest_that_fits(model, usual, most, xla)
+    print(f"batch size found: {found}", flush=True)
+    return found
+
+
+def largest_that_fits(model: keras.Model, usual: int, most: int, xla: bool) -> int:
+    """Return the usual batch size, doubled as often as a training step with it fits into memory.
+
+    Args:
+        model: Compiled; its variables are as before, its optimizer's are not.
+        usual: Is not tried.
+        most: Is not exceeded.
+        xla: Whether steps are compiled with XLA.
+    """
+    before = [keras.ops.convert_to_numpy(variable) for variable in model.variables]
+    steps = TrainingSteps(model, 0.0, None, xla)
+    size = usual
+    try:
+        while 2 * size <= most and _fits(model, steps, 2 * size):
+            size *= 2
+    finally:
+        for variable, value in zip(model.variables, before, strict=True):
+            variable.assign(value)
+    return size
+
+
+def _fits(model: keras.Model, steps: TrainingSteps, size: int) -> bool:
+    black = tf.zeros(model.input_shape[1:]), tf.zeros((), tf.int64)
+    batching = Batching(size, model.distribute_strategy.num_replicas_in_sync)
+    batch = in_batches(tf.data.Dataset.from_tensors(black).repeat(size), size, batching)
+    try:
+        steps.run(batch, LearningRates(PLATEAU, 0, 1), 0, EpochProgress(0.0), lambda: None)
+    except tf.errors.ResourceExhaustedError:
+        return False
+    return True

@@ -1,0 +1,215 @@
+"""One epoch, step by step: so that it can stop and go on between any two steps, and knows where its time goes."""
+
+import dataclasses
+import time
+from collections.abc import Callable
+from typing import Any
+
+import keras
+import numpy as np
+import tensorflow as tf
+
+from components.classifier.learning_rates import LearningRates
+
+# How many batches wait in a GPU's memory: the one after next is copied while a step runs.
+_BATCHES_ON_GPU = 2
+
+
+@dataclasses.dataclass
+class EpochProgress:
+    """How far an epoch has come, all of it numbers that JSON keeps exactly.
+
+    Attributes:
+        learning_rate: Of the epoch, before the schedule's factor.
+        batches: Steps taken.
+        images: In them.
+        loss_sum: Over the images, weighted by class.
+        correct: Images named correctly, as the model was at their step.
+        factor_sum: Of the schedule, over steps.
+        preparation_seconds: Until the epoch's batches could be asked for: features are computed then.
+        input_seconds: Spent waiting for batches.
+        step_seconds: Spent in training steps.
+        checkpoint_seconds: Spent keeping checkpoints.
+    """
+
+    learning_rate: float
+    batches: int = 0
+    images: int = 0
+    loss_sum: float = 0.0
+    correct: int = 0
+    factor_sum: float = 0.0
+    preparation_seconds: float = 0.0
+    input_seconds: float = 0.0
+    step_seconds: float = 0.0
+    checkpoint_seconds: float = 0.0
+
+    @property
+    def loss(self) -> float:
+        """Mean over the images so far."""
+        return self.loss_sum / max(self.images, 1)
+
+    @property
+    def accuracy(self) -> float:
+        """Share of the images so far, [0, 1]."""
+        return self.correct / max(self.images, 1)
+
+    @property
+    def images_per_second(self) -> float:
+        """While waiting for batches and training on them; 0 before the first step."""
+        return self.images / max(self.input_seconds + self.step_seconds, 1e-6)
+
+    @property
+    def mean_learning_rate(self) -> float:
+        """Over the steps so far."""
+        return self.learning_rate * (self.factor_sum / self.batches if self.batches else 1.0)
+
+
+class TrainingSteps:
+    """The training step of a compiled model, on one device or shared among several.
+
+    Keras' own is not used, because between its steps a fit cannot be left: what it has summed up of the epoch is its
+    secret, and what is waited for, input or computation, cannot be told apart.
+
+    Args:
+        model: Compiled, its optimizer built.
+        label_smoothing: Share of the label that is spread evenly over all classes, [0, 1).
+        class_weight: Weight of each label, or None.
+        xla: Whether to compile the step with XLA.
+    """
+
+    def __init__(
+        self, model: keras.Model, label_smoothing: float, class_weight: dict[int, float] | None, xla: bool
+    ) -> None:
+        self._model = model
+        self._optimizer = model.optimizer
+        self._strategy = model.distribute_strategy
+        self._smoothing = label_smoothing
+        classes = model.output_shape[-1]
+        weights = [1.0] * classes if class_weight is None else [class_weight[label] for label in range(classes)]
+        self._weights = np.asarray(weights, np.float32)
+        self._xla = xla
+        self._compiled: Callable[..., tuple[tf.Tensor, tf.Tensor, tf.Tensor]] | None = None
+
+    def run(
+        self,
+        batches: tf.data.Dataset,
+        rates: LearningRates,
+        first_step: int,
+        progress: EpochProgress,
+        after_step: Callable[[], None],
+    ) -> None:
+        """Take the steps of an epoch that have not been taken yet.
+
+        While a GPU is busy with a step the next batch is waited for, so ``input_seconds`` are those that were lost.
+
+        Args:
+            batches: Of the whole epoch, the same ones whenever they are read.
+            rates: Of the phase.
+            first_step: Number of the epoch's first step within the phase, from 0.
+            progress: Goes on from where it stands.
+            after_step: Called when the figures of a step are in; model and ``progress`` agree then.
+        """
+        remaining = self._on_devices(batches.skip(progress.batches) if progress.batches else batches)
+        if self._compiled is None:
+            self._compiled = self._compile(remaining.element_spec)
+        clock = _Clock()
+        iterator = iter(remaining)
+        under_way: tuple[tf.Tensor, tf.Tensor, tf.Tensor] | None = None
+        while True:
+            batch = next(iterator, None)
+            progress.input_seconds += clock.lap()
+            if under_way is not None:
+                loss_sum, correct, images = (np.asarray(figure) for figure in under_way)
+                progress.batches += 1
+                progress.images += int(images)
+                progress.loss_sum += float(loss_sum)
+                progress.correct += int(correct)
+                progress.step_seconds += clock.lap()
+                after_step()
+                clock.lap()
+            if batch is None:
+                return
+            factor = rates.factor(first_step + progress.batches)
+            progress.factor_sum += factor
+            self._set_rate(progress.learning_rate * factor)
+            under_way = take_step(self._compiled, batch)
+            progress.step_seconds += clock.lap()
+
+    def _set_rate(self, rate: float) -> None:
+        if np.float32(rate) != keras.ops.convert_to_numpy(self._optimizer.learning_rate):
+            self._optimizer.learning_rate = rate
+
+    def _on_devices(self, batches: tf.data.Dataset) -> Any:
+        if self._strategy.num_replicas_in_sync > 1:
+            return self._strategy.experimental_distribute_dataset(batches)
+        gpus = tf.config.list_logical_devices("GPU")
+        if not gpus:
+            return batches
+        return batches.apply(tf.data.experimental.prefetch_to_device(gpus[0].name, _BATCHES_ON_GPU))
+
+    def _compile(self, element_spec: Any) -> Callable[..., tuple[tf.Tensor, tf.Tensor, tf.Tensor]]:
+        # The signature is fixed, so that the last, smaller batch does not lead to another graph than the others: after
+        # a restart it may be the first one seen.
+        @tf.function(input_signature=list(element_spec), jit_compile=self._xla or None)
+        def step(inputs: Any, labels: Any) -> Any:
+            figures = self._strategy.run(self._step_of_replica, args=(inputs, labels))
+            return tuple(self._strategy.reduce(tf.distribute.ReduceOp.SUM, figure, axis=None) for figure in figures)
+
+        return step
+
+    def _step_of_replica(self, inputs: Any, labels: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
+        """Return the sum of losses, how many images were right, and how many there were."""
+        variables = self._model.trainable_variables
+        # What learns is watched and no more: else the graph would go all the way back through the frozen layers, which
+        # takes twice as long to build, and XLA has no deterministic gradient for InceptionV3's pooling.
+        with tf.GradientTape(watch_accessed_variables=False) as tape:
+            tape.watch([variable.value for variable in variables])
+            probabilities = self._model(inputs, training=True)
+            losses = self._losses(labels, probabilities) * tf.gather(self._weights, labels)
+            mean = tf.reduce_mean(losses) / self._strategy.num_replicas_in_sync
+            scaled = self._optimizer.scale_loss(mean)
+        gradients = tape.gradient(scaled, variables)
+        self._optimizer.apply(self._finite_everywhere(gradients), variables)
+        correct = tf.reduce_sum(tf.cast(tf.argmax(probabilities, axis=-1) == labels, tf.int32))
+        return tf.reduce_sum(losses), correct, tf.shape(labels)[0]
+
+    def _losses(self, labels: tf.Tensor, probabilities: tf.Tensor) -> tf.Tensor:
+        """Return the cross-entropy of each image, float32 ``[batch]``."""
+        if self._smoothing == 0.0:
+            return keras.losses.sparse_categorical_crossentropy(labels, probabilities)
+        return keras.losses.categorical_crossentropy(
+            tf.one_hot(labels, probabilities.shape[-1]), probabilities, label_smoothing=self._smoothing
+        )
+
+    def _finite_everywhere(self, gradients: list[tf.Tensor]) -> list[tf.Tensor]:
+        """Make gradients that are not finite on one device not finite on each.
+
+        In half precision the optimizer lowers its loss scale and leaves a step out when a gradient overflows. Keras
+        3.15 asks the first device alone, and then adds up what all have: an overflow of another device would end up in
+        the weights.
+        """
+        scales = isinstance(self._optimizer, keras.optimizers.LossScaleOptimizer)
+        if not scales or self._strategy.num_replicas_in_sync == 1:
+            return gradients
+        here = tf.reduce_all([tf.reduce_all(tf.math.is_finite(gradient)) for gradient in gradients])
+        overflows = tf.distribute.get_replica_context().all_reduce(
+            tf.distribute.ReduceOp.SUM, tf.cast(tf.logical_not(here), tf.float32)
+        )
+        return [tf.where(overflows > 0.0, tf.constant(np.nan, gradient.dtype), gradient) for gradient in gradients]
+
+
+def take_step(step: Callable[..., Any], batch: tuple[Any, Any]) -> Any:
+    """Begin one step; on a GPU it goes on after this has returned."""
+    return step(*batch)
+
+
+class _Clock:
+    """Tells the seconds since it was last asked."""
+
+    def __init__(self) -> None:
+        self._last = time.monotonic()
+
+    def lap(self) -> float:
+        now = time.monotonic()
+        seconds, self._last = now - self._last, now
+        return seconds

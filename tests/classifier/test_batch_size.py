@@ -1,0 +1,65 @@
+"""The batch size that is found is the largest that a training step can hold, and finding it leaves no trace."""
+
+import keras
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from components.classifier.batch_size import found_batch_size, largest_that_fits
+from components.classifier.fit_settings import FitSettings
+from components.classifier.training import compile_classifier
+
+SETTINGS = FitSettings(
+    epochs=1,
+    batch_size=0,
+    learning_rate=0.01,
+    schedule="plateau",
+    warmup_epochs=0.0,
+    optimizer="adam",
+    label_smoothing=0.0,
+    class_weights="none",
+    early_stopping_patience=0,
+    plateau_patience=0,
+    precision="auto",
+    xla=False,
+    seed=1,
+)
+
+
+class Hungry(keras.layers.Layer):
+    """Wants more memory than any machine has, when there are more images than it bears."""
+
+    def __init__(self, bears: int) -> None:
+        super().__init__()
+        self._bears = bears
+
+    def call(self, images: tf.Tensor) -> tf.Tensor:
+        count = tf.shape(images, tf.int64)[0]
+        wanted = tf.where(count > self._bears, tf.constant(2**46, tf.int64), tf.constant(1, tf.int64))
+        return images + tf.reduce_sum(tf.fill([wanted], tf.cast(count, tf.float32))) * 0.0
+
+
+@pytest.fixture
+def model() -> keras.Model:
+    keras.utils.set_random_seed(1)
+    layers = [keras.Input((3,)), Hungry(100), keras.layers.Dropout(0.5), keras.layers.Dense(2, activation="softmax")]
+    model = keras.Sequential(layers)
+    compile_classifier(model, SETTINGS)
+    return model
+
+
+def test_it_doubles_while_a_step_fits(model: keras.Model) -> None:
+    before = [variable.numpy() for variable in model.variables]
+
+    assert largest_that_fits(model, 8, 1000, xla=False) == 64
+    assert largest_that_fits(model, 8, 40, xla=False) == 32
+    assert largest_that_fits(model, 8, 4, xla=False) == 8
+
+    for variable, value in zip(model.variables, before, strict=True):
+        np.testing.assert_array_equal(variable.numpy(), value)
+
+
+def test_a_cpu_takes_the_usual_one(model: keras.Model, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(tf.config, "list_logical_devices", lambda _: [])
+
+    assert found_batch_size(model, 10_000, xla=False) == 32

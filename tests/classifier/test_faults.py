@@ -1,0 +1,192 @@
+"""What fails outside, disk, bucket or file, ends in a clear sentence or is waited out; nothing is half-written."""
+
+import socket
+import subprocess
+import threading
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import keras
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from components.classifier.fit_settings import FitSettings
+from components.classifier.input_pipeline import Batching, epoch_batches, open_splits, read_labels, stored_batches
+from components.classifier.training import Validation, compile_classifier, fit_epochs
+from components.failures import UserError
+from components.launch.gcs_emulator import HOST_VARIABLE
+from tests.classifier.small_splits import drawn_shapes, write_small_splits
+from tests.classifier.step_runs import trained_model
+from tests.classifier.stopped_attempts import BACKBONE, attempt
+
+FROZEN: dict[str, Any] = {"backbone": BACKBONE, "epochs": 4, "head_units": 64, "checkpoint_seconds": 1e-9}
+
+
+@pytest.fixture(scope="module")
+def splits(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    directory = tmp_path_factory.mktemp("shapes") / "splits"
+    write_small_splits(directory, drawn_shapes({"train": 8, "validation": 4, "test": 1}, seed=1), 32)
+    return directory
+
+
+@pytest.fixture(scope="module")
+def undisturbed(splits: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    output = tmp_path_factory.mktemp("undisturbed")
+    run(splits, output, 0)
+    return output
+
+
+@pytest.fixture
+def small_disk(tmp_path: Path) -> Iterator[Path]:
+    """A file system with room for one checkpoint and part of the next."""
+    folder = tmp_path / "disk"
+    folder.mkdir()
+    if subprocess.run(["mount", "-t", "tmpfs", "-o", "size=56k", "tmpfs", str(folder)], check=False).returncode:
+        pytest.skip("only root may mount a small file system")
+    yield folder
+    subprocess.run(["umount", str(folder)], check=True)
+
+
+def run(splits: Path, output: Path, exit_code: int, **changes: Any) -> str:
+    """Train a head in a process of its own; return what it printed."""
+    log = output.with_name(f"{output.name}.log")
+    inputs = {"splits": splits, **FROZEN, **changes}
+    assert attempt("frozen", output, log, None, inputs) == exit_code, log.read_text()
+    return log.read_text()
+
+
+def published(output: Path) -> list[Path]:
+    """What a training that failed must not leave."""
+    return [path for name in ("model", "report") if (path := output / name).exists()]
+
+
+def assert_same_weights(output: Path, expected: Path) -> None:
+    weights = [trained_model(folder).get_weights() for folder in (output, expected)]
+    assert all(np.array_equal(*pair) for pair in zip(*weights, strict=True))
+
+
+def test_a_full_disk_for_checkpoints_leaves_whole_ones(
+    splits: Path, undisturbed: Path, small_disk: Path, tmp_path: Path
+) -> None:
+    said = run(splits, tmp_path / "output", 75, checkpoint_uri=str(small_disk))
+
+    assert "train_frozen: error: the disk is full while working on " in said.splitlines()[-1]
+    assert not published(tmp_path / "output")
+    files = [path.name for path in small_disk.rglob("*") if path.is_file()]
+    assert all(name.endswith((".npz", ".json", ".storage-lock")) and "partial" not in name for name in files)
+
+    subprocess.run(["mount", "-o", "remount,size=10m", str(small_disk)], check=True)
+    said = run(splits, tmp_path / "output", 0, checkpoint_uri=str(small_disk))
+
+    assert "frozen: resuming after epoch " in said
+    assert "is damaged" not in said
+    assert_same_weights(tmp_path / "output", undisturbed)
+
+
+def test_a_full_disk_for_the_model_publishes_none(splits: Path, small_disk: Path) -> None:
+    said = run(splits, small_disk / "output", 75)
+
+    assert "train_frozen: error: the disk is full" in said.splitlines()[-1]
+    assert not published(small_disk / "output")
+    assert [path for path in small_disk.rglob("*") if "partial" in path.name] == []
+
+
+class Gate:
+    """A way to a server that is shut for some seconds when so many uploads have gone through it."""
+
+    def __init__(self, port: int, uploads: int, seconds: float) -> None:
+        self._port = port
+        self._uploads = uploads
+        self._seconds = seconds
+        self._opens = 0.0
+        self._connections: list[socket.socket] = []
+        self.turned_away = 0
+        self._listener = socket.create_server(("127.0.0.1", 0))
+        self.port: int = self._listener.getsockname()[1]
+        threading.Thread(target=self._serve, daemon=True).start()
+
+    def _serve(self) -> None:
+        while True:
+            client, _ = self._listener.accept()
+            if time.monotonic() < self._opens:
+                self.turned_away += 1
+                client.close()
+                continue
+            server = socket.create_connection(("127.0.0.1", self._port))
+            self._connections += [client, server]
+            threading.Thread(target=self._pass_on, args=(client, server, True), daemon=True).start()
+            threading.Thread(target=self._pass_on, args=(server, client, False), daemon=True).start()
+
+    def _pass_on(self, source: socket.socket, destination: socket.socket, counts: bool) -> None:
+        try:
+            while data := source.recv(1 << 16):
+                if counts and data.startswith(b"POST /upload/"):
+                    self._uploads -= 1
+                    if self._uploads == 0:
+                        self._shut()
+                destination.sendall(data)
+        except OSError:
+            pass  # the other direction, or the gate, has closed it
+        finally:
+            for end in (source, destination):
+                end.close()
+
+    def _shut(self) -> None:
+        self._opens = time.monotonic() + self._seconds
+        for connection in self._connections:
+            connection.close()
+
+
+def test_a_bucket_out_of_reach_for_a_while_is_waited_for(
+    splits: Path, undisturbed: Path, new_bucket: Any, gcs: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    bucket = new_bucket()
+    gate = Gate(int(gcs.rpartition(":")[2]), uploads=6, seconds=2.5)
+    monkeypatch.setenv(HOST_VARIABLE, f"http://127.0.0.1:{gate.port}")
+
+    said = run(splits, tmp_path / "output", 0, checkpoint_uri=bucket)
+
+    assert gate.turned_away > 0
+    assert "resuming" not in said
+    assert_same_weights(tmp_path / "output", undisturbed)
+
+
+def test_a_shard_that_is_damaged_during_training_ends_in_a_sentence(tmp_path: Path) -> None:
+    """Before training each shard is compared with its SHA-256; what happens later shows in the records' checksums."""
+    write_small_splits(tmp_path / "splits", drawn_shapes({"train": 8, "validation": 2, "test": 1}, seed=1), 32)
+    _, training, validation = open_splits(tmp_path / "splits")
+    settings = FitSettings(
+        epochs=2,
+        batch_size=8,
+        learning_rate=0.01,
+        schedule="plateau",
+        warmup_epochs=0.0,
+        optimizer="adam",
+        label_smoothing=0.0,
+        class_weights="none",
+        early_stopping_patience=0,
+        plateau_patience=0,
+        precision="auto",
+        xla=False,
+        seed=1,
+    )
+    pooled = keras.Sequential(
+        [keras.Input((32, 32, 3)), keras.layers.GlobalAveragePooling2D(), keras.layers.Dense(3, activation="softmax")]
+    )
+    compile_classifier(pooled, settings)
+    batching = Batching(8, 1)
+
+    def batches(epoch: int) -> tf.data.Dataset:
+        if epoch == 1:
+            data = bytearray(training.shards[0].read_bytes())
+            data[len(data) // 2] ^= 1
+            training.shards[0].write_bytes(data)
+        return epoch_batches(training, batching, 0.0, 1, epoch)
+
+    held_back = Validation(stored_batches(validation, batching), read_labels(validation))
+
+    with pytest.raises(UserError, match="a shard was damaged while the frozen phase read it .*run the split step"):
+        fit_epochs(pooled, "frozen", settings, batches, held_back, None, None)

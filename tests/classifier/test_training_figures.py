@@ -1,0 +1,71 @@
+"""Figures of a history, and the warnings that matter."""
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from components.classifier.training_figures import measured_figures, time_shares, training_warnings
+
+LABELS = np.array([0] * 6 + [1] * 4)
+
+
+def history(input_seconds: float, step_seconds: float, gpu_percent: float | None = None) -> pd.DataFrame:
+    """Two epochs; the second trains twice as many images a second."""
+    row = {
+        "seconds": input_seconds + step_seconds + 4.0,
+        "preparation_seconds": 1.0,
+        "input_seconds": input_seconds,
+        "step_seconds": step_seconds,
+        "validation_seconds": 2.0,
+        "checkpoint_seconds": 0.5,
+        "images_per_second": 100.0,
+        "cpu_cores": 1.5,
+        "gpu_percent": gpu_percent,
+        "peak_memory_mb": 900.0,
+        "peak_gpu_memory_mb": None if gpu_percent is None else 5000.0,
+    }
+    return pd.DataFrame([row, {**row, "images_per_second": 200.0, "peak_memory_mb": 950.0}])
+
+
+def test_figures_of_a_machine_without_a_gpu_leave_its_columns_out() -> None:
+    assert measured_figures(history(1.0, 3.0)) == {
+        "images_per_second": 150.0,
+        "input_share": 0.25,
+        "cpu_cores": 1.5,
+        "peak_memory_mb": 950.0,
+    }
+    with_gpu = measured_figures(history(1.0, 3.0, 80.0))
+    assert (with_gpu["gpu_percent"], with_gpu["peak_gpu_memory_mb"]) == (80.0, 5000.0)
+
+
+@pytest.mark.parametrize(
+    ("val_accuracy", "input_seconds", "step_seconds", "expected"),
+    [
+        pytest.param(0.6, 5.0, 15.0, [], id="all is well"),
+        pytest.param(
+            0.5, 5.0, 15.0, ["validation accuracy 50.0% is below the 60.0% of always"], id="worse than a guess"
+        ),
+        pytest.param(0.9, 15.0, 5.0, ["75% of training was spent waiting for images"], id="input-bound"),
+        pytest.param(0.9, 0.3, 0.1, [], id="too short to tell"),
+    ],
+)
+def test_warnings(val_accuracy: float, input_seconds: float, step_seconds: float, expected: list[str]) -> None:
+    warnings = training_warnings(history(input_seconds, step_seconds), val_accuracy, LABELS)
+
+    assert len(warnings) == len(expected)
+    assert all(warning.startswith(start) for warning, start in zip(warnings, expected, strict=True))
+
+
+def test_the_time_of_a_phase_adds_up() -> None:
+    shares = time_shares(history(1.0, 3.0))
+
+    assert shares == pytest.approx(
+        {
+            "features, preparation": 2.0,
+            "waiting for images": 2.0,
+            "training steps": 6.0,
+            "validation": 4.0,
+            "checkpoints": 1.0,
+            "rest": 1.0,
+        }
+    )
