@@ -277,7 +277,11 @@ def image_classification(placement: Placement) -> Any:
             seed=seed,
         ).set_display_name("6 Fine-tune the last layers")
         evaluated = evaluate(
-            splits=divided.outputs["splits"], model=tuned.outputs["model"], batch_size=batch_size
+            splits=divided.outputs["splits"],
+            model=tuned.outputs["model"],
+            findings=findings,
+            batch_size=batch_size,
+            seed=seed,
         ).set_display_name("7 Evaluate on the test set")
         registered = register(
             model=tuned.outputs["model"],

@@ -9,7 +9,9 @@ from components import images
 def evaluate(
     splits: dsl.Input[dsl.Dataset],
     model: dsl.Input[dsl.Model],
+    findings: dsl.Input[dsl.Dataset],
     batch_size: int,
+    seed: int,
     evaluation: dsl.Output[dsl.Artifact],
     report: dsl.Output[dsl.HTML],
     metrics: dsl.Output[dsl.Metrics],
@@ -20,9 +22,11 @@ def evaluate(
     Args:
         splits: The splits the model was trained on.
         model: The trained model.
+        findings: The audit's findings about the images; its measurements say what the test images are like.
         batch_size: Images in one step, at least 1; more is faster and needs more memory.
-        evaluation: Metrics, predictions of every test image, per-class table and charts.
-        report: The evaluation as a page: confusion matrices, ROC, mistakes, learning curves.
+        seed: Of resamples, and of which right answers the report shows.
+        evaluation: Metrics with intervals and calibration, predictions of every test image, tables and charts.
+        report: The evaluation as a page: intervals, confusions, calibration, weak spots, mistakes, learning curves.
         metrics: Accuracy, macro precision, recall and F1, AUC, majority baseline and counts.
         classification: Confusion matrix and micro-averaged ROC for the pipeline's own view.
 
@@ -38,7 +42,13 @@ def evaluate(
     for attempt in attempts("evaluate"):
         with attempt:
             outcome = evaluate_model(
-                Path(splits.path), Path(model.path), batch_size, Path(evaluation.path), Path(report.path)
+                Path(splits.path),
+                Path(model.path),
+                Path(findings.path),
+                Path(evaluation.path),
+                Path(report.path),
+                batch_size=batch_size,
+                seed=seed,
             )
             for name, value in scalar_metrics(outcome.evaluation).items():
                 metrics.log_metric(name, value)

@@ -62,6 +62,8 @@ def test_per_class_round_trip_keeps_names_and_gaps(tmp_path: Path) -> None:
             "class_name": names,
             "precision": [1.0, np.nan, 0.5, 0.25, 0.0],
             "recall": [1.0, np.nan, 0.5, 0.25, 0.0],
+            "recall_low": [0.5, np.nan, 0.25, 0.0, 0.0],
+            "recall_high": [1.0, np.nan, 1.0, 0.5, 0.75],
             "f1": [1.0, np.nan, 0.5, 0.25, 0.0],
             "auc": [np.nan] * 5,
             "test_images": [3, 0, 2, 4, 1],

@@ -30,7 +30,8 @@ class EvaluatedProject:
 
 def evaluate_project(project: TinyProject, directory: Path) -> EvaluatedProject:
     """Evaluate a project, its output below ``directory``."""
-    evaluate_model(project.splits, project.model, 8, directory / "evaluation", directory / "report.html")
+    outputs = (directory / "evaluation", directory / "report.html")
+    evaluate_model(project.splits, project.model, project.findings, *outputs, batch_size=8, seed=0)
     return EvaluatedProject(project.splits, project.model, directory / "evaluation")
 
 
