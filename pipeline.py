@@ -280,6 +280,8 @@ def image_classification(placement: Placement) -> Any:
             splits=divided.outputs["splits"],
             model=tuned.outputs["model"],
             findings=findings,
+            registry_uri=registry_uri,
+            model_name=model_name,
             batch_size=batch_size,
             seed=seed,
         ).set_display_name("7 Evaluate on the test set")

@@ -11,9 +11,52 @@ import pandas as pd
 from scipy.stats import binomtest
 
 from components.evaluate.intervals import RESAMPLES, mean_f1, percentile_interval, resampled, summed_by
+from components.formats.champion import champion_predictions, find_champion
 from components.formats.evaluation import Comparison
 
 Labels = npt.NDArray[np.int64]
+
+
+def compare_with_champion(
+    predictions: pd.DataFrame,
+    class_names: list[str],
+    dataset_digest: str,
+    *,
+    registry_uri: str,
+    model_name: str,
+    seed: int,
+) -> tuple[Comparison | None, str]:
+    """Return the comparison with the registry's champion; or None and why there is none.
+
+    Args:
+        predictions: ``PREDICTION_COLUMNS`` of the model.
+        class_names: In label order.
+        dataset_digest: Of the splits whose test split was predicted.
+        registry_uri: ``gs://bucket/prefix`` or a local folder; empty for no comparison.
+        model_name: Name in the registry.
+        seed: Of the resamples.
+
+    Raises:
+        UserError: When the registry may not be read or is damaged.
+        TransientError: When the registry does not answer.
+    """
+    if not registry_uri:
+        return None, "no registry was named"
+    champion = find_champion(registry_uri, model_name)
+    if champion is None:
+        return None, "the registry has no champion yet"
+    if champion.dataset_digest != dataset_digest:
+        return None, f"the champion {champion.version} was trained and tested on other images"
+    theirs = champion_predictions(champion)
+    if theirs is None:
+        return None, f"the bundle of the champion {champion.version} does not hold its predictions"
+    answers = matching_answers(predictions, theirs)
+    if answers is None:
+        return None, f"the champion {champion.version} answered other images, though of the same dataset"
+    numbers = {name: number for number, name in enumerate(class_names)}
+    columns = (predictions["true_class"], predictions["predicted_class"], answers)
+    labels, ours, other = (np.asarray(column.map(numbers), np.int64) for column in columns)
+    return compare(labels, ours, other, classes=len(numbers), champion=champion.version, seed=seed), ""
 
 
 def compare(

@@ -10,6 +10,8 @@ def evaluate(
     splits: dsl.Input[dsl.Dataset],
     model: dsl.Input[dsl.Model],
     findings: dsl.Input[dsl.Dataset],
+    registry_uri: str,
+    model_name: str,
     batch_size: int,
     seed: int,
     evaluation: dsl.Output[dsl.Artifact],
@@ -23,6 +25,8 @@ def evaluate(
         splits: The splits the model was trained on.
         model: The trained model.
         findings: The audit's findings about the images; its measurements say what the test images are like.
+        registry_uri: Where the champion lies that the model is compared with; empty for no comparison.
+        model_name: Its name there.
         batch_size: Images in one step, at least 1; more is faster and needs more memory.
         seed: Of resamples, and of which right answers the report shows.
         evaluation: Metrics with intervals and calibration, predictions of every test image, tables and charts.
@@ -47,6 +51,8 @@ def evaluate(
                 Path(findings.path),
                 Path(evaluation.path),
                 Path(report.path),
+                registry_uri=registry_uri,
+                model_name=model_name,
                 batch_size=batch_size,
                 seed=seed,
             )

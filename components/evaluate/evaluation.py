@@ -10,6 +10,7 @@ from markupsafe import Markup
 from matplotlib.figure import Figure
 
 from components.evaluate.calibration import calibrate
+from components.evaluate.comparison import compare_with_champion
 from components.evaluate.evidence_figures import reliability_figure, slices_figure
 from components.evaluate.figures import confusion_figure, roc_figure
 from components.evaluate.grad_cam import explain
@@ -87,6 +88,8 @@ def evaluate_model(
     evaluation: Path,
     report: Path,
     *,
+    registry_uri: str,
+    model_name: str,
     batch_size: int,
     seed: int,
 ) -> Outcome:
@@ -98,11 +101,14 @@ def evaluate_model(
         findings: Folder of the audit's findings about the images; read are its measurements.
         evaluation: Folder to publish, see ``components.formats.evaluation``.
         report: HTML file to publish.
+        registry_uri: Where the champion lies that the model is compared with; empty for no comparison.
+        model_name: Its name there.
         batch_size: Images in one step, at least 1; it does not change the result.
         seed: Of resamples and of which right answers are shown.
 
     Raises:
-        UserError: When the inputs are damaged or do not fit together.
+        UserError: When the inputs are damaged or do not fit together, or the registry may not be read.
+        TransientError: When the registry does not answer.
     """
     if batch_size < 1:
         raise UserError(f"batch_size is {batch_size}: set it to at least 1")
@@ -119,12 +125,21 @@ def evaluate_model(
     right = predictions.probabilities.argmax(axis=1) == predictions.labels
     slices = slice_test_split(predictions.paths, right, inputs.measurements)
     with published_directory(evaluation) as directory:
-        write_evaluation(scores, directory)
-        write_per_class(per_class, directory)
-        write_slices(slices, directory)
         table = write_predictions(
             predictions.paths, predictions.labels, predictions.probabilities, scores.class_names, directory
         )
+        comparison, not_compared = compare_with_champion(
+            table,
+            scores.class_names,
+            scores.dataset_digest,
+            registry_uri=registry_uri,
+            model_name=model_name,
+            seed=seed,
+        )
+        scores = dataclasses.replace(scores, comparison=comparison)
+        write_evaluation(scores, directory)
+        write_per_class(per_class, directory)
+        write_slices(slices, directory)
         charts = _draw_charts(scores, predictions, slices, inputs.history, directory)
         write_report(
             report,
@@ -136,7 +151,7 @@ def evaluate_model(
             _pictures(classifier, contents, splits, table, batch_size, seed),
             contents,
             inputs.training,
-            not_compared="there is no champion",
+            not_compared=not_compared,
             matrix_in_metadata=matrix_fits(scores),
         )
     print(

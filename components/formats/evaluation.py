@@ -63,7 +63,7 @@ SLICE_COLUMNS: Mapping[str, str] = {
     "high": "float64",  # its upper end
 }
 
-LEAST_PROBABILITY = 1e-12
+LEAST_PROBABILITY = float(np.finfo(np.float32).tiny)
 """A probability below this counts as this where ``with_temperature``, and whatever repeats it, takes its logarithm."""
 
 

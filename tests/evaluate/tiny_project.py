@@ -170,10 +170,20 @@ def write_test_and_validation(
     write_splits(splits, directory)
 
 
-def evaluate_project(project: TinyProject, evaluation: Path, report: Path, batch_size: int = 4) -> None:
+def evaluate_project(
+    project: TinyProject, evaluation: Path, report: Path, batch_size: int = 4, registry_uri: str = ""
+) -> None:
     """Evaluate the model of a project."""
     evaluate_model(
-        project.splits, project.model, project.findings, evaluation, report, batch_size=batch_size, seed=20260
+        project.splits,
+        project.model,
+        project.findings,
+        evaluation,
+        report,
+        registry_uri=registry_uri,
+        model_name="trees",
+        batch_size=batch_size,
+        seed=20260,
     )
 
 
