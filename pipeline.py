@@ -154,6 +154,8 @@ def image_classification(placement: Placement) -> Any:
         train_batch_normalization: bool = False,
         export_h5: bool = False,
         checkpoint_uri: str = "",
+        # Evaluate
+        label_check_images: int = 20_000,
         # Register
         minimum_accuracy: float = 0.8,
         # Audit embeddings: EMBEDDING_PARAMETERS
@@ -280,6 +282,7 @@ def image_classification(placement: Placement) -> Any:
             splits=divided.outputs["splits"],
             model=tuned.outputs["model"],
             findings=findings,
+            label_check_images=label_check_images,
             registry_uri=registry_uri,
             model_name=model_name,
             batch_size=batch_size,

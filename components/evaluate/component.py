@@ -10,12 +10,14 @@ def evaluate(
     splits: dsl.Input[dsl.Dataset],
     model: dsl.Input[dsl.Model],
     findings: dsl.Input[dsl.Dataset],
+    label_check_images: int,
     registry_uri: str,
     model_name: str,
     batch_size: int,
     seed: int,
     evaluation: dsl.Output[dsl.Artifact],
     report: dsl.Output[dsl.HTML],
+    suspected: dsl.Output[dsl.Dataset],
     metrics: dsl.Output[dsl.Metrics],
     classification: dsl.Output[dsl.ClassificationMetrics],
 ) -> float:
@@ -24,13 +26,15 @@ def evaluate(
     Args:
         splits: The splits the model was trained on.
         model: The trained model.
-        findings: The audit's findings about the images; its measurements say what the test images are like.
+        findings: The audit's findings about the images, with what it measured in them.
+        label_check_images: Training images at most whose labels are judged, of more a random sample; 0 for none.
         registry_uri: Where the champion lies that the model is compared with; empty for no comparison.
         model_name: Its name there.
         batch_size: Images in one step, at least 1; more is faster and needs more memory.
         seed: Of resamples, and of which right answers the report shows.
         evaluation: Metrics with intervals and calibration, predictions of every test image, tables and charts.
         report: The evaluation as a page: intervals, confusions, calibration, weak spots, mistakes, learning curves.
+        suspected: The findings, and those about training images whose label is probably wrong, in the same format.
         metrics: Accuracy, macro precision, recall and F1, AUC, majority baseline and counts.
         classification: Confusion matrix and micro-averaged ROC for the pipeline's own view.
 
@@ -51,6 +55,8 @@ def evaluate(
                 Path(findings.path),
                 Path(evaluation.path),
                 Path(report.path),
+                Path(suspected.path),
+                label_check_images=label_check_images,
                 registry_uri=registry_uri,
                 model_name=model_name,
                 batch_size=batch_size,

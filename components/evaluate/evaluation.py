@@ -11,6 +11,7 @@ from matplotlib.figure import Figure
 
 from components.evaluate.calibration import calibrate
 from components.evaluate.comparison import compare_with_champion
+from components.evaluate.evaluate_settings import check_settings
 from components.evaluate.evidence_figures import reliability_figure, slices_figure
 from components.evaluate.figures import confusion_figure, roc_figure
 from components.evaluate.grad_cam import explain
@@ -25,10 +26,10 @@ from components.evaluate.predictions import (
     file_sha256,
     load_classifier,
     predict_split,
-    read_test_images,
+    read_images,
     verify_shards,
 )
-from components.evaluate.report import Charts, Shown, write_report
+from components.evaluate.report import MOST_SUSPECTS_SHOWN, Charts, Shown, write_report
 from components.evaluate.scores import (
     RocCurve,
     class_roc,
@@ -40,6 +41,8 @@ from components.evaluate.scores import (
     wilson_interval,
 )
 from components.evaluate.slices import is_worse, slice_test_split
+from components.evaluate.suspected_labels import SuspectedLabels, suspect_labels, write_suspected_findings
+from components.evaluate.training_features import TRAINING_SPLIT
 from components.failures import UserError
 from components.formats.evaluation import (
     CONFUSION_MATRIX_FILE,
@@ -87,7 +90,9 @@ def evaluate_model(
     findings: Path,
     evaluation: Path,
     report: Path,
+    suspected: Path,
     *,
+    label_check_images: int,
     registry_uri: str,
     model_name: str,
     batch_size: int,
@@ -98,9 +103,11 @@ def evaluate_model(
     Args:
         splits: Folder of the splits the model was trained on.
         model: Folder of the trained model.
-        findings: Folder of the audit's findings about the images; read are its measurements.
+        findings: Folder of the audit's findings about the images.
         evaluation: Folder to publish, see ``components.formats.evaluation``.
         report: HTML file to publish.
+        suspected: Folder to publish, the findings and those about labels of training images that are probably wrong.
+        label_check_images: Training images at most whose labels are judged; 0 for none.
         registry_uri: Where the champion lies that the model is compared with; empty for no comparison.
         model_name: Its name there.
         batch_size: Images in one step, at least 1; it does not change the result.
@@ -110,8 +117,7 @@ def evaluate_model(
         UserError: When the inputs are damaged or do not fit together, or the registry may not be read.
         TransientError: When the registry does not answer.
     """
-    if batch_size < 1:
-        raise UserError(f"batch_size is {batch_size}: set it to at least 1")
+    check_settings(batch_size, label_check_images)
     inputs = _read_inputs(splits, model, findings)
     contents = inputs.splits
     with_validation = contents.splits[VALIDATION_SPLIT].images > 0
@@ -124,6 +130,9 @@ def evaluate_model(
     scores, per_class = _score(predictions, validation, contents, file_sha256(model / KERAS_FILE), seed)
     right = predictions.probabilities.argmax(axis=1) == predictions.labels
     slices = slice_test_split(predictions.paths, right, inputs.measurements)
+    doubts = suspect_labels(
+        classifier, contents, splits, most_images=label_check_images, batch_size=batch_size, seed=seed
+    )
     with published_directory(evaluation) as directory:
         table = write_predictions(
             predictions.paths, predictions.labels, predictions.probabilities, scores.class_names, directory
@@ -151,9 +160,12 @@ def evaluate_model(
             _pictures(classifier, contents, splits, table, batch_size, seed),
             contents,
             inputs.training,
+            doubts,
+            _suspect_images(doubts, contents, splits),
             not_compared=not_compared,
             matrix_in_metadata=matrix_fits(scores),
         )
+        write_suspected_findings(doubts.table, findings, inputs.measurements, suspected)
     print(
         f"evaluate: {scores.correct_images} of {scores.test_images} right, accuracy {scores.accuracy:.4f}, "
         f"majority guess {scores.majority_baseline:.4f}",
@@ -197,7 +209,7 @@ def _pictures(
 ) -> Shown:
     """Read the images to show, and ask the model what its answers rest on."""
     examples = choose_examples(predictions, seed)
-    images = read_test_images(contents, splits, examples.positions)
+    images = read_images(contents, splits, TEST_SPLIT, examples.positions)
     asked = examples.explained
     heat = []
     if asked:
@@ -205,6 +217,11 @@ def _pictures(
         answers = [contents.class_names.index(name) for name in predictions["predicted_class"].iloc[asked]]
         heat = explain(classifier, pixels, answers, batch_size) or []
     return Shown(examples, images, dict(zip(asked, heat, strict=False)))
+
+
+def _suspect_images(doubts: SuspectedLabels, contents: Splits, splits: Path) -> dict[int, bytes]:
+    positions = doubts.table["position"].head(MOST_SUSPECTS_SHOWN).tolist()
+    return read_images(contents, splits, TRAINING_SPLIT, positions) if positions else {}
 
 
 def _score(
@@ -284,7 +301,7 @@ def _draw_charts(
                 "How often answers are right by how sure they are, and how sure they are",
             ),
             slices=None
-            if slices.empty
+            if slices["accuracy"].isna().all()
             else inline_svg(
                 slices_figure(slices, is_worse(slices, evaluation.accuracy).tolist(), evaluation.accuracy),
                 "Accuracy of each part of the test split with its interval",

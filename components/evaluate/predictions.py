@@ -20,7 +20,7 @@ from components.formats.trained_model import KERAS_FILE
 TEST_SPLIT = "test"
 VALIDATION_SPLIT = "validation"
 
-_SECONDS_BETWEEN_LINES = 10.0
+SECONDS_BETWEEN_LINES = 10.0
 
 
 @dataclasses.dataclass(frozen=True)
@@ -103,11 +103,11 @@ def predict_split(model: keras.Model, splits: Splits, directory: Path, split: st
     probabilities: list[npt.NDArray[np.float32]] = []
     expected = splits.splits[split].images
     reported = time.monotonic()
-    for batch in _images_of(splits, directory, split).batch(batch_size).prefetch(tf.data.AUTOTUNE):
+    for batch in images_of(splits, directory, split).batch(batch_size).prefetch(tf.data.AUTOTUNE):
         probabilities.append(np.asarray(model.predict_on_batch(batch["image"]), dtype=np.float32))
         labels.extend(batch["label"].numpy().tolist())
         paths.extend(path.decode() for path in batch["path"].numpy())
-        if time.monotonic() - reported > _SECONDS_BETWEEN_LINES:
+        if time.monotonic() - reported > SECONDS_BETWEEN_LINES:
             reported = time.monotonic()
             print(f"evaluate: {len(paths)} of {expected} {split} images", flush=True)
     if len(paths) != expected:
@@ -118,10 +118,10 @@ def predict_split(model: keras.Model, splits: Splits, directory: Path, split: st
     return predictions
 
 
-def read_test_images(splits: Splits, directory: Path, positions: Collection[int]) -> dict[int, bytes]:
-    """Return the JPEG bytes of a few test images, by their position in shard order."""
+def read_images(splits: Splits, directory: Path, split: str, positions: Collection[int]) -> dict[int, bytes]:
+    """Return the JPEG bytes of a few images of a split, by their position in shard order."""
     wanted = frozenset(positions)
-    records = tf.data.TFRecordDataset([str(path) for path in splits.shard_paths(directory, TEST_SPLIT)])
+    records = tf.data.TFRecordDataset([str(path) for path in splits.shard_paths(directory, split)])
     return {
         position: parse_example(record)["image"].numpy()
         for position, record in enumerate(records)
@@ -135,8 +135,17 @@ def file_sha256(path: Path) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
-def _images_of(splits: Splits, directory: Path, split: str) -> tf.data.Dataset:
-    """Yield image uint8 ``[size, size, 3]``, label and path in shard order."""
+def images_of(
+    splits: Splits, directory: Path, split: str, positions: npt.NDArray[np.int64] | None = None
+) -> tf.data.Dataset:
+    """Yield image uint8 ``[size, size, 3]``, label and path in shard order.
+
+    Args:
+        splits: What the folder claims to hold.
+        directory: The splits' folder.
+        split: Which of them.
+        positions: Of the images wanted, rising; None for all.
+    """
 
     def decode(record: tf.Tensor) -> dict[str, tf.Tensor]:
         example = parse_example(record)
@@ -145,4 +154,9 @@ def _images_of(splits: Splits, directory: Path, split: str) -> tf.data.Dataset:
         return {"image": image, "label": example["label"], "path": example["path"]}
 
     records = tf.data.TFRecordDataset([str(path) for path in splits.shard_paths(directory, split)])
+    if positions is not None and len(positions) < splits.splits[split].images:
+        wanted = np.zeros(splits.splits[split].images, bool)
+        wanted[positions] = True
+        chosen = tf.constant(wanted)
+        records = records.enumerate().filter(lambda place, _: chosen[place]).map(lambda _, record: record)
     return records.map(decode, num_parallel_calls=tf.data.AUTOTUNE, deterministic=True)

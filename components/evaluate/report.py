@@ -15,11 +15,14 @@ from components.evaluate.intervals import RESAMPLES
 from components.evaluate.mistakes import Examples, common_confusions
 from components.evaluate.pictures import decoded, heat_thumbnail, thumbnail
 from components.evaluate.slices import LEAST_SLICE_IMAGES, is_worse
+from components.evaluate.suspected_labels import SuspectedLabels
 from components.formats.evaluation import Comparison, Evaluation
 from components.formats.splits import Splits
 from components.formats.trained_model import TrainingRecord
 from components.report.page import write_page
 from components.report.shown_text import shown
+
+MOST_SUSPECTS_SHOWN = 24
 
 # An interval of at least ten points says too little to compare two models that differ by a few.
 _WIDE_INTERVAL = 0.10
@@ -109,6 +112,8 @@ def write_report(
     pictures: Shown,
     splits: Splits,
     training: TrainingRecord,
+    doubts: SuspectedLabels,
+    suspect_images: Mapping[int, bytes],
     *,
     not_compared: str,
     matrix_in_metadata: bool,
@@ -125,6 +130,8 @@ def write_report(
         pictures: Which images to show.
         splits: What was evaluated on.
         training: What was evaluated.
+        doubts: Labels of training images that are probably wrong.
+        suspect_images: JPEG bytes of the first of them, by position.
         not_compared: Why there is no comparison with a champion; empty when there is one.
         matrix_in_metadata: Whether the pipeline's own metrics hold the confusion matrix too.
     """
@@ -147,6 +154,8 @@ def write_report(
         explained=bool(pictures.heat),
         slices=_records(slices.assign(worse=is_worse(slices, evaluation.accuracy))),
         least_slice_images=LEAST_SLICE_IMAGES,
+        doubts=doubts,
+        suspects=_suspect_cards(doubts, suspect_images),
         comparison=comparison,
         compared=judge_comparison(comparison) if comparison else None,
         not_compared=not_compared,
@@ -182,3 +191,17 @@ def _cards(positions: list[int], predictions: pd.DataFrame, pictures: Shown) -> 
             }
         )
     return cards
+
+
+def _suspect_cards(doubts: SuspectedLabels, images: Mapping[int, bytes]) -> list[dict[str, Any]]:
+    return [
+        {
+            "path": shown(row["path"]),
+            "label": shown(row["label"], 40),
+            "suggested": shown(row["suggested"], 40),
+            "confidence": row["confidence"],
+            "suggested_confidence": row["suggested_confidence"],
+            "image": thumbnail(decoded(images[row["position"]])),
+        }
+        for row in doubts.table.head(MOST_SUSPECTS_SHOWN).to_dict("records")
+    ]

@@ -57,7 +57,7 @@ def slice_test_split(paths: Sequence[str], right: npt.NDArray[np.bool_], measure
     gray = measured["grayscale"].astype("boolean").fillna(value=False).to_numpy(bool)
     if known.any():
         slices += [("colour", "colour", known & ~gray), ("colour", "gray", known & gray)]
-    rows = [(measure, name, *_scores(right[part])) for measure, name, part in slices]
+    rows = [(measure, name, *_scores(right[part])) for measure, name, part in slices if part.any()]
     return pd.DataFrame(rows, columns=list(SLICE_COLUMNS)).astype(dict(SLICE_COLUMNS))
 
 

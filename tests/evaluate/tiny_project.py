@@ -13,8 +13,8 @@ import tensorflow as tf
 from PIL import Image
 
 from components.evaluate.evaluation import evaluate_model
-from components.formats.findings import FINDING_COLUMNS, MEASUREMENT_COLUMNS, write_findings
-from components.formats.splits import Shard, Split, Splits, write_splits
+from components.formats.findings import FACTS_FILE, FINDING_COLUMNS, MEASUREMENT_COLUMNS, write_findings
+from components.formats.splits import ASSIGNMENTS_FILE, Shard, Split, Splits, write_splits
 from components.formats.tfrecords import serialize_example
 from components.formats.trained_model import (
     HISTORY_COLUMNS,
@@ -24,6 +24,7 @@ from components.formats.trained_model import (
     TrainingRecord,
     write_training_record,
 )
+from components.publishing import write_json
 
 IMAGE_SIZE_PX = 32
 CLASS_NAMES = ("ash", "birch", "cedar")
@@ -59,6 +60,8 @@ def write_project(
     test_labels: Sequence[int] = TEST_LABELS,
     looks_like: Sequence[int] = LOOKS_LIKE,
     shards: int = 2,
+    training_labels: Sequence[int] = (),
+    training_looks_like: Sequence[int] = (),
 ) -> TinyProject:
     """Write splits and a model.
 
@@ -68,6 +71,8 @@ def write_project(
         test_labels: True label of each test image.
         looks_like: The class whose colour each test image has, and that the model will answer.
         shards: Of the test split.
+        training_labels: Likewise, of training images.
+        training_looks_like: Likewise.
     """
     project = TinyProject(directory / "splits", directory / "model", directory / "findings")
     for folder in (project.splits, project.model, project.findings):
@@ -75,14 +80,17 @@ def write_project(
     colours = class_colours(len(class_names))
     test = draw_images("", class_names, test_labels, looks_like, colours)
     validation = draw_images("validation-", class_names, VALIDATION_LABELS, VALIDATION_LOOKS_LIKE, colours)
-    write_test_and_validation(
+    training = draw_images("train-", class_names, training_labels, training_looks_like, colours)
+    write_all_splits(
         project.splits,
         class_names,
+        write_shards(project.splits, "train", [image.record for image in training], 2),
         write_shards(project.splits, "test", [image.record for image in test], shards),
         write_shards(project.splits, "validation", [image.record for image in validation], 1),
         test_labels,
     )
-    write_measurements(project.findings, test)
+    write_measurements(project.findings, [*test, *training])
+    write_assignments(project.splits, training)
     write_model(project.model, class_names, colours)
     return project
 
@@ -133,6 +141,7 @@ def write_measurements(directory: Path, images: Sequence[DrawnImage]) -> None:
     ).astype(dict(MEASUREMENT_COLUMNS))
     findings = pd.DataFrame({name: [] for name in FINDING_COLUMNS}).astype(dict(FINDING_COLUMNS))
     write_findings(findings, measurements, directory)
+    write_json(directory / FACTS_FILE, {"images": len(images)})
 
 
 def write_shards(directory: Path, split: str, records: Sequence[bytes], shards: int) -> Split:
@@ -148,8 +157,20 @@ def write_shards(directory: Path, split: str, records: Sequence[bytes], shards: 
     return Split(images=len(records), images_per_class={}, shards=written)
 
 
-def write_test_and_validation(
-    directory: Path, class_names: Sequence[str], test: Split, validation: Split, test_labels: Sequence[int]
+def write_assignments(directory: Path, training: Sequence[DrawnImage]) -> None:
+    """Write which split training images are in; none is a copy of another."""
+    table = pd.DataFrame({"path": [image.path for image in training], "label": [image.label for image in training]})
+    groups = pd.Series(None, index=table.index, dtype="str")
+    table.assign(split="train", duplicate_group=groups, pattern_group=groups).to_parquet(directory / ASSIGNMENTS_FILE)
+
+
+def write_all_splits(
+    directory: Path,
+    class_names: Sequence[str],
+    train: Split,
+    test: Split,
+    validation: Split,
+    test_labels: Sequence[int],
 ) -> None:
     """Write ``splits.json``."""
     counts = {name: list(test_labels).count(label) for label, name in enumerate(class_names)}
@@ -160,7 +181,7 @@ def write_test_and_validation(
         seed=17,
         fractions={"train": 0.8, "validation": 0.1, "test": 0.1},
         splits={
-            "train": Split(0, {}, []),
+            "train": train,
             "validation": validation,
             "test": dataclasses.replace(test, images_per_class=counts),
         },
@@ -171,15 +192,22 @@ def write_test_and_validation(
 
 
 def evaluate_project(
-    project: TinyProject, evaluation: Path, report: Path, batch_size: int = 4, registry_uri: str = ""
+    project: TinyProject,
+    evaluation: Path,
+    report: Path,
+    batch_size: int = 4,
+    registry_uri: str = "",
+    label_check_images: int = 1000,
 ) -> None:
-    """Evaluate the model of a project."""
+    """Evaluate the model of a project; its findings come to lie beside the evaluation, as ``suspected``."""
     evaluate_model(
         project.splits,
         project.model,
         project.findings,
         evaluation,
         report,
+        evaluation.with_name("suspected"),
+        label_check_images=label_check_images,
         registry_uri=registry_uri,
         model_name="trees",
         batch_size=batch_size,
