@@ -34,8 +34,9 @@ def evaluate(
         seed: Of resamples, and of which right answers the report shows.
         evaluation: Metrics with intervals and calibration, predictions of every test image, tables and charts.
         report: The evaluation as a page: intervals, confusions, calibration, weak spots, mistakes, learning curves.
-        suspected: The findings, and those about training images whose label is probably wrong, in the same format.
-        metrics: Accuracy, macro precision, recall and F1, AUC, majority baseline and counts.
+        suspected: The findings, and those about training images whose label is probably wrong, in the same format;
+            and suspected_labels.txt, a list of these for deny_list.
+        metrics: Accuracy and mean F1 with intervals, AUC, calibration, the champion beside it, and counts.
         classification: Confusion matrix and micro-averaged ROC for the pipeline's own view.
 
     Returns:
@@ -64,6 +65,7 @@ def evaluate(
             )
             for name, value in scalar_metrics(outcome.evaluation).items():
                 metrics.log_metric(name, value)
+            metrics.log_metric("suspected_labels", outcome.suspected_labels)
             if matrix_fits(outcome.evaluation):
                 classification.log_confusion_matrix(outcome.evaluation.class_names, outcome.evaluation.confusion_matrix)
             if outcome.roc is not None:

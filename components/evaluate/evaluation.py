@@ -78,10 +78,12 @@ class Outcome:
     Attributes:
         evaluation: All scores.
         roc: The micro-averaged one-against-the-rest curve, None where it is undefined.
+        suspected_labels: How many labels of training images are probably wrong.
     """
 
     evaluation: Evaluation
     roc: RocCurve | None
+    suspected_labels: int
 
 
 def evaluate_model(
@@ -171,7 +173,8 @@ def evaluate_model(
         f"majority guess {scores.majority_baseline:.4f}",
         flush=True,
     )
-    return Outcome(scores, micro_roc(predictions.labels, predictions.probabilities, MAXIMUM_ROC_POINTS))
+    curve = micro_roc(predictions.labels, predictions.probabilities, MAXIMUM_ROC_POINTS)
+    return Outcome(scores, curve, len(doubts.table))
 
 
 def _read_inputs(splits: Path, model: Path, findings: Path) -> _Inputs:

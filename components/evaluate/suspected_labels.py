@@ -4,6 +4,7 @@ What is found is written as findings, those of the audit among them, so that cle
 """
 
 import dataclasses
+from collections.abc import Iterator
 from pathlib import Path
 
 import keras
@@ -14,6 +15,7 @@ import pandas as pd
 from components.evaluate.predictions import verify_shards
 from components.evaluate.training_features import TRAINING_SPLIT, training_features
 from components.failures import UserError
+from components.formats.decisions import entry_for
 from components.formats.findings import (
     FACTS_FILE,
     FINDING_COLUMNS,
@@ -25,9 +27,13 @@ from components.formats.findings import (
 from components.formats.splits import ASSIGNMENTS_FILE, Splits
 from components.label_errors.confident_learning import judge_labels, require_cleanlab
 from components.publishing import published_directory, write_json
+from components.report.shown_text import shown
 
 CHECK = "label_error"
 """As the embedding audit calls it: cleaning policies have an action for it."""
+
+SUSPECTED_FILE = "suspected_labels.txt"
+"""Beside the findings, for a person: the same images as a list that ``deny_list`` takes."""
 
 _SUSPECT_COLUMNS = {
     "path": "str",
@@ -101,7 +107,7 @@ def suspect_labels(
 
 
 def write_suspected_findings(suspects: pd.DataFrame, findings: Path, measurements: pd.DataFrame, output: Path) -> None:
-    """Publish the audit's findings and those about suspected labels, as ``components.formats.findings``.
+    """Publish the audit's findings and those about suspected labels, and a list of these images beside them.
 
     Args:
         suspects: ``SuspectedLabels.table``.
@@ -128,6 +134,18 @@ def write_suspected_findings(suspects: pd.DataFrame, findings: Path, measurement
     with published_directory(output) as directory:
         write_findings(sorted_findings(everything), measurements, directory)
         write_json(directory / FACTS_FILE, facts)
+        with (directory / SUSPECTED_FILE).open("w", encoding="utf-8") as file:
+            file.writelines(f"{line}\n" for line in _lines(suspects))
+
+
+def _lines(suspects: pd.DataFrame) -> Iterator[str]:
+    yield f"# Training images whose label is probably wrong, {len(suspects)}, the least credible first. To drop them in"
+    yield "# the next run, delete the lines of those whose label is right, and name the file in deny_list: '@' and its"
+    yield "# absolute path or gs:// URI. Better is to move each into the folder of its class."
+    for row in suspects.to_dict("records"):
+        given, suggested = shown(row["label"]), shown(row["suggested"])
+        yield f"# {given} {row['confidence']:.2f}, {suggested} {row['suggested_confidence']:.2f}"
+        yield entry_for(row["path"])
 
 
 def _none(reason: str) -> SuspectedLabels:

@@ -6,10 +6,10 @@ import pandas as pd
 import pytest
 
 from components.audit_embeddings.embedding_findings import SEVERITY
-from components.clean.cleaning_policy import cleaning_policy
+from components.clean.cleaning_policy import cleaning_policy, with_listed_files
 from components.clean.keep_decisions import decide
 from components.evaluate.predictions import load_classifier
-from components.evaluate.suspected_labels import CHECK, suspect_labels, write_suspected_findings
+from components.evaluate.suspected_labels import CHECK, SUSPECTED_FILE, suspect_labels, write_suspected_findings
 from components.failures import UserError
 from components.formats.check_names import EMBEDDING_CHECKS
 from components.formats.findings import read_facts, read_findings, read_measurements, write_findings
@@ -65,6 +65,9 @@ def test_the_page_shows_them_and_cleaning_goes_by_them(planted: TinyProject, out
     catalog = measurements[["path", "label"]].assign(md5="", size_bytes=1)
     policy = cleaning_policy({CHECK: "drop"}, [], [])
     decided = decide(catalog, findings, measurements, policy)
+    assert sorted(decided.images.loc[~decided.images["keep"], "path"]) == WRONG_PATHS
+    listed = cleaning_policy({}, [], [f"@{suspected / SUSPECTED_FILE}"])
+    decided = decide(catalog, findings[:0], measurements, with_listed_files(listed))
     assert sorted(decided.images.loc[~decided.images["keep"], "path"]) == WRONG_PATHS
 
 
