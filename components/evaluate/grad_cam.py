@@ -36,7 +36,8 @@ def explain(
         return None
     heat: list[Heat] = []
     for begin in range(0, len(images), batch_size):
-        maps = _through(layers[:pooling], tf.constant(images[begin : begin + batch_size]))
+        # In float32: a backbone of half precision would lose gradients as small as these.
+        maps = tf.cast(_through(layers[:pooling], tf.constant(images[begin : begin + batch_size])), tf.float32)
         wanted = tf.one_hot(list(labels[begin : begin + batch_size]), answering.units)
         with tf.GradientTape() as tape:
             tape.watch(maps)

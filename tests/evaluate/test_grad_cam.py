@@ -12,12 +12,13 @@ from components.evaluate.pictures import SIDE_PX, decoded, heat_thumbnail, thumb
 from components.report.page import data_uri
 
 
-@pytest.fixture(scope="module")
-def redness() -> keras.Model:
+@pytest.fixture(scope="module", params=["float32", "mixed_float16"])
+def redness(request: pytest.FixtureRequest) -> keras.Model:
     """A model of the classes blue and red, whose first convolution passes on blue and red."""
     image = keras.Input((32, 32, 3))
-    maps = keras.layers.Conv2D(2, 4, strides=4, name="maps")(keras.layers.Rescaling(1 / 255)(image))
-    pooled = keras.layers.GlobalAveragePooling2D()(maps)
+    scaled = keras.layers.Rescaling(1 / 255)(image)
+    maps = keras.layers.Conv2D(2, 4, strides=4, name="maps", dtype=request.param)(scaled)
+    pooled = keras.layers.GlobalAveragePooling2D(dtype="float32")(maps)
     model = keras.Model(image, keras.layers.Dense(2, activation="softmax", name="answer")(pooled))
     kernel = np.zeros((4, 4, 3, 2), np.float32)
     kernel[..., 2, 0] = kernel[..., 0, 1] = 1 / 16
