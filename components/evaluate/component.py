@@ -28,8 +28,8 @@ def evaluate(
         model: The trained model.
         findings: The audit's findings about the images, with what it measured in them.
         label_check_images: Training images at most whose labels are judged, of more a random sample; 0 for none.
-        registry_uri: Where the champion lies that the model is compared with; empty for no comparison.
-        model_name: Its name there.
+        registry_uri: Where the registry lies: gs://bucket/prefix or a local folder.
+        model_name: Name in the registry: letters, digits, '.', '_' and '-', at most 63.
         batch_size: Images in one step, at least 1; more is faster and needs more memory.
         seed: Of resamples, and of which right answers the report shows.
         evaluation: Metrics with intervals and calibration, predictions of every test image, tables and charts.
