@@ -15,7 +15,7 @@ CONFUSIONS = count_confusions(LABELS, np.eye(3, dtype=np.float32)[ANSWERS])
 
 def test_they_are_those_of_resampling_images_one_by_one() -> None:
     accuracies, f1s, recalls = [], [], []
-    for _ in range(2000):
+    for _ in range(800):
         drawn = RANDOM.integers(0, len(LABELS), len(LABELS))
         labels, answers = LABELS[drawn], ANSWERS[drawn]
         accuracies.append((labels == answers).mean())
@@ -25,7 +25,7 @@ def test_they_are_those_of_resampling_images_one_by_one() -> None:
     recall = found.recall[1]
     assert recall is not None
     for interval, values in ((found.accuracy, accuracies), (found.macro_f1, f1s), (recall, recalls)):
-        assert (interval.low, interval.high) == pytest.approx(np.percentile(values, [2.5, 97.5]), abs=0.02)
+        assert (interval.low, interval.high) == pytest.approx(np.percentile(values, [2.5, 97.5]), abs=0.03)
 
 
 def test_the_seed_decides() -> None:
