@@ -164,6 +164,8 @@ def image_classification(placement: Placement) -> Any:
         export_h5: bool = False,
         checkpoint_uri: str = "",
         checkpoint_seconds: float = 120.0,
+        # Evaluate
+        label_check_images: int = 20_000,
         # Register
         minimum_accuracy: float = 0.8,
         # Audit embeddings: EMBEDDING_PARAMETERS
@@ -301,7 +303,14 @@ def image_classification(placement: Placement) -> Any:
             seed=seed,
         ).set_display_name("6 Fine-tune the last layers")
         evaluated = evaluate(
-            splits=divided.outputs["splits"], model=tuned.outputs["model"], batch_size=batch_size
+            splits=divided.outputs["splits"],
+            model=tuned.outputs["model"],
+            findings=findings,
+            label_check_images=label_check_images,
+            registry_uri=registry_uri,
+            model_name=model_name,
+            batch_size=batch_size,
+            seed=seed,
         ).set_display_name("7 Evaluate on the test set")
         registered = register(
             model=tuned.outputs["model"],

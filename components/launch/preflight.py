@@ -17,6 +17,7 @@ from components.classifier import weights_source
 from components.classifier.backbones import find_backbone
 from components.classifier.fit_settings import FitSettings, check_batch_is_shared, check_checkpoint_seconds
 from components.classifier.training_mode import ModeSettings
+from components.evaluate.evaluate_settings import check_settings as check_evaluate
 from components.failures import UserError
 from components.fine_tune.fine_tune_settings import FineTuneSettings, check_unfrozen_layers
 from components.fine_tune.fine_tune_settings import check_settings as check_fine_tune
@@ -88,6 +89,7 @@ def check_values(values: Mapping[str, Any], training_gpus: int = 0) -> None:
         )
     )
     _check_training(values, training_gpus)
+    check_evaluate(values["batch_size"], values["label_check_images"])
     check_minimum_accuracy(values["minimum_accuracy"])
     ModelRegistry(values["registry_uri"], values["model_name"])
 
