@@ -23,6 +23,7 @@ RECORD_FILE = "training.json"
 HISTORY_FILE = "history.csv"
 CURVES_FILE = "curves.png"
 SAVED_MODEL_FOLDER = "saved_model/1"
+TFLITE_FILE = "model.tflite"
 
 PHASES = ("frozen", "fine_tune")
 
