@@ -161,6 +161,7 @@ def image_classification(placement: Placement) -> Any:
         class_recall_floors: dict = {},  # noqa: B006
         maximum_calibration_error: float = 1.0,
         fail_if_rejected: bool = False,
+        other_registries: list = [],  # noqa: B006
         model_licence: str = "",
         # Audit embeddings: EMBEDDING_PARAMETERS
         outlier_deviation: float = 2.5,
@@ -298,6 +299,7 @@ def image_classification(placement: Placement) -> Any:
             class_recall_floors=class_recall_floors,
             maximum_calibration_error=maximum_calibration_error,
             fail_if_rejected=fail_if_rejected,
+            other_registries=other_registries,
             source=source,
             source_fingerprint=source_fingerprint,
             model_licence=model_licence,

@@ -1,4 +1,4 @@
-"""The registry on a command line, for people: list, show, verify, fetch, promote, rollback."""
+"""The registry on a command line, for people: list, show, verify, fetch, promote, rollback, announce."""
 
 import argparse
 import json
@@ -9,6 +9,7 @@ from pathlib import Path
 from components import storage
 from components.failures import TransientError, UserError
 from components.formats.model_bundle import LINEAGE_FILE, MODEL_CARD_FILE, read_manifest
+from components.register.other_registries import announcement_of, other_registry
 from components.register.registry import ModelRegistry, model_names
 from components.register.version_index import CHAMPION, Index, VersionRecord, promote, rollback
 
@@ -72,6 +73,12 @@ def _parser() -> argparse.ArgumentParser:
     promotes.add_argument("version", metavar="VERSION")
     promotes.add_argument("--even-rejected", action="store_true", help="take one that the gate rejected")
     promotes.set_defaults(do=_promote)
+
+    announces = commands.add_parser("announce", parents=[registry], help="tell another registry of a version")
+    announces.add_argument("model", metavar="MODEL")
+    announces.add_argument("version", metavar="VERSION")
+    announces.add_argument("target", metavar="TARGET", help="mlflow:http://host:port or kubeflow:http://host:port")
+    announces.set_defaults(do=_announce)
 
     rolls = commands.add_parser("rollback", parents=[registry], help="make the previous champion the champion again")
     rolls.add_argument("model", metavar="MODEL")
@@ -179,6 +186,13 @@ def _rollback(options: argparse.Namespace) -> Iterator[str]:
         return rollback(found)
 
     yield _aliases(registry.change(rolled_back))
+
+
+def _announce(options: argparse.Namespace) -> Iterator[str]:
+    other = other_registry(options.target)
+    registry, index = _opened(options)
+    record = index.named(options.version)
+    yield other.announce(announcement_of(index, record, registry.bundle_uri(record)))
 
 
 def _opened(options: argparse.Namespace) -> tuple[ModelRegistry, Index]:

@@ -19,6 +19,7 @@ def register(
     class_recall_floors: dict,
     maximum_calibration_error: float,
     fail_if_rejected: bool,
+    other_registries: list,
     source: str,
     source_fingerprint: str,
     model_licence: str,
@@ -42,6 +43,7 @@ def register(
         class_recall_floors: The least recall, [0, 1], by class name; * stands for every class not named.
         maximum_calibration_error: The greatest expected calibration error, [0, 1]; 1 allows any.
         fail_if_rejected: Whether a rejected model fails the step, after it was registered as rejected.
+        other_registries: Who else is told of the version: mlflow:http://host:port, kubeflow:http://host:port.
         source: Where the images came from.
         source_fingerprint: What the source held, for the lineage.
         model_licence: Licence of the model, for its card.
@@ -89,6 +91,7 @@ def register(
                 created=datetime.now(UTC).isoformat(timespec="seconds"),
                 entry=Path(entry.path),
                 card=Path(card.path),
+                other_registries=other_registries,
             )
             entry.metadata["name"] = model_name
             entry.metadata["version"] = registration.version

@@ -1,6 +1,7 @@
 """Register a model: collect its bundle, place it in the registry, list it, and say what became of it."""
 
 import dataclasses
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +11,7 @@ from components.formats.model_bundle import MODEL_CARD_PAGE, Manifest, describe_
 from components.publishing import published_directory, published_file, write_json
 from components.register.bundle_content import collect_bundle
 from components.register.lineage import Origin
+from components.register.other_registries import announcement_of, other_registry
 from components.register.promotion_gate import Gate
 from components.register.registry import ModelRegistry
 from components.register.version_index import CHAMPION, VersionRecord
@@ -52,6 +54,7 @@ def register_model(
     created: str,
     entry: Path,
     card: Path,
+    other_registries: Sequence[str] = (),
 ) -> Registration:
     """Register a trained and evaluated model. Registering it again gives the same version and changes nothing.
 
@@ -68,12 +71,14 @@ def register_model(
         created: The time, UTC, ISO 8601; kept only for a new version.
         entry: Folder to publish, with ``entry.json``.
         card: HTML file to publish: the model card of the bundle.
+        other_registries: Who else is told of the version, ``mlflow:http://mlflow:5000`` for example.
 
     Raises:
         UserError: When a setting is wrong or the inputs do not belong together.
         TransientError: When the registry does not answer.
     """
     registry = ModelRegistry(registry_uri, model_name)
+    told = [other_registry(target) for target in other_registries]
     content = collect_bundle(model, evaluation, splits, exports, decisions, model_name=model_name, origin=origin)
     manifest = Manifest(model_name, content.version, describe_files(content.files))
     size_mb = sum(file.size_bytes for file in manifest.files) / 1e6
@@ -96,6 +101,8 @@ def register_model(
     uri = registry.bundle_uri(record)
     aliases = index.aliases_of(record)
     print(f"register: {uri} ({', '.join(aliases) or 'no alias'}): {record.gate_reason}", flush=True)
+    for other in told:
+        print(f"register: {type(other).__name__} knows it as {other.announce(announcement_of(index, record, uri))}")
     stored = read_manifest(uri)
     _write_entry(
         entry,

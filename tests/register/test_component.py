@@ -38,6 +38,7 @@ def run(
         "class_recall_floors": {},
         "maximum_calibration_error": 1.0,
         "fail_if_rejected": False,
+        "other_registries": [],
         "source": "photos",
         "source_fingerprint": "",
         "model_licence": "CC0",
