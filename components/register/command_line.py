@@ -77,7 +77,11 @@ def _parser() -> argparse.ArgumentParser:
     announces = commands.add_parser("announce", parents=[registry], help="tell another registry of a version")
     announces.add_argument("model", metavar="MODEL")
     announces.add_argument("version", metavar="VERSION")
-    announces.add_argument("target", metavar="TARGET", help="mlflow:http://host:port or kubeflow:http://host:port")
+    announces.add_argument(
+        "target",
+        metavar="TARGET",
+        help="mlflow:http://host:port, kubeflow:http://host:port or vertex:project/region/serving-image",
+    )
     announces.set_defaults(do=_announce)
 
     rolls = commands.add_parser("rollback", parents=[registry], help="make the previous champion the champion again")

@@ -43,7 +43,8 @@ def register(
         class_recall_floors: The least recall, [0, 1], by class name; * stands for every class not named.
         maximum_calibration_error: The greatest expected calibration error, [0, 1]; 1 allows any.
         fail_if_rejected: Whether a rejected model fails the step, after it was registered as rejected.
-        other_registries: Who else is told of the version: mlflow:http://host:port, kubeflow:http://host:port.
+        other_registries: Who else is told of the version: mlflow:http://host:port, kubeflow:http://host:port,
+            vertex:project/region/serving-image.
         source: Where the images came from.
         source_fingerprint: What the source held, for the lineage.
         model_licence: Licence of the model, for its card.

@@ -4,6 +4,7 @@ import json
 import urllib.error
 import urllib.parse
 import urllib.request
+from collections.abc import Callable
 from typing import Any
 
 from components.failures import TransientError, UserError
@@ -31,17 +32,19 @@ class JsonService:
     Args:
         address: ``http://host:port`` or ``https://...``, with the path that all requests begin with.
         name: What to call it in an error.
+        token: Returns a bearer token for each request; None sends none.
 
     Raises:
         UserError: When the address is malformed.
     """
 
-    def __init__(self, address: str, name: str) -> None:
+    def __init__(self, address: str, name: str, token: Callable[[], str] | None = None) -> None:
         parts = urllib.parse.urlsplit(address)
         if parts.scheme not in ("http", "https") or not parts.hostname:
             raise UserError(f"{name} is to be found at {address!r}: write http://host:port")
         self._address = address.rstrip("/")
         self._name = name
+        self._token = token
 
     def ask(self, method: str, path: str, body: dict[str, Any] | None = None, **query: str) -> dict[str, Any]:
         """Send a request and return the answer, an empty dictionary for an empty one.
@@ -54,6 +57,8 @@ class JsonService:
         url = f"{self._address}/{path}" + (f"?{urllib.parse.urlencode(query)}" if query else "")
         data = None if body is None else json.dumps(body).encode()
         headers = {"Content-Type": "application/json", "Accept": "application/json"}
+        if self._token is not None:
+            headers["Authorization"] = f"Bearer {self._token()}"
         request = urllib.request.Request(url, data, headers, method=method)  # noqa: S310 - http or https, see above
         try:
             with urllib.request.urlopen(request, timeout=_TIMEOUT_SECONDS) as answer:  # noqa: S310

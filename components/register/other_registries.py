@@ -1,19 +1,26 @@
-"""Other registries that are told of a version: MLflow and the Kubeflow Model Registry, behind one small interface.
+"""Other registries that are told of a version: MLflow, Kubeflow's and Vertex AI's, behind one small interface.
 
 The registry of files decides what a version is and who is the champion; others are told where it lies. Telling is
 idempotent: look up, then complete what is missing, so that a stopped or doubled attempt leaves one version.
 """
 
 import dataclasses
-from collections.abc import Mapping, Sequence
+import re
+import time
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Protocol
 
-from components.failures import UserError
+from components import storage
+from components.failures import TransientError, UserError
+from components.formats.trained_model import SAVED_MODEL_FOLDER
 from components.register.json_service import JsonService, RefusedError
 from components.register.version_index import Index, VersionRecord
 
 VERSION_TAG = "image_classification_version"
 """Names our version in a registry that numbers versions itself."""
+
+_PAUSES_SECONDS = (0.5, 1, 2, 4, 8, 15, 15, 15, 30, 30, 60, 60)
+"""Between looks at what takes Vertex AI a while: four minutes."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -67,13 +74,15 @@ def other_registry(target: str) -> OtherRegistry:
         UserError: When it names none.
     """
     kind, _, address = target.partition(":")
-    known: dict[str, type[MlflowRegistry] | type[KubeflowRegistry]] = {
+    known: dict[str, Callable[[str], OtherRegistry]] = {
         "mlflow": MlflowRegistry,
         "kubeflow": KubeflowRegistry,
+        "vertex": VertexRegistry,
     }
     if kind not in known:
         raise UserError(
-            f"other_registries names {target!r}: write mlflow:http://host:port or kubeflow:http://host:port"
+            f"other_registries names {target!r}: write mlflow:http://host:port, kubeflow:http://host:port or "
+            "vertex:project/region/serving-image"
         )
     return known[kind](address)
 
@@ -225,3 +234,114 @@ def _properties(values: Mapping[str, str]) -> dict[str, dict[str, str]]:
     return {
         name: {"metadataType": "MetadataStringValue", "string_value": value} for name, value in sorted(values.items())
     }
+
+
+class VertexRegistry:
+    """The Vertex AI Model Registry, by its REST API v1.
+
+    Each upload makes a version, so versions are looked up by a label first; of several attempts that uploaded one at
+    once the lowest number stays. Vertex numbers versions from 1 and wants the container that serves them.
+
+    Args:
+        address: ``project/region/container``, the container being the image that serves, for example
+            ``my-project/europe-west4/europe-docker.pkg.dev/vertex-ai/prediction/tf2-cpu.2-15:latest``.
+        service: For another endpoint than Google's.
+    """
+
+    def __init__(self, address: str, service: JsonService | None = None) -> None:
+        project, _, rest = address.partition("/")
+        region, _, self._container = rest.partition("/")
+        if not (project and region and self._container):
+            raise UserError(f"other_registries names 'vertex:{address}': write vertex:project/region/serving-image")
+        self._parent = f"projects/{project}/locations/{region}"
+        self._service = service or JsonService(
+            f"https://{region}-aiplatform.googleapis.com/v1", "Vertex AI", storage.access_token
+        )
+
+    def announce(self, announcement: Announcement) -> str:
+        """See ``OtherRegistry``."""
+        # Identifiers: lowercase letters, digits and dashes, beginning with a letter.
+        identifier = "m-" + re.sub(r"[^a-z0-9-]", "-", announcement.model_name.lower())
+        model = f"{self._parent}/models/{identifier}"
+        if not self._versions(model, announcement):
+            self._upload(model, identifier, announcement)
+        versions = self._versions(model, announcement)
+        if not versions:
+            raise TransientError(f"Vertex AI does not list {announcement.version} of {identifier} yet: try again")
+        lowest, *doubled = sorted(versions)
+        for number in doubled:
+            self._delete(model, number)
+        missing = [alias for alias in announcement.aliases if alias not in versions[lowest]]
+        if missing:
+            self._answer("POST", f"{model}@{lowest}:mergeVersionAliases", {"versionAliases": missing})
+        return f"{model}@{lowest}"
+
+    def _upload(self, model: str, identifier: str, announcement: Announcement) -> None:
+        known = self._any_version(model)
+        body: dict[str, Any] = {
+            "model": {
+                "displayName": announcement.model_name,
+                "versionDescription": announcement.facts.get("gate", ""),
+                "artifactUri": f"{announcement.uri}/{SAVED_MODEL_FOLDER}",
+                "containerSpec": {"imageUri": self._container},
+                "labels": {VERSION_TAG: announcement.version},
+            }
+        } | ({"parentModel": model} if known else {"modelId": identifier})
+        try:
+            operation = self._service.ask("POST", f"{self._parent}/models:upload", body)
+        except RefusedError as error:
+            if error.status != 409:
+                raise UserError(f"Vertex AI refuses {announcement.uri}: {error}") from error
+            # Somebody else made the model just now: this is one more version of it.
+            operation = self._answer(
+                "POST", f"{self._parent}/models:upload", {"model": body["model"], "parentModel": model}
+            )
+        for pause in _PAUSES_SECONDS:
+            if operation.get("done"):
+                break
+            time.sleep(pause)
+            operation = self._answer("GET", operation["name"])
+        else:
+            raise TransientError(f"Vertex AI is still busy with {operation.get('name')}: try again later")
+        if "error" in operation:
+            raise UserError(f"Vertex AI refuses {announcement.uri}: {operation['error'].get('message')}")
+
+    def _any_version(self, model: str) -> bool:
+        return bool(self._listed(model))
+
+    def _versions(self, model: str, announcement: Announcement) -> dict[int, list[str]]:
+        """Return the aliases of each number of the version."""
+        return {
+            int(one["versionId"]): list(one.get("versionAliases", ()))
+            for one in self._listed(model)
+            if one.get("labels", {}).get(VERSION_TAG) == announcement.version
+        }
+
+    def _listed(self, model: str) -> list[dict[str, Any]]:
+        versions: list[dict[str, Any]] = []
+        page = ""
+        while True:
+            try:
+                query = {"pageToken": page} if page else {}
+                answer = self._service.ask("GET", f"{model}:listVersions", None, **query)
+            except RefusedError as error:
+                if error.status == 404:
+                    return []
+                raise UserError(f"Vertex AI does not list {model}: {error}") from error
+            versions += answer.get("models", ())
+            page = answer.get("nextPageToken", "")
+            if not page:
+                return versions
+
+    def _delete(self, model: str, number: int) -> None:
+        try:
+            self._service.ask("DELETE", f"{model}@{number}:deleteVersion")
+        except RefusedError as error:
+            if error.status != 404:
+                raise UserError(f"Vertex AI does not delete the doubled version {model}@{number}: {error}") from error
+
+    def _answer(self, method: str, path: str, body: dict[str, Any] | None = None) -> dict[str, Any]:
+        try:
+            return self._service.ask(method, path, body)
+        except RefusedError as error:
+            raise UserError(f"Vertex AI refuses {path}: {error}") from error

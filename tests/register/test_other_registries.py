@@ -18,11 +18,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from google.cloud import aiplatform_v1
 
 from components.failures import TransientError, UserError
 from components.register.command_line import main
 from components.register.json_service import JsonService
-from components.register.other_registries import Announcement, other_registry
+from components.register.other_registries import Announcement, VertexRegistry, other_registry
 from components.register.promotion_gate import Gate
 from tests.register.conftest import Register
 
@@ -153,11 +154,105 @@ def kubeflow() -> Iterator[tuple[KubeflowApi, str]]:
         def log_message(self, *_: object) -> None:
             pass
 
-    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+    with served(Handler) as address:
+        yield api, f"kubeflow:{address}"
+
+
+@contextlib.contextmanager
+def served(handler: type[BaseHTTPRequestHandler]) -> Iterator[str]:
+    server = ThreadingHTTPServer(("127.0.0.1", 0), handler)
     threading.Thread(target=server.serve_forever, daemon=True).start()
-    yield api, f"kubeflow:http://127.0.0.1:{server.server_port}"
+    yield f"http://127.0.0.1:{server.server_port}"
     server.shutdown()
     server.server_close()
+
+
+class VertexApi:
+    """Models of Vertex AI v1 over HTTP; requests and answers go through Google's own messages, strictly."""
+
+    def __init__(self) -> None:
+        self.versions: list[aiplatform_v1.Model] = []
+        self.authorizations: set[str] = set()
+        self.lock = threading.Lock()
+
+    def answer(self, method: str, path: str, body: dict[str, Any]) -> tuple[int, Any]:
+        with self.lock:
+            place, _, verb = path.removeprefix("/v1/").partition(":")
+            name, _, number = place.partition("@")
+            if verb == "upload":
+                return self._upload(
+                    place, aiplatform_v1.UploadModelRequest.from_json(json.dumps(body | {"parent": "p"}))
+                )
+            found = [one for one in self.versions if one.name == name]
+            if verb == "listVersions":
+                listed = aiplatform_v1.ListModelVersionsResponse(models=found)
+                return (200, json.loads(type(listed).to_json(listed))) if found else (404, {"error": "no such model"})
+            (version,) = [one for one in found if one.version_id == number] or [None]
+            if version is None:
+                return 404, {"error": "no such version"}
+            if method == "DELETE":
+                self.versions.remove(version)
+                return 200, {"name": "operations/2", "done": True}
+            for alias in body["versionAliases"]:
+                for one in found:
+                    if alias in one.version_aliases:
+                        one.version_aliases.remove(alias)
+                version.version_aliases.append(alias)
+            return 200, json.loads(aiplatform_v1.Model.to_json(version))
+
+    def _upload(self, place: str, request: aiplatform_v1.UploadModelRequest) -> tuple[int, Any]:
+        name = request.parent_model or f"{place}/{request.model_id}"
+        numbers = [int(one.version_id) for one in self.versions if one.name == name]
+        if numbers and request.model_id:
+            return 409, {"error": "already exists"}
+        model = aiplatform_v1.Model(request.model)
+        model.name, model.version_id = name, str(max(numbers, default=0) + 1)
+        self.versions.append(model)
+        return 200, {"name": f"{place}/operations/1", "done": True}
+
+
+@pytest.fixture
+def vertex() -> Iterator[tuple[VertexApi, VertexRegistry]]:
+    """Vertex AI on loopback, and a registry that talks to it."""
+    api = VertexApi()
+
+    class Handler(BaseHTTPRequestHandler):
+        def do(self) -> None:
+            body = json.loads(self.rfile.read(int(self.headers.get("Content-Length") or 0)) or b"{}")
+            api.authorizations.add(str(self.headers["Authorization"]))
+            status, value = api.answer(self.command, urllib.parse.urlsplit(self.path).path, body)
+            self.send_response(status)
+            self.end_headers()
+            self.wfile.write(json.dumps(value).encode())
+
+        do_GET = do_POST = do_DELETE = do  # noqa: N815
+
+        def log_message(self, *_: object) -> None:
+            pass
+
+    with served(Handler) as address:
+        service = JsonService(f"{address}/v1", "Vertex AI", lambda: "secret")
+        yield api, VertexRegistry("project/europe-west4/registry.example/serving:1", service)
+
+
+def test_vertex(vertex: tuple[VertexApi, VertexRegistry]) -> None:
+    api, registry = vertex
+    parent = "projects/project/locations/europe-west4/models/m-trees"
+    assert registry.announce(FIRST) == registry.announce(FIRST) == f"{parent}@1"
+    assert registry.announce(SECOND) == f"{parent}@2"
+    first, second = api.versions
+    assert (first.artifact_uri, second.artifact_uri) == (f"{FIRST.uri}/saved_model/1", f"{SECOND.uri}/saved_model/1")
+    assert first.container_spec.image_uri == "registry.example/serving:1"
+    assert (list(first.version_aliases), list(second.version_aliases)) == (["candidate"], ["champion"])
+    assert api.authorizations == {"Bearer secret"}
+
+
+def test_eight_at_once_leave_one_version_in_vertex(vertex: tuple[VertexApi, VertexRegistry]) -> None:
+    api, registry = vertex
+    with ThreadPoolExecutor(8) as pool:
+        list(pool.map(lambda _: registry.announce(FIRST), range(8)))
+    registry.announce(FIRST)
+    assert [one.version_id for one in api.versions] == ["1"]
 
 
 def test_kubeflow(kubeflow: tuple[KubeflowApi, str]) -> None:
