@@ -1,4 +1,4 @@
-"""The registry on a command line, for people: list, show, verify, fetch, promote, rollback, announce."""
+"""The registry on a command line, for people: list, show, verify, sign, fetch, promote, rollback, announce."""
 
 import argparse
 import json
@@ -11,6 +11,7 @@ from components.failures import TransientError, UserError
 from components.formats.model_bundle import LINEAGE_FILE, MODEL_CARD_FILE, read_manifest
 from components.register.other_registries import announcement_of, other_registry
 from components.register.registry import ModelRegistry, model_names
+from components.register.signatures import sign_bundle, verify_signature
 from components.register.version_index import CHAMPION, Index, VersionRecord, promote, rollback
 
 _EPILOG = """\
@@ -61,6 +62,14 @@ def _parser() -> argparse.ArgumentParser:
     verifies.add_argument("model", metavar="MODEL")
     verifies.add_argument("version", metavar="VERSION", nargs="?", help="default: every version")
     verifies.set_defaults(do=_verify)
+
+    verifies.add_argument("--public-key", type=Path, metavar="PEM", help="and the signature, which must be by this key")
+
+    signs = commands.add_parser("sign", parents=[registry], help="sign a version with a private key")
+    signs.add_argument("model", metavar="MODEL")
+    signs.add_argument("version", metavar="VERSION")
+    signs.add_argument("--private-key", type=Path, metavar="PEM", required=True)
+    signs.set_defaults(do=_sign)
 
     fetches = commands.add_parser("fetch", parents=[registry], help="copy a version here, verified")
     fetches.add_argument("model", metavar="MODEL")
@@ -152,6 +161,8 @@ def _verify(options: argparse.Namespace) -> Iterator[str]:
     for record in records:
         try:
             manifest = registry.verify(record)
+            if options.public_key is not None:
+                verify_signature(registry.bundle_uri(record), options.public_key)
         except UserError as error:
             damaged += 1
             yield f"DAMAGED  {record.version}  {error}"
@@ -161,6 +172,13 @@ def _verify(options: argparse.Namespace) -> Iterator[str]:
     if damaged or loose:
         unlisted = f"; {', '.join(loose)} names a version that is not listed" if loose else ""
         raise UserError(f"{damaged} of {len(records)} versions of {options.model} are damaged{unlisted}")
+
+
+def _sign(options: argparse.Namespace) -> Iterator[str]:
+    registry, index = _opened(options)
+    record = index.named(options.version)
+    registry.verify(record)
+    yield sign_bundle(registry.bundle_uri(record), options.private_key)
 
 
 def _fetch(options: argparse.Namespace) -> Iterator[str]:
