@@ -4,6 +4,7 @@ The same model gives the same bytes each time, except for HDF5, so that a stoppe
 """
 
 import hashlib
+import importlib.util
 import io
 import json
 import zipfile
@@ -114,6 +115,19 @@ def export_tflite(model: keras.Model, path: Path) -> None:
     converter.optimizations = [tf.lite.Optimize.DEFAULT]
     converter.target_spec.supported_types = [tf.float16]
     path.write_bytes(converter.convert())
+
+
+def export_onnx(model: keras.Model, path: Path) -> None:
+    """Write ONNX: from float32 pixels in [0, 255], ``[batch, size, size, 3]``, to probabilities.
+
+    Raises:
+        UserError: When the converter is not installed.
+    """
+    if missing := [name for name in ("tf2onnx", "onnxruntime") if importlib.util.find_spec(name) is None]:
+        raise UserError(
+            f"ONNX needs {missing[0]}, which is not installed here: leave onnx out of exports, or add the extra onnx"
+        )
+    model.export(path, format="onnx", verbose=False)
 
 
 def export_h5(model: keras.Model, path: Path) -> None:

@@ -25,12 +25,13 @@ from components.classifier.export import (
     decode_and_resize,
     export_h5,
     export_keras,
+    export_onnx,
     export_saved_model,
     export_tflite,
 )
 from components.failures import TransientError, UserError
 from components.formats.tfrecords import parse_example
-from components.formats.trained_model import KERAS_FILE, SAVED_MODEL_FOLDER, TFLITE_FILE
+from components.formats.trained_model import KERAS_FILE, ONNX_FILE, SAVED_MODEL_FOLDER, TFLITE_FILE
 from components.publishing import write_json
 
 REQUEST_FILE = "request.json"
@@ -62,6 +63,8 @@ def write_exports(request: dict[str, Any], directory: Path) -> None:
         export_h5(model, directory / h5_file(request["backbone"]))
     if "tflite" in request["formats"]:
         export_tflite(model, directory / TFLITE_FILE)
+    if "onnx" in request["formats"]:
+        export_onnx(model, directory / ONNX_FILE)
     images = _test_images(request["shards"], request["golden_paths"])
     # The very body of a predict request to TensorFlow Serving.
     instances = [{"image_bytes": {"b64": base64.b64encode(images[path]).decode()}} for path in request["golden_paths"]]
@@ -85,6 +88,7 @@ def answers(directory: Path) -> dict[str, list[list[float]]]:
         SAVED_MODEL_FOLDER: lambda: _ask_saved_model(directory / SAVED_MODEL_FOLDER, images),
         h5_file(request["backbone"]): lambda: _ask_keras(directory / h5_file(request["backbone"]), pixels()),
         TFLITE_FILE: lambda: _ask_tflite(directory / TFLITE_FILE, pixels()),
+        ONNX_FILE: lambda: _ask_onnx(directory / ONNX_FILE, pixels()),
     }
 
     def pixels() -> Probabilities:
@@ -114,6 +118,13 @@ def _ask_tflite(path: Path, pixels: Probabilities) -> Probabilities:
     interpreter.set_tensor(source, pixels)
     interpreter.invoke()
     return np.asarray(interpreter.get_tensor(result))
+
+
+def _ask_onnx(path: Path, pixels: Probabilities) -> Probabilities:
+    import onnxruntime  # noqa: PLC0415 - of an extra
+
+    session = onnxruntime.InferenceSession(path, providers=["CPUExecutionProvider"])
+    return np.asarray(session.run(None, {session.get_inputs()[0].name: pixels})[0])
 
 
 def _test_images(shards: Sequence[str], paths: Sequence[str]) -> dict[str, bytes]:

@@ -7,6 +7,7 @@ The folder, local or in Cloud Storage:
       saved_model/1/         TF Serving layout, takes raw image bytes; when asked for, as the next two
       *.h5                   older HDF5 format
       model.tflite           weights in float16; takes what model.keras takes
+      model.onnx             likewise in float32
       golden_batch.json      a predict request of test images, and what must be answered
       exports.json           temperature, and how far each export's answers to that are from the evaluated ones
       labels.json            {"class_names": [...]} in label order

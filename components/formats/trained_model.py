@@ -24,6 +24,7 @@ HISTORY_FILE = "history.csv"
 CURVES_FILE = "curves.png"
 SAVED_MODEL_FOLDER = "saved_model/1"
 TFLITE_FILE = "model.tflite"
+ONNX_FILE = "model.onnx"
 
 PHASES = ("frozen", "fine_tune")
 

@@ -37,7 +37,7 @@ def register(
         decisions: What cleaning decided about the images, for the model card.
         registry_uri: Where the registry lies: gs://bucket/prefix or a local folder.
         model_name: Name in the registry: letters, digits, '.', '_' and '-', at most 63.
-        exports: What to export besides model.keras: saved_model, h5, tflite.
+        exports: What to export besides model.keras: saved_model, h5, tflite, and onnx where its extra is installed.
         apply_temperature: Whether exports give calibrated probabilities, by the evaluation's temperature.
         minimum_accuracy: The least test accuracy, [0, 1]; a model below it is rejected.
         class_recall_floors: The least recall, [0, 1], by class name; * stands for every class not named.

@@ -13,7 +13,7 @@ import pandas as pd
 
 from components.formats.evaluation import CONFUSION_MATRIX_FILE, CURVES_FILE, ROC_FILE, Evaluation
 from components.formats.splits import Splits
-from components.formats.trained_model import KERAS_FILE, SAVED_MODEL_FOLDER, TFLITE_FILE, TrainingRecord
+from components.formats.trained_model import KERAS_FILE, ONNX_FILE, SAVED_MODEL_FOLDER, TFLITE_FILE, TrainingRecord
 from components.register.model_exports import Exports
 from components.report.page import data_uri, render_page
 
@@ -281,6 +281,8 @@ def _use(card: Card) -> list[str]:
         lines.append(f"`{SAVED_MODEL_FOLDER}/` serves with TF Serving or KServe and takes encoded image files.")
     if TFLITE_FILE in card.files:
         lines.append(f"`{TFLITE_FILE}` takes what `{KERAS_FILE}` takes, its weights in half precision.")
+    if ONNX_FILE in card.files:
+        lines.append(f"`{ONNX_FILE}` takes float32 of what `{KERAS_FILE}` takes.")
     lines.append("`golden_batch.json` holds a predict request and what a server must answer to it.")
     lines.append("`manifest.json` holds the SHA-256 of every file, `lineage.json` the way here.")
     return lines

@@ -26,7 +26,7 @@ from components.formats.splits import read_splits
 from components.formats.trained_model import KERAS_FILE, TFLITE_FILE, read_training_record
 from components.publishing import published_directory, write_json
 
-EXPORTS = ("saved_model", "h5", "tflite")
+EXPORTS = ("saved_model", "h5", "tflite", "onnx")
 """What can be asked for besides ``model.keras``, which a bundle always has."""
 
 GOLDEN_FILE = "golden_batch.json"

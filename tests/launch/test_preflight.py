@@ -69,7 +69,7 @@ def test_the_defaults_pass(defaults: dict[str, Any]) -> None:
         ("minimum_accuracy", 80.0, "minimum_accuracy is 80.0: give a number from 0 to 1"),
         ("maximum_calibration_error", -1.0, "maximum_calibration_error is -1.0: give a number from 0 to 1"),
         ("class_recall_floors", {"bird": 2}, r"class_recall_floors\['bird'\] is 2: give a number from 0 to 1"),
-        ("exports", ["onnx"], "exports names 'onnx'"),
+        ("exports", ["torch"], "exports names 'torch'"),
         ("other_registries", ["http://mlflow"], "other_registries names 'http://mlflow'"),
         ("model_name", "a/b", "model_name is 'a/b': use letters"),
         ("registry_uri", "s3://bucket/models", "give a gs:// URI or a local folder"),

@@ -1,6 +1,7 @@
 """Exports answer as the evaluated model, calibrated, from the bytes that a client would send; others are caught."""
 
 import base64
+import importlib.util
 import json
 import shutil
 import subprocess
@@ -27,14 +28,15 @@ from components.register.promotion_gate import Gate
 from tests.register.conftest import EvaluatedProject, Register
 
 TEMPERATURE = 2.5
+ONNX = all(importlib.util.find_spec(name) for name in ("onnxruntime", "tf2onnx"))
+FORMATS = ("saved_model", "h5", "tflite", *(["onnx"] if ONNX else []))
 
 
 @pytest.fixture(scope="module")
 def exports(evaluated: EvaluatedProject, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Exports]:
     directory = tmp_path_factory.mktemp("exports") / "all"
-    formats = ("saved_model", "h5", "tflite")
     folders = (evaluated.model, evaluated.evaluation, evaluated.splits)
-    return directory, write_exports(*folders, formats=formats, temperature=TEMPERATURE, directory=directory)
+    return directory, write_exports(*folders, formats=FORMATS, temperature=TEMPERATURE, directory=directory)
 
 
 def test_every_export_gives_the_calibrated_probabilities(
@@ -44,6 +46,7 @@ def test_every_export_gives_the_calibrated_probabilities(
     assert [check.path for check in written.checks] == [
         "Animals_Classification.h5",
         "model.keras",
+        *(["model.onnx"] if ONNX else []),
         "model.tflite",
         "saved_model/1",
     ]
@@ -82,8 +85,7 @@ def test_exporting_again_gives_the_same_bytes(
     exports: tuple[Path, Exports], evaluated: EvaluatedProject, tmp_path: Path
 ) -> None:
     folders = (evaluated.model, evaluated.evaluation, evaluated.splits)
-    formats = ("tflite", "saved_model", "h5")
-    write_exports(*folders, formats=formats, temperature=TEMPERATURE, directory=tmp_path / "again")
+    write_exports(*folders, formats=FORMATS[::-1], temperature=TEMPERATURE, directory=tmp_path / "again")
     first, again = exported_files(exports[0]), exported_files(tmp_path / "again")
     assert first.keys() == again.keys()
     assert [name for name, path in first.items() if path.read_bytes() != again[name].read_bytes()] == []
@@ -124,6 +126,14 @@ def test_another_temperature_is_another_version(
     assert json.loads((Path(second.uri) / "lineage.json").read_text())["calibration"] == {"applied_temperature": 2.5}
 
 
+@pytest.mark.skipif(ONNX, reason="the extra onnx is installed")
+def test_onnx_without_its_converter_names_the_extra(evaluated: EvaluatedProject, tmp_path: Path) -> None:
+    folders = (evaluated.model, evaluated.evaluation, evaluated.splits)
+    with pytest.raises(UserError, match="ONNX needs tf2onnx, which is not installed here"):
+        write_exports(*folders, formats=["onnx"], temperature=1.0, directory=tmp_path / "exports")
+    assert not (tmp_path / "exports").exists()
+
+
 @pytest.mark.parametrize(
     ("calibration", "applied", "expected"),
     [({"temperature": 1.7}, True, 1.7), ({"temperature": 1.7}, False, 1.0), (None, True, 1.0), ({}, True, 1.0)],
@@ -149,5 +159,5 @@ def test_probabilities_of_zero_stay_finite() -> None:
 
 
 def test_unknown_formats_are_named() -> None:
-    with pytest.raises(UserError, match="exports names 'onnx': choose among saved_model, h5, tflite"):
-        check_formats(["saved_model", "onnx"])
+    with pytest.raises(UserError, match="exports names 'torch': choose among saved_model, h5, tflite, onnx"):
+        check_formats(["saved_model", "torch"])
