@@ -154,6 +154,8 @@ def image_classification(placement: Placement) -> Any:
         train_batch_normalization: bool = False,
         export_h5: bool = False,
         checkpoint_uri: str = "",
+        # Evaluate
+        label_check_images: int = 20_000,
         # Register
         exports: list = ["saved_model"],  # noqa: B006
         apply_temperature: bool = True,
@@ -284,7 +286,14 @@ def image_classification(placement: Placement) -> Any:
             seed=seed,
         ).set_display_name("6 Fine-tune the last layers")
         evaluated = evaluate(
-            splits=divided.outputs["splits"], model=tuned.outputs["model"], batch_size=batch_size
+            splits=divided.outputs["splits"],
+            model=tuned.outputs["model"],
+            findings=findings,
+            label_check_images=label_check_images,
+            registry_uri=registry_uri,
+            model_name=model_name,
+            batch_size=batch_size,
+            seed=seed,
         ).set_display_name("7 Evaluate on the test set")
         registered = register(
             model=tuned.outputs["model"],

@@ -26,6 +26,7 @@ SHARED = {
     "formats",
     "report",
     "copies",
+    "label_errors",
 }
 
 
@@ -77,11 +78,11 @@ def test_only_shells_and_launching_import_kfp() -> None:
 
 
 def test_only_storage_knows_google_cloud() -> None:
-    for path in modules(*STEPS, "formats", "report", "copies", "classifier"):
+    for path in modules(*STEPS, "formats", "report", "copies", "label_errors", "classifier"):
         assert "google" not in top(imports_of(path)), path
 
 
-@pytest.mark.parametrize("folder", ["formats", "report", "copies", "classifier"])
+@pytest.mark.parametrize("folder", ["formats", "report", "copies", "label_errors", "classifier"])
 def test_contracts_import_no_step(folder: str) -> None:
     for path in modules(folder):
         assert not (own(imports_of(path)) & (set(STEPS) | {"launch"})), path

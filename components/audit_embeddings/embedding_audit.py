@@ -14,7 +14,6 @@ from components.audit_embeddings.embedding_findings import (
 )
 from components.audit_embeddings.embedding_settings import EmbeddingSettings, check_settings
 from components.audit_embeddings.image_features import EmbeddedImages, embed_images
-from components.audit_embeddings.label_errors import JudgedLabels, judge_labels, require_cleanlab
 from components.audit_embeddings.neighbours import Images
 from components.audit_embeddings.outcome import Outcome
 from components.audit_embeddings.outliers import class_distances, class_limits, distances_to, usual_distances
@@ -31,6 +30,7 @@ from components.formats.findings import (
     write_findings,
 )
 from components.formats.image_archive import ArchiveReader, read_catalog
+from components.label_errors.confident_learning import JudgedLabels, judge_labels, require_cleanlab
 from components.publishing import published_directory, write_json
 
 
@@ -99,7 +99,7 @@ def _look(
     # What shows the same is a copy from here on: it must neither vouch for a label nor be a neighbour.
     members = np.flatnonzero(semantic.head >= 0)
     among = Images(features, joined(among.groups, np.stack([members, semantic.head[members]], axis=1)))
-    judged = judge_labels(among, images.labels, settings.seed)
+    judged = judge_labels(among.features, among.groups, images.labels, settings.seed)
     distances = class_distances(among, images.labels)
     limits = class_limits(distances, images.labels, settings.outlier_deviation)
     doubted = judged.wrong & (judged.confidence <= settings.label_error_confidence)

@@ -7,10 +7,10 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
-from components.audit_embeddings.label_errors import JudgedLabels
 from components.audit_embeddings.outliers import NEIGHBOURS
 from components.audit_embeddings.semantic_duplicates import SemanticGroups
 from components.formats.findings import FINDING_COLUMNS
+from components.label_errors.confident_learning import JudgedLabels
 
 SEVERITY = "warning"
 

@@ -8,10 +8,10 @@ import pandas as pd
 
 from components.audit_embeddings.embedding_settings import EmbeddingSettings
 from components.audit_embeddings.image_squares import shown_pixels
-from components.audit_embeddings.label_errors import FOLDS, LEAST_CLASS_GROUPS
 from components.audit_embeddings.outcome import Outcome
 from components.audit_embeddings.outliers import LEAST_CLASS_IMAGES, NEIGHBOURS
 from components.formats.image_archive import ArchiveReader
+from components.label_errors.confident_learning import FOLDS, LEAST_CLASS_GROUPS
 from components.report.page import write_page
 from components.report.shown_text import MESSAGE_CHARACTERS, number, shown
 from components.report.thumbnails import Thumbnails

@@ -12,8 +12,8 @@ from components.clean.check_counts import CheckCounts, check_counts
 from components.clean.cleaning_policy import ALLOW_LIST, DAMAGED, DENY_LIST, UNDECODABLE, CleaningPolicy
 from components.clean.earlier_cleaning import EarlierCleaning, changed_actions, counts_of
 from components.clean.keep_decisions import Decided
-from components.clean.listed_images import entry_for
 from components.formats.check_names import CHECK_MEANINGS
+from components.formats.decisions import entry_for
 
 EXAMPLES = 3
 LISTED_CLASSES = 50

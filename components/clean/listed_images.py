@@ -52,14 +52,6 @@ def listed_images(
     return allow, deny
 
 
-def entry_for(path: str) -> str:
-    """Return the entry of a list, or the line of a file of entries, that names this image and, as a rule, no other."""
-    if path[:1] not in ("#", "@") and not set(path) & set("\r\n"):
-        return path
-    first = f"[{path[0]}]" if path[:1] in ("#", "@") else glob.escape(path[:1])
-    return first + glob.escape(path[1:]).replace("\n", "?").replace("\r", "?")
-
-
 def near_paths(paths: pd.Series | pd.Index, entry: str) -> list[str]:
     """Return up to three paths that ``entry`` may have meant: of the same file name, else of a similar spelling."""
     paths = pd.Index(paths)

@@ -9,9 +9,15 @@ from components import images
 def evaluate(
     splits: dsl.Input[dsl.Dataset],
     model: dsl.Input[dsl.Model],
+    findings: dsl.Input[dsl.Dataset],
+    label_check_images: int,
+    registry_uri: str,
+    model_name: str,
     batch_size: int,
+    seed: int,
     evaluation: dsl.Output[dsl.Artifact],
     report: dsl.Output[dsl.HTML],
+    suspected: dsl.Output[dsl.Dataset],
     metrics: dsl.Output[dsl.Metrics],
     classification: dsl.Output[dsl.ClassificationMetrics],
 ) -> float:
@@ -20,10 +26,17 @@ def evaluate(
     Args:
         splits: The splits the model was trained on.
         model: The trained model.
+        findings: The audit's findings about the images, with what it measured in them.
+        label_check_images: Training images at most whose labels are judged, of more a random sample; 0 for none.
+        registry_uri: Where the registry lies: gs://bucket/prefix or a local folder.
+        model_name: Name in the registry: letters, digits, '.', '_' and '-', at most 63.
         batch_size: Images in one step, at least 1; more is faster and needs more memory.
-        evaluation: Metrics, predictions of every test image, per-class table and charts.
-        report: The evaluation as a page: confusion matrices, ROC, mistakes, learning curves.
-        metrics: Accuracy, macro precision, recall and F1, AUC, majority baseline and counts.
+        seed: Of resamples, and of which right answers the report shows.
+        evaluation: Metrics with intervals and calibration, predictions of every test image, tables and charts.
+        report: The evaluation as a page: intervals, confusions, calibration, weak spots, mistakes, learning curves.
+        suspected: The findings, and those about training images whose label is probably wrong, in the same format;
+            and suspected_labels.txt, a list of these for deny_list.
+        metrics: Accuracy and mean F1 with intervals, AUC, calibration, the champion beside it, and counts.
         classification: Confusion matrix and micro-averaged ROC for the pipeline's own view.
 
     Returns:
@@ -38,10 +51,21 @@ def evaluate(
     for attempt in attempts("evaluate"):
         with attempt:
             outcome = evaluate_model(
-                Path(splits.path), Path(model.path), batch_size, Path(evaluation.path), Path(report.path)
+                Path(splits.path),
+                Path(model.path),
+                Path(findings.path),
+                Path(evaluation.path),
+                Path(report.path),
+                Path(suspected.path),
+                label_check_images=label_check_images,
+                registry_uri=registry_uri,
+                model_name=model_name,
+                batch_size=batch_size,
+                seed=seed,
             )
             for name, value in scalar_metrics(outcome.evaluation).items():
                 metrics.log_metric(name, value)
+            metrics.log_metric("suspected_labels", outcome.suspected_labels)
             if matrix_fits(outcome.evaluation):
                 classification.log_confusion_matrix(outcome.evaluation.class_names, outcome.evaluation.confusion_matrix)
             if outcome.roc is not None:

@@ -3,23 +3,33 @@
 import dataclasses
 from pathlib import Path
 
+import keras
 import numpy as np
 import pandas as pd
 from markupsafe import Markup
 from matplotlib.figure import Figure
 
+from components.evaluate.calibration import calibrate
+from components.evaluate.comparison import compare_with_champion
+from components.evaluate.evaluate_settings import check_settings
+from components.evaluate.evidence_figures import reliability_figure, slices_figure
 from components.evaluate.figures import confusion_figure, roc_figure
+from components.evaluate.grad_cam import explain
+from components.evaluate.intervals import bootstrap_intervals
+from components.evaluate.mistakes import choose_examples
+from components.evaluate.pictures import decoded
 from components.evaluate.pipeline_metrics import MAXIMUM_ROC_POINTS, matrix_fits
 from components.evaluate.predictions import (
     TEST_SPLIT,
+    VALIDATION_SPLIT,
     Predictions,
     file_sha256,
     load_classifier,
-    predict_test_split,
-    read_test_images,
+    predict_split,
+    read_images,
     verify_shards,
 )
-from components.evaluate.report import Charts, choose_examples, write_report
+from components.evaluate.report import MOST_SUSPECTS_SHOWN, Charts, Shown, write_report
 from components.evaluate.scores import (
     RocCurve,
     class_roc,
@@ -30,21 +40,35 @@ from components.evaluate.scores import (
     score_classes,
     wilson_interval,
 )
+from components.evaluate.slices import is_worse, slice_test_split
+from components.evaluate.suspected_labels import SuspectedLabels, suspect_labels, write_suspected_findings
+from components.evaluate.training_features import TRAINING_SPLIT
 from components.failures import UserError
 from components.formats.evaluation import (
     CONFUSION_MATRIX_FILE,
     CURVES_FILE,
+    RELIABILITY_FILE,
     ROC_FILE,
     Evaluation,
     write_evaluation,
     write_per_class,
     write_predictions,
+    write_slices,
 )
+from components.formats.findings import read_measurements
 from components.formats.splits import Splits, read_splits
 from components.formats.trained_model import HISTORY_FILE, KERAS_FILE, TrainingRecord, read_training_record
 from components.publishing import published_directory
 from components.report.charts import chart_style, inline_svg, save_png
 from components.report.training_curves import training_curves_figure
+
+
+@dataclasses.dataclass(frozen=True)
+class _Inputs:
+    splits: Splits
+    training: TrainingRecord
+    history: pd.DataFrame
+    measurements: pd.DataFrame
 
 
 @dataclasses.dataclass(frozen=True)
@@ -54,62 +78,106 @@ class Outcome:
     Attributes:
         evaluation: All scores.
         roc: The micro-averaged one-against-the-rest curve, None where it is undefined.
+        suspected_labels: How many labels of training images are probably wrong.
     """
 
     evaluation: Evaluation
     roc: RocCurve | None
+    suspected_labels: int
 
 
-def evaluate_model(splits: Path, model: Path, batch_size: int, evaluation: Path, report: Path) -> Outcome:
+def evaluate_model(
+    splits: Path,
+    model: Path,
+    findings: Path,
+    evaluation: Path,
+    report: Path,
+    suspected: Path,
+    *,
+    label_check_images: int,
+    registry_uri: str,
+    model_name: str,
+    batch_size: int,
+    seed: int,
+) -> Outcome:
     """Evaluate a trained model on every image of the test split.
 
     Args:
         splits: Folder of the splits the model was trained on.
         model: Folder of the trained model.
-        batch_size: Images in one step, at least 1; it does not change the result.
+        findings: Folder of the audit's findings about the images.
         evaluation: Folder to publish, see ``components.formats.evaluation``.
         report: HTML file to publish.
+        suspected: Folder to publish, the findings and those about labels of training images that are probably wrong.
+        label_check_images: Training images at most whose labels are judged; 0 for none.
+        registry_uri: Where the champion lies that the model is compared with; empty for no comparison.
+        model_name: Its name there.
+        batch_size: Images in one step, at least 1; it does not change the result.
+        seed: Of resamples and of which right answers are shown.
 
     Raises:
-        UserError: When the inputs are damaged or do not fit together.
+        UserError: When the inputs are damaged or do not fit together, or the registry may not be read.
+        TransientError: When the registry does not answer.
     """
-    if batch_size < 1:
-        raise UserError(f"batch_size is {batch_size}: set it to at least 1")
-    contents, training, history = _read_inputs(splits, model)
-    verify_shards(contents, splits)
+    check_settings(batch_size, label_check_images)
+    inputs = _read_inputs(splits, model, findings)
+    contents = inputs.splits
+    with_validation = contents.splits[VALIDATION_SPLIT].images > 0
+    for split in (TEST_SPLIT, *([VALIDATION_SPLIT] if with_validation else [])):
+        verify_shards(contents, splits, split)
     classifier = load_classifier(model, contents)
     print(f"evaluate: {contents.splits[TEST_SPLIT].images} test images", flush=True)
-    predictions = predict_test_split(classifier, contents, splits, batch_size)
-    scores, per_class = _score(predictions, contents, file_sha256(model / KERAS_FILE))
+    predictions = predict_split(classifier, contents, splits, TEST_SPLIT, batch_size)
+    validation = predict_split(classifier, contents, splits, VALIDATION_SPLIT, batch_size) if with_validation else None
+    scores, per_class = _score(predictions, validation, contents, file_sha256(model / KERAS_FILE), seed)
+    right = predictions.probabilities.argmax(axis=1) == predictions.labels
+    slices = slice_test_split(predictions.paths, right, inputs.measurements)
+    doubts = suspect_labels(
+        classifier, contents, splits, most_images=label_check_images, batch_size=batch_size, seed=seed
+    )
     with published_directory(evaluation) as directory:
-        write_evaluation(scores, directory)
-        write_per_class(per_class, directory)
         table = write_predictions(
             predictions.paths, predictions.labels, predictions.probabilities, scores.class_names, directory
         )
-        charts = _draw_charts(scores, predictions, history, directory)
-        examples = choose_examples(table)
+        comparison, not_compared = compare_with_champion(
+            table,
+            scores.class_names,
+            scores.dataset_digest,
+            registry_uri=registry_uri,
+            model_name=model_name,
+            seed=seed,
+        )
+        scores = dataclasses.replace(scores, comparison=comparison)
+        write_evaluation(scores, directory)
+        write_per_class(per_class, directory)
+        write_slices(slices, directory)
+        charts = _draw_charts(scores, predictions, slices, inputs.history, directory)
         write_report(
             report,
             scores,
             per_class,
+            slices,
             table,
             charts,
-            read_test_images(contents, splits, examples.positions),
-            examples,
+            _pictures(classifier, contents, splits, table, batch_size, seed),
             contents,
-            training,
+            inputs.training,
+            doubts,
+            _suspect_images(doubts, contents, splits),
+            not_compared=not_compared,
             matrix_in_metadata=matrix_fits(scores),
         )
+        write_suspected_findings(doubts.table, findings, inputs.measurements, suspected)
     print(
         f"evaluate: {scores.correct_images} of {scores.test_images} right, accuracy {scores.accuracy:.4f}, "
         f"majority guess {scores.majority_baseline:.4f}",
         flush=True,
     )
-    return Outcome(scores, micro_roc(predictions.labels, predictions.probabilities, MAXIMUM_ROC_POINTS))
+    curve = micro_roc(predictions.labels, predictions.probabilities, MAXIMUM_ROC_POINTS)
+    return Outcome(scores, curve, len(doubts.table))
 
 
-def _read_inputs(splits: Path, model: Path) -> tuple[Splits, TrainingRecord, pd.DataFrame]:
+def _read_inputs(splits: Path, model: Path, findings: Path) -> _Inputs:
     try:
         contents = read_splits(splits)
     except FileNotFoundError as error:
@@ -125,6 +193,10 @@ def _read_inputs(splits: Path, model: Path) -> tuple[Splits, TrainingRecord, pd.
         ) from error
     except (ValueError, TypeError, KeyError) as error:
         raise UserError(f"the model's records are damaged ({error}): run the training step again") from error
+    try:
+        measurements = read_measurements(findings)
+    except (OSError, ValueError) as error:
+        raise UserError(f"the findings hold no measurements ({error}): give the output of the audit step") from error
     if TEST_SPLIT not in contents.splits or contents.splits[TEST_SPLIT].images < 1:
         raise UserError("the test split is empty: give it a larger fraction in the split step")
     if training.dataset_digest != contents.dataset_digest or training.class_names != contents.class_names:
@@ -132,13 +204,36 @@ def _read_inputs(splits: Path, model: Path) -> tuple[Splits, TrainingRecord, pd.
             "the model was trained on other splits, so these test images may have been trained on: "
             "evaluate it on the splits it was trained on"
         )
-    return contents, training, history
+    return _Inputs(contents, training, history, measurements)
 
 
-def _score(predictions: Predictions, splits: Splits, model_sha256: str) -> tuple[Evaluation, pd.DataFrame]:
+def _pictures(
+    classifier: keras.Model, contents: Splits, splits: Path, predictions: pd.DataFrame, batch_size: int, seed: int
+) -> Shown:
+    """Read the images to show, and ask the model what its answers rest on."""
+    examples = choose_examples(predictions, seed)
+    images = read_images(contents, splits, TEST_SPLIT, examples.positions)
+    asked = examples.explained
+    heat = []
+    if asked:
+        pixels = np.stack([decoded(images[position]) for position in asked])
+        answers = [contents.class_names.index(name) for name in predictions["predicted_class"].iloc[asked]]
+        heat = explain(classifier, pixels, answers, batch_size) or []
+    return Shown(examples, images, dict(zip(asked, heat, strict=False)))
+
+
+def _suspect_images(doubts: SuspectedLabels, contents: Splits, splits: Path) -> dict[int, bytes]:
+    positions = doubts.table["position"].head(MOST_SUSPECTS_SHOWN).tolist()
+    return read_images(contents, splits, TRAINING_SPLIT, positions) if positions else {}
+
+
+def _score(
+    predictions: Predictions, validation: Predictions | None, splits: Splits, model_sha256: str, seed: int
+) -> tuple[Evaluation, pd.DataFrame]:
     labels, probabilities, names = predictions.labels, predictions.probabilities, splits.class_names
     confusions = count_confusions(labels, probabilities)
-    per_class = score_classes(labels, probabilities, names)
+    intervals = bootstrap_intervals(confusions, seed)
+    per_class = score_classes(labels, probabilities, names, intervals.recall)
     tested = per_class[per_class["test_images"] > 0]
     aucs = per_class["auc"].dropna()
     micro = micro_roc(labels, probabilities, MAXIMUM_ROC_POINTS)
@@ -163,12 +258,21 @@ def _score(predictions: Predictions, splits: Splits, model_sha256: str) -> tuple
         auc_micro=micro.auc if micro else None,
         log_loss=mean_log_loss(labels, probabilities),
         confusion_matrix=confusions.tolist(),
+        accuracy_bootstrap_low=intervals.accuracy.low,
+        accuracy_bootstrap_high=intervals.accuracy.high,
+        macro_f1_low=intervals.macro_f1.low,
+        macro_f1_high=intervals.macro_f1.high,
+        calibration=calibrate(
+            (validation.labels, validation.probabilities) if validation else None, labels, probabilities
+        ),
     )
     return evaluation, per_class
 
 
-def _draw_charts(evaluation: Evaluation, predictions: Predictions, history: pd.DataFrame, directory: Path) -> Charts:
-    """Save each chart as PNG and return all of them as SVG."""
+def _draw_charts(
+    evaluation: Evaluation, predictions: Predictions, slices: pd.DataFrame, history: pd.DataFrame, directory: Path
+) -> Charts:
+    """Save each chart that goes into a model's bundle as PNG and return all of them as SVG."""
     names = evaluation.class_names
     rocs = [
         class_roc(predictions.labels, predictions.probabilities, label, MAXIMUM_ROC_POINTS)
@@ -193,5 +297,16 @@ def _draw_charts(evaluation: Evaluation, predictions: Predictions, history: pd.D
             ),
             curves=publish(
                 training_curves_figure(history), CURVES_FILE, "Accuracy and loss per epoch of both training phases"
+            ),
+            reliability=publish(
+                reliability_figure(evaluation.calibration),
+                RELIABILITY_FILE,
+                "How often answers are right by how sure they are, and how sure they are",
+            ),
+            slices=None
+            if slices["accuracy"].isna().all()
+            else inline_svg(
+                slices_figure(slices, is_worse(slices, evaluation.accuracy).tolist(), evaluation.accuracy),
+                "Accuracy of each part of the test split with its interval",
             ),
         )

@@ -10,6 +10,7 @@ from matplotlib.figure import Figure
 
 from components.evaluate.scores import RocCurve
 from components.report.charts import SERIES
+from components.report.shown_text import shown
 
 MOST_ANNOTATED_CLASSES = 25
 """A matrix of more classes is drawn without numbers in its cells."""
@@ -87,7 +88,7 @@ def roc_figure(curves: Sequence[RocCurve | None], macro: RocCurve | None, class_
 
 def short_name(name: str) -> str:
     """Return a class name in one line that fits beside a chart."""
-    line = " ".join(name.split())
+    line = " ".join(shown(name).split())
     return line if len(line) <= _LONGEST_NAME else f"{line[: _LONGEST_NAME - 1]}…"
 
 

@@ -26,6 +26,8 @@ def scalar_metrics(evaluation: Evaluation) -> dict[str, float]:
         "macro_precision",
         "macro_recall",
         "macro_f1",
+        "macro_f1_low",
+        "macro_f1_high",
         "auc_macro",
         "auc_micro",
         "log_loss",
@@ -33,6 +35,13 @@ def scalar_metrics(evaluation: Evaluation) -> dict[str, float]:
         "correct_images",
     )
     values = {name: getattr(evaluation, name) for name in names}
+    values |= {name: getattr(evaluation.calibration, name) for name in ("temperature", "ece_before", "ece_after")}
+    if (comparison := evaluation.comparison) is not None:
+        values |= {
+            "champion_accuracy": comparison.champion_accuracy,
+            "champion_difference": comparison.accuracy_difference,
+            "champion_mcnemar_p": comparison.mcnemar_p,
+        }
     return {name: round(value, _DIGITS) for name, value in values.items() if value is not None}
 
 

@@ -1,4 +1,4 @@
-"""Predict every image of the test split exactly once, on shards and a model that are what they claim to be."""
+"""Predict every image of a split exactly once, on shards and a model that are what they claim to be."""
 
 import dataclasses
 import hashlib
@@ -18,13 +18,14 @@ from components.formats.tfrecords import parse_example
 from components.formats.trained_model import KERAS_FILE
 
 TEST_SPLIT = "test"
+VALIDATION_SPLIT = "validation"
 
-_SECONDS_BETWEEN_LINES = 10.0
+SECONDS_BETWEEN_LINES = 10.0
 
 
 @dataclasses.dataclass(frozen=True)
 class Predictions:
-    """What a model says about the test split, in shard order.
+    """What a model says about a split, in shard order.
 
     Attributes:
         paths: The images' names.
@@ -37,13 +38,13 @@ class Predictions:
     probabilities: npt.NDArray[np.float32]
 
 
-def verify_shards(splits: Splits, directory: Path) -> None:
-    """Check the test shards against their digests.
+def verify_shards(splits: Splits, directory: Path, split: str) -> None:
+    """Check the shards of a split against their digests.
 
     Raises:
         UserError: When a shard is missing or differs from what was written, naming it.
     """
-    for shard in splits.splits[TEST_SPLIT].shards:
+    for shard in splits.splits[split].shards:
         path = directory / shard.file
         if not path.is_file():
             raise UserError(f"the splits lack the shard {shard.file}: run the split step again")
@@ -84,13 +85,14 @@ def load_classifier(directory: Path, splits: Splits) -> keras.Model:
     return model
 
 
-def predict_test_split(model: keras.Model, splits: Splits, directory: Path, batch_size: int) -> Predictions:
-    """Return the model's probabilities for every test image, the images of an incomplete last batch included.
+def predict_split(model: keras.Model, splits: Splits, directory: Path, split: str, batch_size: int) -> Predictions:
+    """Return the model's probabilities for every image of a split, the images of an incomplete last batch included.
 
     Args:
         model: From ``load_classifier``.
         splits: What the folder claims to hold.
         directory: The splits' folder.
+        split: Which of them; it has images.
         batch_size: Images in one step, at least 1.
 
     Raises:
@@ -99,27 +101,27 @@ def predict_test_split(model: keras.Model, splits: Splits, directory: Path, batc
     paths: list[str] = []
     labels: list[int] = []
     probabilities: list[npt.NDArray[np.float32]] = []
-    expected = splits.splits[TEST_SPLIT].images
+    expected = splits.splits[split].images
     reported = time.monotonic()
-    for batch in _test_images(splits, directory).batch(batch_size).prefetch(tf.data.AUTOTUNE):
+    for batch in images_of(splits, directory, split).batch(batch_size).prefetch(tf.data.AUTOTUNE):
         probabilities.append(np.asarray(model.predict_on_batch(batch["image"]), dtype=np.float32))
         labels.extend(batch["label"].numpy().tolist())
         paths.extend(path.decode() for path in batch["path"].numpy())
-        if time.monotonic() - reported > _SECONDS_BETWEEN_LINES:
+        if time.monotonic() - reported > SECONDS_BETWEEN_LINES:
             reported = time.monotonic()
-            print(f"evaluate: {len(paths)} of {expected} test images", flush=True)
+            print(f"evaluate: {len(paths)} of {expected} {split} images", flush=True)
     if len(paths) != expected:
-        raise UserError(f"the test shards hold {len(paths)} images, splits.json says {expected}: run split again")
+        raise UserError(f"the {split} shards hold {len(paths)} images, splits.json says {expected}: run split again")
     predictions = Predictions(paths, np.asarray(labels, dtype=np.int64), np.concatenate(probabilities))
     if not np.isfinite(predictions.probabilities).all():
         raise UserError("the model gives NaN for some images: its training diverged, lower the learning rate")
     return predictions
 
 
-def read_test_images(splits: Splits, directory: Path, positions: Collection[int]) -> dict[int, bytes]:
-    """Return the JPEG bytes of a few test images, by their position in shard order."""
+def read_images(splits: Splits, directory: Path, split: str, positions: Collection[int]) -> dict[int, bytes]:
+    """Return the JPEG bytes of a few images of a split, by their position in shard order."""
     wanted = frozenset(positions)
-    records = tf.data.TFRecordDataset([str(path) for path in splits.shard_paths(directory, TEST_SPLIT)])
+    records = tf.data.TFRecordDataset([str(path) for path in splits.shard_paths(directory, split)])
     return {
         position: parse_example(record)["image"].numpy()
         for position, record in enumerate(records)
@@ -133,8 +135,17 @@ def file_sha256(path: Path) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
-def _test_images(splits: Splits, directory: Path) -> tf.data.Dataset:
-    """Yield image uint8 ``[size, size, 3]``, label and path in shard order."""
+def images_of(
+    splits: Splits, directory: Path, split: str, positions: npt.NDArray[np.int64] | None = None
+) -> tf.data.Dataset:
+    """Yield image uint8 ``[size, size, 3]``, label and path in shard order.
+
+    Args:
+        splits: What the folder claims to hold.
+        directory: The splits' folder.
+        split: Which of them.
+        positions: Of the images wanted, rising; None for all.
+    """
 
     def decode(record: tf.Tensor) -> dict[str, tf.Tensor]:
         example = parse_example(record)
@@ -142,5 +153,10 @@ def _test_images(splits: Splits, directory: Path) -> tf.data.Dataset:
         image = tf.ensure_shape(image, (splits.image_size_px, splits.image_size_px, 3))
         return {"image": image, "label": example["label"], "path": example["path"]}
 
-    records = tf.data.TFRecordDataset([str(path) for path in splits.shard_paths(directory, TEST_SPLIT)])
+    records = tf.data.TFRecordDataset([str(path) for path in splits.shard_paths(directory, split)])
+    if positions is not None and len(positions) < splits.splits[split].images:
+        wanted = np.zeros(splits.splits[split].images, bool)
+        wanted[positions] = True
+        chosen = tf.constant(wanted)
+        records = records.enumerate().filter(lambda place, _: chosen[place]).map(lambda _, record: record)
     return records.map(decode, num_parallel_calls=tf.data.AUTOTUNE, deterministic=True)

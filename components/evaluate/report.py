@@ -1,75 +1,68 @@
 """The evaluation as one self-contained HTML page."""
 
 import dataclasses
-import io
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 import pandas as pd
 from markupsafe import Markup
-from PIL import Image
 
 from components.evaluate.figures import MOST_ROC_CLASSES
-from components.formats.evaluation import Evaluation
+from components.evaluate.grad_cam import Heat
+from components.evaluate.intervals import RESAMPLES
+from components.evaluate.mistakes import Examples, common_confusions
+from components.evaluate.pictures import decoded, heat_thumbnail, thumbnail
+from components.evaluate.slices import LEAST_SLICE_IMAGES, is_worse
+from components.evaluate.suspected_labels import SuspectedLabels
+from components.formats.evaluation import Comparison, Evaluation
 from components.formats.splits import Splits
 from components.formats.trained_model import TrainingRecord
-from components.report.page import data_uri, write_page
+from components.report.page import write_page
+from components.report.shown_text import shown
 
-MOST_MISTAKES_SHOWN = 48
-MOST_RIGHT_SHOWN = 12
-MOST_CONFUSIONS_LISTED = 12
+MOST_SUSPECTS_SHOWN = 24
 
-_THUMBNAIL_PX = 176
 # An interval of at least ten points says too little to compare two models that differ by a few.
 _WIDE_INTERVAL = 0.10
+# The usual level of significance.
+_SIGNIFICANT = 0.05
 
 
 @dataclasses.dataclass(frozen=True)
 class Charts:
-    """The page's charts as inline SVG."""
+    """The page's charts as inline SVG; None where there is nothing to draw."""
 
     confusion: Markup
     roc: Markup
     curves: Markup
+    reliability: Markup
+    slices: Markup | None
 
 
 @dataclasses.dataclass(frozen=True)
-class Examples:
-    """Test images to show, as positions in the table of predictions."""
+class Shown:
+    """The images of the page.
 
-    mistakes: list[int]
-    right: list[int]
+    Attributes:
+        examples: Which.
+        images: JPEG bytes by position.
+        heat: What the answers rest on, by position; empty when the model cannot be asked.
+    """
 
-    @property
-    def positions(self) -> set[int]:
-        """All of them."""
-        return {*self.mistakes, *self.right}
+    examples: Examples
+    images: Mapping[int, bytes]
+    heat: Mapping[int, Heat]
 
 
 @dataclasses.dataclass(frozen=True)
 class Verdict:
-    """The page's first sentence and what colour it deserves."""
+    """A sentence and what colour it deserves."""
 
     tone: str
     sentence: str
     caution: str
-
-
-def choose_examples(predictions: pd.DataFrame) -> Examples:
-    """Choose the most confident mistakes, and right answers spread evenly over classes.
-
-    Args:
-        predictions: ``PREDICTION_COLUMNS``, one row per test image.
-    """
-    is_right = predictions["true_class"] == predictions["predicted_class"]
-    table = predictions.assign(position=np.arange(len(predictions)))
-    mistakes = table[~is_right].sort_values(["probability", "path"], ascending=[False, True])
-    right = table[is_right].sort_values(["true_class", "path"])
-    wanted = np.linspace(0, len(right) - 1, min(MOST_RIGHT_SHOWN, len(right))).round().astype(int)
-    return Examples(
-        mistakes=mistakes["position"].tolist()[:MOST_MISTAKES_SHOWN], right=right["position"].iloc[wanted].tolist()
-    )
 
 
 def judge(evaluation: Evaluation) -> Verdict:
@@ -81,7 +74,8 @@ def judge(evaluation: Evaluation) -> Verdict:
         f"a majority guess gets {e.majority_baseline:.2f}."
     )
     if e.accuracy <= e.majority_baseline:
-        tone, sentence = "bad", f"{sentence} The model is no better than always answering “{e.majority_class}”."
+        tone = "bad"
+        sentence = f"{sentence} The model is no better than always answering “{shown(e.majority_class)}”."
     elif e.accuracy_low <= e.majority_baseline:
         tone, sentence = "warn", f"{sentence} The difference could be chance."
     else:
@@ -95,40 +89,33 @@ def judge(evaluation: Evaluation) -> Verdict:
     return Verdict(tone, sentence, caution)
 
 
-def thumbnail(image: bytes) -> str:
-    """Return an encoded image as a small JPEG in a data URI."""
-    with Image.open(io.BytesIO(image), formats=["JPEG"]) as picture:
-        small = picture.convert("RGB")
-    small.thumbnail((_THUMBNAIL_PX, _THUMBNAIL_PX))
-    buffer = io.BytesIO()
-    small.save(buffer, "JPEG", quality=82)
-    return data_uri(buffer.getvalue(), "image/jpeg")
-
-
-def common_confusions(confusions: npt.NDArray[np.int64], class_names: list[str]) -> list[tuple[str, str, int, int]]:
-    """Return the most frequent mistakes as true class, predicted class, images, images of the true class."""
-    mistakes = confusions * (1 - np.eye(len(class_names), dtype=np.int64))
-    rows, columns = np.nonzero(mistakes)
-    pairs = sorted(zip(rows.tolist(), columns.tolist(), strict=True), key=lambda pair: (-int(mistakes[pair]), pair))[
-        :MOST_CONFUSIONS_LISTED
-    ]
-    return [
-        (class_names[row], class_names[column], int(mistakes[row, column]), int(confusions[row].sum()))
-        for row, column in pairs
-    ]
+def judge_comparison(comparison: Comparison) -> Verdict:
+    """Say in words whether the model is better than the champion, by McNemar's test."""
+    c = comparison
+    beside = f"accuracy {c.champion_accuracy + c.accuracy_difference:.2f}, the champion's is {c.champion_accuracy:.2f}"
+    if c.only_model_right + c.only_champion_right == 0:
+        return Verdict("", f"The model and the champion are right on the very same images: {beside}.", "")
+    if c.mcnemar_p < _SIGNIFICANT:
+        if c.only_model_right > c.only_champion_right:
+            return Verdict("good", f"Better than the champion: {beside}.", "")
+        return Verdict("bad", f"Worse than the champion: {beside}.", "")
+    return Verdict("warn", f"No difference from the champion that could not be chance: {beside}.", "")
 
 
 def write_report(
     destination: Path,
     evaluation: Evaluation,
     per_class: pd.DataFrame,
+    slices: pd.DataFrame,
     predictions: pd.DataFrame,
     charts: Charts,
-    images: dict[int, bytes],
-    examples: Examples,
+    pictures: Shown,
     splits: Splits,
     training: TrainingRecord,
+    doubts: SuspectedLabels,
+    suspect_images: Mapping[int, bytes],
     *,
+    not_compared: str,
     matrix_in_metadata: bool,
 ) -> None:
     """Write the page.
@@ -137,23 +124,19 @@ def write_report(
         destination: The file to publish.
         evaluation: All scores.
         per_class: ``PER_CLASS_COLUMNS``.
+        slices: ``SLICE_COLUMNS``.
         predictions: ``PREDICTION_COLUMNS``.
         charts: Inline SVG.
-        images: JPEG bytes of the examples by position.
-        examples: Which images to show.
+        pictures: Which images to show.
         splits: What was evaluated on.
         training: What was evaluated.
+        doubts: Labels of training images that are probably wrong.
+        suspect_images: JPEG bytes of the first of them, by position.
+        not_compared: Why there is no comparison with a champion; empty when there is one.
         matrix_in_metadata: Whether the pipeline's own metrics hold the confusion matrix too.
     """
-    columns = ["path", "true_class", "predicted_class", "probability"]
-
-    def cards(positions: list[int]) -> list[dict[str, object]]:
-        rows = predictions.iloc[positions][columns].to_dict("records")
-        return [
-            {str(key): value for key, value in row.items()} | {"image": thumbnail(images[position])}
-            for row, position in zip(rows, positions, strict=True)
-        ]
-
+    examples = pictures.examples
+    comparison = evaluation.comparison
     write_page(
         destination,
         Path(__file__).parent,
@@ -161,13 +144,64 @@ def write_report(
         e=evaluation,
         verdict=judge(evaluation),
         charts=charts,
-        classes=per_class.astype(object).where(per_class.notna(), None).to_dict("records"),
-        absent=per_class.loc[per_class["test_images"] == 0, "class_name"].tolist(),
+        classes=_records(per_class),
+        absent=[shown(name) for name in per_class.loc[per_class["test_images"] == 0, "class_name"]],
         roc_classes=MOST_ROC_CLASSES,
         confusions=common_confusions(np.asarray(evaluation.confusion_matrix), evaluation.class_names),
-        mistakes=cards(examples.mistakes),
-        right=cards(examples.right),
+        mistakes=_cards(examples.mistakes, predictions, pictures),
+        hesitant=_cards(examples.hesitant, predictions, dataclasses.replace(pictures, heat={})),
+        sampled=_cards(examples.sampled, predictions, pictures),
+        explained=bool(pictures.heat),
+        slices=_records(slices.assign(worse=is_worse(slices, evaluation.accuracy))),
+        least_slice_images=LEAST_SLICE_IMAGES,
+        doubts=doubts,
+        suspects=_suspect_cards(doubts, suspect_images),
+        comparison=comparison,
+        compared=judge_comparison(comparison) if comparison else None,
+        not_compared=not_compared,
+        resamples=RESAMPLES,
         splits=splits,
         training=training,
         matrix_in_metadata=matrix_in_metadata,
+        shown=shown,
     )
+
+
+def _records(table: pd.DataFrame) -> list[dict[str, Any]]:
+    """Return rows for the page, None where a value is missing."""
+    rows = table.astype(object).where(table.notna(), None).to_dict("records")
+    return [{str(key): value for key, value in row.items()} for row in rows]
+
+
+def _cards(positions: list[int], predictions: pd.DataFrame, pictures: Shown) -> list[dict[str, Any]]:
+    cards = []
+    for position in positions:
+        row = predictions.iloc[position]
+        pixels = decoded(pictures.images[position])
+        heat = pictures.heat.get(position)
+        cards.append(
+            {
+                "path": shown(row["path"]),
+                "true_class": shown(row["true_class"], 40),
+                "predicted_class": shown(row["predicted_class"], 40),
+                "right": row["true_class"] == row["predicted_class"],
+                "probability": float(row["probability"]),
+                "image": thumbnail(pixels),
+                "heat": "" if heat is None else heat_thumbnail(pixels, heat),
+            }
+        )
+    return cards
+
+
+def _suspect_cards(doubts: SuspectedLabels, images: Mapping[int, bytes]) -> list[dict[str, Any]]:
+    return [
+        {
+            "path": shown(row["path"]),
+            "label": shown(row["label"], 40),
+            "suggested": shown(row["suggested"], 40),
+            "confidence": row["confidence"],
+            "suggested_confidence": row["suggested_confidence"],
+            "image": thumbnail(decoded(images[row["position"]])),
+        }
+        for row in doubts.table.head(MOST_SUSPECTS_SHOWN).to_dict("records")
+    ]

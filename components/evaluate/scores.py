@@ -2,6 +2,7 @@
 
 import dataclasses
 import math
+from collections.abc import Sequence
 
 import numpy as np
 import numpy.typing as npt
@@ -17,6 +18,14 @@ Probabilities = npt.NDArray[np.float32]
 
 # 97.5 % quantile of the standard normal distribution: two-sided 95 %.
 _NORMAL_QUANTILE = 1.959963984540054
+
+
+@dataclasses.dataclass(frozen=True)
+class Interval:
+    """A two-sided 95 % interval."""
+
+    low: float
+    high: float
 
 
 @dataclasses.dataclass(frozen=True)
@@ -59,8 +68,16 @@ def count_confusions(labels: Labels, probabilities: Probabilities) -> npt.NDArra
     return confusion_matrix(labels, probabilities.argmax(axis=1), labels=list(classes)).astype(np.int64)
 
 
-def score_classes(labels: Labels, probabilities: Probabilities, class_names: list[str]) -> pd.DataFrame:
+def score_classes(
+    labels: Labels, probabilities: Probabilities, class_names: list[str], recall_intervals: Sequence[Interval | None]
+) -> pd.DataFrame:
     """Return precision, recall, F1, AUC and counts per class, in label order.
+
+    Args:
+        labels: ``[images]``.
+        probabilities: ``[images, classes]``.
+        class_names: In label order.
+        recall_intervals: Likewise, None for a class without test images.
 
     Returns:
         ``PER_CLASS_COLUMNS``; missing where a class has no test image (and AUC also where it has all of them).
@@ -73,6 +90,8 @@ def score_classes(labels: Labels, probabilities: Probabilities, class_names: lis
             "class_name": class_names,
             "precision": precision,
             "recall": recall,
+            "recall_low": [None if one is None else one.low for one in recall_intervals],
+            "recall_high": [None if one is None else one.high for one in recall_intervals],
             "f1": f1,
             "auc": [class_auc(labels, probabilities, label) for label in classes],
             "test_images": support,
@@ -119,7 +138,7 @@ def macro_roc(curves: list[RocCurve]) -> RocCurve | None:
     )
 
 
-def mean_log_loss(labels: Labels, probabilities: Probabilities) -> float:
+def mean_log_loss(labels: Labels, probabilities: npt.NDArray[np.floating]) -> float:
     """Return the mean negative logarithm of the true class's probability; a probability of 0 counts as 1e-7."""
     true_class = probabilities[np.arange(len(labels)), labels].astype(np.float64)
     return float(-np.log(np.maximum(true_class, 1e-7)).mean())

@@ -10,6 +10,7 @@ The folder:
       dropped.txt       every dropped image with its reasons, as a file that allow_list takes
 """
 
+import glob
 import json
 from collections.abc import Mapping
 from pathlib import Path
@@ -108,3 +109,11 @@ def write_policy(policy: Mapping[str, Any], directory: Path) -> None:
     """Write what was decided by."""
     text = json.dumps(policy, indent=2, sort_keys=True, ensure_ascii=False) + "\n"
     (directory / POLICY_FILE).write_text(text, encoding="utf-8")
+
+
+def entry_for(path: str) -> str:
+    """Return the entry of a list, or the line of a file of entries, that names this image and, as a rule, no other."""
+    if path[:1] not in ("#", "@") and not set(path) & set("\r\n"):
+        return path
+    first = f"[{path[0]}]" if path[:1] in ("#", "@") else glob.escape(path[:1])
+    return first + glob.escape(path[1:]).replace("\n", "?").replace("\r", "?")

@@ -3,12 +3,14 @@
 The folder:
 
     evaluation/
-      metrics.json           Evaluation
+      metrics.json           Evaluation, with the object ``calibration``
       per_class.csv          PER_CLASS_COLUMNS, one row per class in label order
       predictions.parquet    PREDICTION_COLUMNS, then ``probability_<class>`` per class; one row per test image
+      slices.csv             SLICE_COLUMNS, one row per slice of the test split
       confusion_matrix.png
       roc.png
       curves.png
+      reliability.png
 """
 
 import dataclasses
@@ -25,14 +27,18 @@ from components.publishing import published_file, write_json
 METRICS_FILE = "metrics.json"
 PER_CLASS_FILE = "per_class.csv"
 PREDICTIONS_FILE = "predictions.parquet"
+SLICES_FILE = "slices.csv"
 CONFUSION_MATRIX_FILE = "confusion_matrix.png"
 ROC_FILE = "roc.png"
 CURVES_FILE = "curves.png"
+RELIABILITY_FILE = "reliability.png"
 
 PER_CLASS_COLUMNS: Mapping[str, str] = {
     "class_name": "str",
     "precision": "float64",  # [0, 1]; 0 when the class was never predicted, missing when it has no test image
     "recall": "float64",  # [0, 1]; missing when the class has no test image
+    "recall_low": "float64",  # lower end of its 95 % interval, see ``components.evaluate.intervals``; likewise
+    "recall_high": "float64",  # its upper end
     "f1": "float64",  # likewise
     "auc": "float64",  # one against the rest; missing when either side has no test image
     "test_images": "int64",  # of this class: the support
@@ -45,6 +51,110 @@ PREDICTION_COLUMNS: Mapping[str, str] = {
     "predicted_class": "str",
     "probability": "float32",  # of the predicted class
 }
+
+
+SLICE_COLUMNS: Mapping[str, str] = {
+    "measure": "str",  # what the test split was sliced by: brightness, sharpness, colour, ...
+    "slice": "str",  # which values, in words
+    "images": "int64",
+    "correct": "int64",
+    "accuracy": "float64",  # [0, 1]; missing, as is its interval, for a slice of too few images to say
+    "low": "float64",  # lower end of its 95 % interval (Wilson)
+    "high": "float64",  # its upper end
+}
+
+LEAST_PROBABILITY = float(np.finfo(np.float32).tiny)
+"""A probability below this counts as this where ``with_temperature``, and whatever repeats it, takes its logarithm."""
+
+
+@dataclasses.dataclass(frozen=True)
+class CalibrationBin:
+    """Test images whose most probable class has a probability in ``(lower, upper]``; None where there are none.
+
+    Attributes:
+        lower: Lower end of the bin, outside it.
+        upper: Upper end of the bin, inside it.
+        images_before: How many images are in it before temperature scaling.
+        confidence_before: Their mean probability.
+        accuracy_before: The share of them that is right.
+        images_after: How many are in it after temperature scaling.
+        confidence_after: Their mean probability.
+        accuracy_after: The share of them that is right.
+    """
+
+    lower: float
+    upper: float
+    images_before: int
+    confidence_before: float | None
+    accuracy_before: float | None
+    images_after: int
+    confidence_after: float | None
+    accuracy_after: float | None
+
+
+@dataclasses.dataclass(frozen=True)
+class Calibration:
+    """How far the model's probabilities are to be believed, before and after ``with_temperature``.
+
+    Attributes:
+        temperature: Fitted on the validation split, above 0; 1.0, which changes nothing, when it was not fitted.
+        fitted: Whether it was fitted.
+        reason: Why not, in words; empty when it was.
+        validation_images: How many images it was fitted on, or would have been.
+        ece_before: Expected calibration error of the test split as the model is, [0, 1].
+        ece_after: Likewise with the temperature.
+        log_loss_before: Mean negative logarithm of the true class's probability on the test split.
+        log_loss_after: Likewise with the temperature.
+        bins: Of equal width, from 0 to 1.
+    """
+
+    temperature: float = 1.0
+    fitted: bool = False
+    reason: str = ""
+    validation_images: int = 0
+    ece_before: float | None = None
+    ece_after: float | None = None
+    log_loss_before: float | None = None
+    log_loss_after: float | None = None
+    bins: list[CalibrationBin] = dataclasses.field(default_factory=list)
+
+
+@dataclasses.dataclass(frozen=True)
+class Comparison:
+    """A model beside the champion of its registry, on the same test images. Differences are model minus champion.
+
+    Attributes:
+        champion: Version of the champion.
+        champion_accuracy: Its accuracy on these images.
+        images: How many images both answered: all of the test split.
+        both_right: Images that both get right.
+        only_model_right: Images that the model alone gets right.
+        only_champion_right: Images that the champion alone gets right.
+        both_wrong: Images that both get wrong.
+        accuracy_difference: Of the accuracies, [-1, 1].
+        accuracy_difference_low: Lower end of its 95 % interval, by paired bootstrap.
+        accuracy_difference_high: Its upper end.
+        macro_f1_difference: Of the macro F1, [-1, 1].
+        macro_f1_difference_low: Lower end of its 95 % interval, by paired bootstrap.
+        macro_f1_difference_high: Its upper end.
+        mcnemar_p: Two-sided p-value of the exact McNemar test, [0, 1]: how often chance alone would part two equally
+            good models at least so far.
+    """
+
+    champion: str
+    champion_accuracy: float
+    images: int
+    both_right: int
+    only_model_right: int
+    only_champion_right: int
+    both_wrong: int
+    accuracy_difference: float
+    accuracy_difference_low: float
+    accuracy_difference_high: float
+    macro_f1_difference: float
+    macro_f1_difference_low: float
+    macro_f1_difference_high: float
+    mcnemar_p: float
 
 
 @dataclasses.dataclass(frozen=True)
@@ -69,6 +179,14 @@ class Evaluation:
         auc_micro: AUC over all pairs of image and class.
         log_loss: Mean negative logarithm of the probability given to the true class, at least 0.
         confusion_matrix: Images by true class (rows) and predicted class (columns).
+        accuracy_bootstrap_low: Lower end of the 95 % bootstrap interval for the accuracy.
+        accuracy_bootstrap_high: Its upper end.
+        macro_f1_low: Lower end of the 95 % bootstrap interval for the macro F1.
+        macro_f1_high: Its upper end.
+        calibration: How far its probabilities are to be believed. All other numbers are of the model as it is.
+        comparison: Beside the champion; None without one that was tested on the same images.
+
+    What follows the confusion matrix has defaults, because bundles of earlier versions lack it.
     """
 
     class_names: list[str]
@@ -88,6 +206,30 @@ class Evaluation:
     auc_micro: float | None
     log_loss: float
     confusion_matrix: list[list[int]]
+    accuracy_bootstrap_low: float | None = None
+    accuracy_bootstrap_high: float | None = None
+    macro_f1_low: float | None = None
+    macro_f1_high: float | None = None
+    calibration: Calibration = Calibration()
+    comparison: Comparison | None = None
+
+
+def with_temperature(probabilities: npt.NDArray[np.floating], temperature: float) -> npt.NDArray[np.float64]:
+    """Return probabilities made less sure (temperature above 1) or surer (below 1); the most probable class stays.
+
+    They are softmax(log p / T): the softmax's own input is log p but for a constant that the softmax cancels, so this
+    is the temperature scaling of Guo, Pleiss, Sun and Weinberger, On Calibration of Modern Neural Networks, ICML 2017.
+
+    Args:
+        probabilities: ``[images, classes]``.
+        temperature: T, above 0; 1 changes nothing.
+
+    Returns:
+        ``[images, classes]``, each row adds up to 1.
+    """
+    logits = np.log(np.maximum(probabilities.astype(np.float64), LEAST_PROBABILITY)) / temperature
+    scaled = np.exp(logits - logits.max(axis=1, keepdims=True))
+    return np.asarray(scaled / scaled.sum(axis=1, keepdims=True))
 
 
 def write_evaluation(evaluation: Evaluation, directory: Path) -> None:
@@ -105,7 +247,13 @@ def read_evaluation(directory: Path) -> Evaluation:
     Raises:
         FileNotFoundError: When the folder holds no evaluation.
     """
-    return Evaluation(**json.loads((directory / METRICS_FILE).read_text(encoding="utf-8")))
+    value = json.loads((directory / METRICS_FILE).read_text(encoding="utf-8"))
+    if "calibration" in value:
+        bins = [CalibrationBin(**one) for one in value["calibration"].pop("bins")]
+        value["calibration"] = Calibration(**value["calibration"], bins=bins)
+    if value.get("comparison") is not None:
+        value["comparison"] = Comparison(**value["comparison"])
+    return Evaluation(**value)
 
 
 def write_per_class(per_class: pd.DataFrame, directory: Path) -> None:
@@ -120,6 +268,12 @@ def read_per_class(directory: Path) -> pd.DataFrame:
     numbers = table.columns.difference(["class_name"])
     table[numbers] = table[numbers].replace("", "nan")
     return table.astype(dict(PER_CLASS_COLUMNS))
+
+
+def write_slices(slices: pd.DataFrame, directory: Path) -> None:
+    """Write ``slices.csv``; what too few images cannot tell is an empty field."""
+    with published_file(directory / SLICES_FILE) as path:
+        slices[list(SLICE_COLUMNS)].to_csv(path, index=False, float_format="%.6f", lineterminator="\n")
 
 
 def write_predictions(

@@ -17,6 +17,7 @@ from components.classifier import weights_source
 from components.classifier.backbones import find_backbone
 from components.classifier.fit_settings import FitSettings, check_batch_is_shared
 from components.classifier.training_mode import ModeSettings
+from components.evaluate.evaluate_settings import check_settings as check_evaluate
 from components.failures import UserError
 from components.fine_tune.fine_tune_settings import FineTuneSettings, check_unfrozen_layers
 from components.fine_tune.fine_tune_settings import check_settings as check_fine_tune
@@ -89,6 +90,7 @@ def check_values(values: Mapping[str, Any], training_gpus: int = 0) -> None:
     check_formats(values["exports"])
     for target in values["other_registries"]:
         other_registry(target)
+    check_evaluate(values["batch_size"], values["label_check_images"])
     ModelRegistry(values["registry_uri"], values["model_name"])
 
 

@@ -4,8 +4,6 @@ import base64
 import hashlib
 import json
 import re
-import shutil
-import subprocess
 from collections import Counter
 from html import unescape
 from html.parser import HTMLParser
@@ -29,6 +27,7 @@ from components.report.shown_text import NAME_CHARACTERS, shown
 from pipeline import CLEANING_POLICY
 from tests.audit.conftest import RECOMMENDED, SAMPLES, MakeArchive
 from tests.audit.images import flat, photo
+from tests.headless_browser import dumped_dom
 
 HOSTILE = [
     "bird/<script>alert(1)</script>.jpg",
@@ -276,22 +275,6 @@ def test_copies_say_how_they_are_turned(turn: Image.Transpose | None, name: str)
         image = opened.convert("RGB")
     copy = image if turn is None else image.transpose(turn)
     assert orientation_name(np.asarray(image), np.asarray(copy.resize((120, 90)))) == name
-
-
-def dumped_dom(page: Path, directory: Path) -> str:
-    """Open a page in headless Chromium and return its document after its script ran; fail on console messages."""
-    chromium = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
-    if chromium is None:
-        pytest.skip("no Chromium is installed; install the package 'chromium' to run this test")
-    quiet = [
-        f"--disable-{what}"
-        for what in ("gpu", "quic", "background-networking", "component-update", "sync", "dev-shm-usage")
-    ]
-    command = [chromium, "--headless", "--no-sandbox", "--no-first-run", *quiet, f"--user-data-dir={directory}"]
-    command += ["--enable-logging=stderr", "--v=0", "--dump-dom", page.as_uri()]
-    ended = subprocess.run(command, capture_output=True, text=True, timeout=120, check=True)
-    assert "CONSOLE" not in ended.stderr, ended.stderr
-    return ended.stdout
 
 
 def test_a_browser_opens_the_page_and_runs_its_script(animals_report: Path, tmp_path: Path) -> None:

@@ -37,9 +37,15 @@ def test_component(project: TinyProject, tmp_path: Path) -> None:
     accuracy = evaluate.python_func(
         splits=dsl.Dataset(name="splits", uri=str(project.splits), metadata={}),
         model=dsl.Model(name="model", uri=str(project.model), metadata={}),
+        findings=dsl.Dataset(name="findings", uri=str(project.findings), metadata={}),
+        registry_uri="",
+        model_name="trees",
+        label_check_images=0,
         batch_size=4,
+        seed=20260,
         evaluation=dsl.Artifact(name="evaluation", uri=str(tmp_path / "evaluation"), metadata={}),
         report=dsl.HTML(name="report", uri=str(tmp_path / "report"), metadata={}),
+        suspected=dsl.Dataset(name="suspected", uri=str(tmp_path / "suspected"), metadata={}),
         metrics=metrics,
         classification=classification,
     )
@@ -63,9 +69,15 @@ def test_wrong_input_ends_with_exit_code_2(
         evaluate.python_func(
             splits=dsl.Dataset(name="splits", uri=str(tmp_path), metadata={}),
             model=dsl.Model(name="model", uri=str(project.model), metadata={}),
+            findings=dsl.Dataset(name="findings", uri=str(project.findings), metadata={}),
+            registry_uri="",
+            model_name="trees",
+            label_check_images=0,
             batch_size=4,
+            seed=20260,
             evaluation=dsl.Artifact(name="evaluation", uri=str(tmp_path / "evaluation"), metadata={}),
             report=dsl.HTML(name="report", uri=str(tmp_path / "report"), metadata={}),
+            suspected=dsl.Dataset(name="suspected", uri=str(tmp_path / "suspected"), metadata={}),
             metrics=dsl.Metrics(name="metrics", uri=str(tmp_path / "metrics"), metadata={}),
             classification=dsl.ClassificationMetrics(name="c", uri=str(tmp_path / "class"), metadata={}),
         )

@@ -10,12 +10,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from components.evaluate.evaluation import evaluate_model
 from components.failures import UserError
 from components.formats.evaluation import read_evaluation, read_per_class, read_predictions
 from components.formats.splits import read_splits, write_splits
 from components.formats.trained_model import KERAS_FILE, read_training_record, write_training_record
-from tests.evaluate.tiny_project import LOOKS_LIKE, TEST_LABELS, TinyProject, write_project
+from tests.evaluate.tiny_project import LOOKS_LIKE, TEST_LABELS, TinyProject, evaluate_project, write_project
 
 Outputs = tuple[Path, Path]
 
@@ -24,13 +23,15 @@ Outputs = tuple[Path, Path]
 def copy(project: TinyProject, tmp_path: Path) -> TinyProject:
     """A project to damage."""
     return TinyProject(
-        shutil.copytree(project.splits, tmp_path / "splits"), shutil.copytree(project.model, tmp_path / "model")
+        shutil.copytree(project.splits, tmp_path / "splits"),
+        shutil.copytree(project.model, tmp_path / "model"),
+        project.findings,
     )
 
 
 @pytest.mark.parametrize("batch_size", [1, 5, 64])
 def test_every_image_counts_once_whatever_the_batch(project: TinyProject, outputs: Outputs, batch_size: int) -> None:
-    evaluate_model(project.splits, project.model, batch_size, *outputs)
+    evaluate_project(project, *outputs, batch_size=batch_size)
     evaluation = read_evaluation(outputs[0])
     assert (evaluation.correct_images, evaluation.test_images) == (15, 17)
     assert evaluation.confusion_matrix == [[8, 0, 0], [0, 5, 0], [0, 2, 2]]
@@ -53,21 +54,21 @@ def test_a_second_run_over_leftovers_gives_the_same_bytes(project: TinyProject, 
     second.mkdir()
     (second / "leftover.txt").write_text("of an attempt that was stopped")
     for directory in (first, second):
-        evaluate_model(project.splits, project.model, 4, directory, directory.with_suffix(".html"))
+        evaluate_project(project, directory, directory.with_suffix(".html"))
     files = sorted(path.name for path in first.iterdir())
     assert files == sorted(path.name for path in second.iterdir())
-    assert len(files) == 6
+    assert len(files) == 8
     for name in files:
         assert (first / name).read_bytes() == (second / name).read_bytes(), name
     assert first.with_suffix(".html").read_bytes() == second.with_suffix(".html").read_bytes()
 
 
 def test_the_page_opens_with_the_verdict_and_shows_the_mistakes(project: TinyProject, outputs: Outputs) -> None:
-    evaluate_model(project.splits, project.model, 4, *outputs)
+    evaluate_project(project, *outputs)
     page = outputs[1].read_text(encoding="utf-8")
     assert "15 of 17 test images right: accuracy 0.88; a majority guess gets 0.47." in page
     assert "The test set is small: with 17 images the true accuracy lies between 0.66 and 0.97" in page
-    assert page.count('<img src="data:image/jpeg') == 2 + 12
+    assert page.count('<img src="data:image/jpeg') == 2 * 2 + 12 + 2 * 12
     assert "cedar/015.jpg" in page
     assert "Mistakes" in page
     assert not re.search(r"(?:src|href)=\"(?!data:|#)", page), "nothing is fetched"
@@ -77,7 +78,7 @@ def test_hostile_class_names_stay_text(tmp_path: Path, outputs: Outputs) -> None
     names = ["<script>alert(1)</script>", "a$b$c_{", "_hidden", "鳥", "é\"'&amp;", "x" * 90]
     labels = [number % 5 for number in range(20)]  # the last class has no test image
     project = write_project(tmp_path, names, labels, [*labels[:-1], 0])
-    evaluate_model(project.splits, project.model, 8, *outputs)
+    evaluate_project(project, *outputs)
     page = outputs[1].read_text(encoding="utf-8")
     assert "<script>alert" not in page
     assert "&lt;script&gt;alert(1)&lt;/script&gt;" in page
@@ -89,7 +90,7 @@ def test_hostile_class_names_stay_text(tmp_path: Path, outputs: Outputs) -> None
 
 def test_only_one_class_in_the_test_split_has_no_auc(tmp_path: Path, outputs: Outputs) -> None:
     project = write_project(tmp_path, test_labels=[1, 1, 1], looks_like=[1, 1, 0], shards=1)
-    evaluate_model(project.splits, project.model, 2, *outputs)
+    evaluate_project(project, *outputs)
     evaluation = json.loads((outputs[0] / "metrics.json").read_text())
     assert evaluation["auc_macro"] is None
     assert evaluation["majority_baseline"] == 1.0
@@ -99,7 +100,7 @@ def test_only_one_class_in_the_test_split_has_no_auc(tmp_path: Path, outputs: Ou
 @pytest.mark.parametrize("batch_size", [0, -3])
 def test_batch_size_below_one(project: TinyProject, outputs: Outputs, batch_size: int) -> None:
     with pytest.raises(UserError, match=f"batch_size is {batch_size}"):
-        evaluate_model(project.splits, project.model, batch_size, *outputs)
+        evaluate_project(project, *outputs, batch_size=batch_size)
 
 
 def test_a_corrupt_shard_is_named(copy: TinyProject, outputs: Outputs) -> None:
@@ -108,14 +109,14 @@ def test_a_corrupt_shard_is_named(copy: TinyProject, outputs: Outputs) -> None:
     data[len(data) // 2] ^= 1
     shard.write_bytes(data)
     with pytest.raises(UserError, match=r"test-00001-of-00002\.tfrecord is corrupt"):
-        evaluate_model(copy.splits, copy.model, 4, *outputs)
+        evaluate_project(copy, *outputs)
     assert not any(path.exists() for path in outputs)
 
 
 def test_a_missing_shard_is_named(copy: TinyProject, outputs: Outputs) -> None:
     (copy.splits / "test-00000-of-00002.tfrecord").unlink()
     with pytest.raises(UserError, match=r"lack the shard test-00000-of-00002\.tfrecord"):
-        evaluate_model(copy.splits, copy.model, 4, *outputs)
+        evaluate_project(copy, *outputs)
 
 
 def test_a_wrong_count_in_the_splits_is_found(copy: TinyProject, outputs: Outputs) -> None:
@@ -123,7 +124,7 @@ def test_a_wrong_count_in_the_splits_is_found(copy: TinyProject, outputs: Output
     test = dataclasses.replace(splits.splits["test"], images=18)
     write_splits(dataclasses.replace(splits, splits=splits.splits | {"test": test}), copy.splits)
     with pytest.raises(UserError, match=r"hold 17 images, splits\.json says 18"):
-        evaluate_model(copy.splits, copy.model, 4, *outputs)
+        evaluate_project(copy, *outputs)
 
 
 def test_an_empty_test_split(copy: TinyProject, outputs: Outputs) -> None:
@@ -131,14 +132,14 @@ def test_an_empty_test_split(copy: TinyProject, outputs: Outputs) -> None:
     test = dataclasses.replace(splits.splits["test"], images=0, shards=[])
     write_splits(dataclasses.replace(splits, splits=splits.splits | {"test": test}), copy.splits)
     with pytest.raises(UserError, match="the test split is empty"):
-        evaluate_model(copy.splits, copy.model, 4, *outputs)
+        evaluate_project(copy, *outputs)
 
 
 @pytest.mark.parametrize("change", [{"dataset_digest": "e" * 64}, {"class_names": ["birch", "ash", "cedar"]}])
 def test_a_model_of_other_splits_is_refused(copy: TinyProject, outputs: Outputs, change: dict[str, object]) -> None:
     write_training_record(dataclasses.replace(read_training_record(copy.model), **change), copy.model)  # type: ignore[arg-type]
     with pytest.raises(UserError, match="trained on other splits"):
-        evaluate_model(copy.splits, copy.model, 4, *outputs)
+        evaluate_project(copy, *outputs)
 
 
 @pytest.mark.parametrize("missing", ["splits.json", "training.json", "history.csv", "model.keras"])
@@ -146,7 +147,7 @@ def test_a_missing_file_is_named(copy: TinyProject, outputs: Outputs, missing: s
     for directory in (copy.splits, copy.model):
         (directory / missing).unlink(missing_ok=True)
     with pytest.raises(UserError, match=missing.replace(".", r"\.")):
-        evaluate_model(copy.splits, copy.model, 4, *outputs)
+        evaluate_project(copy, *outputs)
 
 
 @pytest.mark.parametrize(
@@ -159,13 +160,13 @@ def test_a_missing_file_is_named(copy: TinyProject, outputs: Outputs, missing: s
 def test_a_damaged_record_is_named(copy: TinyProject, outputs: Outputs, folder: str, file: str, message: str) -> None:
     (getattr(copy, folder) / file).write_text("{")
     with pytest.raises(UserError, match=message):
-        evaluate_model(copy.splits, copy.model, 4, *outputs)
+        evaluate_project(copy, *outputs)
 
 
 def test_a_model_file_that_is_not_one(copy: TinyProject, outputs: Outputs) -> None:
     (copy.model / KERAS_FILE).write_bytes(b"not a zip")
     with pytest.raises(UserError, match=r"model\.keras is damaged"):
-        evaluate_model(copy.splits, copy.model, 4, *outputs)
+        evaluate_project(copy, *outputs)
 
 
 def test_a_model_file_that_carries_code_is_refused(copy: TinyProject, outputs: Outputs) -> None:
@@ -184,4 +185,4 @@ def test_a_model_file_that_carries_code_is_refused(copy: TinyProject, outputs: O
         for name, data in members.items():
             archive.writestr(name, data)
     with pytest.raises(UserError, match="cannot be loaded as a safe Keras model: .*Lambda"):
-        evaluate_model(copy.splits, copy.model, 4, *outputs)
+        evaluate_project(copy, *outputs)

@@ -6,7 +6,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from components.evaluate import report
+from components.evaluate import mistakes, report
 from components.evaluate.scores import wilson_interval
 from tests.formats.test_evaluation import EVALUATION
 
@@ -45,22 +45,27 @@ def predictions_of(right: int, wrong: int) -> pd.DataFrame:
     return pd.DataFrame(rows, columns=["path", "true_class", "predicted_class", "probability"])
 
 
-def test_the_gallery_is_capped_and_shows_the_most_confident_mistakes() -> None:
-    examples = report.choose_examples(predictions_of(500, 300))
-    assert examples.mistakes == list(range(799, 799 - report.MOST_MISTAKES_SHOWN, -1))
-    assert len(set(examples.right)) == report.MOST_RIGHT_SHOWN
-    assert max(examples.right) == 499
+def test_the_galleries_are_capped_and_show_confident_mistakes_and_hesitant_answers() -> None:
+    table = predictions_of(500, 300)
+    table.loc[17, "probability"] = 0.34
+    examples = mistakes.choose_examples(table, seed=5)
+    assert examples.mistakes == list(range(799, 799 - mistakes.MOST_MISTAKES_SHOWN, -1))
+    assert examples.hesitant == [17, *(row for row in range(12) if row != 17)][: mistakes.MOST_HESITANT_SHOWN]
+    assert len(set(examples.sampled)) == mistakes.MOST_SAMPLED_SHOWN
+    assert max(examples.sampled) < 500
+    assert examples == mistakes.choose_examples(table, seed=5)
+    assert examples.sampled != mistakes.choose_examples(table, seed=6).sampled
 
 
 @pytest.mark.parametrize(("right", "wrong"), [(0, 3), (3, 0), (1, 1)])
 def test_few_images(right: int, wrong: int) -> None:
-    examples = report.choose_examples(predictions_of(right, wrong))
-    assert (len(examples.right), len(examples.mistakes)) == (right, wrong)
+    examples = mistakes.choose_examples(predictions_of(right, wrong), seed=0)
+    assert (len(examples.hesitant), len(examples.sampled), len(examples.mistakes)) == (right, right, wrong)
 
 
 def test_the_most_frequent_confusions_come_first() -> None:
     confusions = np.array([[5, 1, 0], [3, 9, 0], [0, 2, 0]])
-    assert report.common_confusions(confusions, ["a", "b", "c"]) == [
+    assert mistakes.common_confusions(confusions, ["a", "b", "c"]) == [
         ("b", "a", 3, 12),
         ("c", "b", 2, 2),
         ("a", "b", 1, 6),

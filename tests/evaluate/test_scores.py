@@ -33,7 +33,9 @@ def test_rows_of_the_confusion_matrix_are_true_classes() -> None:
 
 
 def test_scores_of_each_class() -> None:
-    table = scores.score_classes(np.array([0, 0, 1, 2]), soft([0, 1, 1, 1]), ["a", "b", "c"]).set_index("class_name")
+    table = scores.score_classes(np.array([0, 0, 1, 2]), soft([0, 1, 1, 1]), ["a", "b", "c"], [None] * 3).set_index(
+        "class_name"
+    )
     assert list(table.loc["a", ["precision", "recall"]]) == [1.0, 0.5]
     assert table.loc["b", "precision"] == pytest.approx(1 / 3)
     assert list(table.loc["c", ["precision", "recall", "f1"]]) == [0.0, 0.0, 0.0], "never predicted"
@@ -42,7 +44,7 @@ def test_scores_of_each_class() -> None:
 
 
 def test_a_class_without_test_images_has_no_scores() -> None:
-    table = scores.score_classes(np.array([0, 1, 1]), soft([0, 1, 2]), ["a", "b", "c"])
+    table = scores.score_classes(np.array([0, 1, 1]), soft([0, 1, 2]), ["a", "b", "c"], [None] * 3)
     assert table.loc[2, ["precision", "recall", "f1", "auc"]].isna().all()
     assert table.loc[:1, ["precision", "recall", "f1", "auc"]].notna().all(axis=None)
 

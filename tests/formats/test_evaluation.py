@@ -11,6 +11,11 @@ import pytest
 from components.formats.evaluation import (
     METRICS_FILE,
     PER_CLASS_COLUMNS,
+    SLICE_COLUMNS,
+    SLICES_FILE,
+    Calibration,
+    CalibrationBin,
+    Comparison,
     Evaluation,
     read_evaluation,
     read_per_class,
@@ -18,6 +23,7 @@ from components.formats.evaluation import (
     write_evaluation,
     write_per_class,
     write_predictions,
+    write_slices,
 )
 
 EVALUATION = Evaluation(
@@ -49,6 +55,34 @@ def test_evaluation_round_trip_in_strict_json(tmp_path: Path) -> None:
     assert "NaN" not in text
 
 
+def test_calibration_and_comparison_round_trip(tmp_path: Path) -> None:
+    bins = [CalibrationBin(0.0, 0.5, 0, None, None, 1, 0.4, 1.0), CalibrationBin(0.5, 1.0, 3, 0.9, 2 / 3, 2, 0.8, 0.5)]
+    calibration = Calibration(1.5, True, "", 40, 0.2, 0.1, 0.4, 0.3, bins)
+    comparison = Comparison("abc", 0.5, 3, 1, 1, 0, 1, 1 / 3, -0.1, 0.6, 0.3, -0.1, 0.5, 1.0)
+    evaluation = dataclasses.replace(EVALUATION, calibration=calibration, comparison=comparison, macro_f1_low=0.1)
+    write_evaluation(evaluation, tmp_path)
+    assert read_evaluation(tmp_path) == evaluation
+
+
+def test_an_evaluation_of_an_earlier_version_is_read(tmp_path: Path) -> None:
+    write_evaluation(EVALUATION, tmp_path)
+    value = json.loads((tmp_path / METRICS_FILE).read_text())
+    for name in ("calibration", "comparison", "macro_f1_low", "macro_f1_high"):
+        del value[name]
+    (tmp_path / METRICS_FILE).write_text(json.dumps(value))
+    assert read_evaluation(tmp_path) == EVALUATION
+    assert EVALUATION.calibration.temperature == 1.0
+
+
+def test_slices_have_gaps_where_too_few_images_tell_nothing(tmp_path: Path) -> None:
+    rows = [("shape", "all: 1", 3, 2, np.nan, np.nan, np.nan), ("colour", "gray", 40, 30, 0.75, 0.6, 0.86)]
+    write_slices(pd.DataFrame(rows, columns=list(SLICE_COLUMNS)), tmp_path)
+    assert (tmp_path / SLICES_FILE).read_text().splitlines()[1:] == [
+        "shape,all: 1,3,2,,,",
+        "colour,gray,40,30,0.750000,0.600000,0.860000",
+    ]
+
+
 def test_a_value_that_is_not_finite_is_refused(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="not JSON compliant"):
         write_evaluation(dataclasses.replace(EVALUATION, log_loss=float("nan")), tmp_path)
@@ -62,6 +96,8 @@ def test_per_class_round_trip_keeps_names_and_gaps(tmp_path: Path) -> None:
             "class_name": names,
             "precision": [1.0, np.nan, 0.5, 0.25, 0.0],
             "recall": [1.0, np.nan, 0.5, 0.25, 0.0],
+            "recall_low": [0.5, np.nan, 0.25, 0.0, 0.0],
+            "recall_high": [1.0, np.nan, 1.0, 0.5, 0.75],
             "f1": [1.0, np.nan, 0.5, 0.25, 0.0],
             "auc": [np.nan] * 5,
             "test_images": [3, 0, 2, 4, 1],

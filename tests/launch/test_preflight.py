@@ -61,6 +61,7 @@ def test_the_defaults_pass(defaults: dict[str, Any]) -> None:
         ("max_files", 0, "max_files is 0; it must be at least 1"),
         ("part_size_mib", 0, "part_size_mib is 0; it must be at least 1"),
         ("workers", -1, "workers is -1"),
+        ("label_check_images", -1, "label_check_images is -1: give a number of images, 0 for none"),
         ("dark_brightness", 250.0, "dark_brightness must be"),
         ("seed", -1, "seed must be from 0 to 2147483647; it is -1"),
         ("cleaning_policy", {"darkk": "drop"}, "did you mean 'dark'"),

@@ -7,12 +7,12 @@ from pathlib import Path
 
 import pytest
 
-from components.evaluate.evaluation import evaluate_model
 from components.register.lineage import Origin
 from components.register.model_exports import write_exports
 from components.register.promotion_gate import Gate
 from components.register.registration import Registration, register_model
 from tests.evaluate.tiny_project import TinyProject, write_project
+from tests.evaluate.tiny_project import evaluate_project as write_evaluation_of
 
 CREATED = "2026-01-02T03:04:05+00:00"
 ORIGIN = Origin("gs://photos/trees.zip", "run-1")
@@ -35,7 +35,7 @@ class EvaluatedProject:
 
 def evaluate_project(project: TinyProject, directory: Path) -> EvaluatedProject:
     """Evaluate a project, its output below ``directory``."""
-    evaluate_model(project.splits, project.model, 8, directory / "evaluation", directory / "report.html")
+    write_evaluation_of(project, directory / "evaluation", directory / "report.html")
     evaluated = EvaluatedProject(project.splits, project.model, directory / "evaluation", directory / "exports")
     write_exports(
         evaluated.model,

@@ -123,7 +123,7 @@ def test_another_temperature_is_another_version(
     first, second = register(), register(project, registry_uri=str(tmp_path / "other"))
     assert first.version != second.version
     assert json.loads((Path(second.uri) / "preprocessing.json").read_text())["temperature"] == TEMPERATURE
-    assert json.loads((Path(second.uri) / "lineage.json").read_text())["calibration"] == {"applied_temperature": 2.5}
+    assert json.loads((Path(second.uri) / "lineage.json").read_text())["calibration"]["applied_temperature"] == 2.5
 
 
 @pytest.mark.skipif(ONNX, reason="the extra onnx is installed")

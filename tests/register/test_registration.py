@@ -31,6 +31,8 @@ from tests.register.conftest import CREATED, EvaluatedProject, Register
 
 BUNDLE_FILES = {
     "README.md",
+    "reliability.png",
+    "slices.csv",
     "exports.json",
     "golden_batch.json",
     "model_card.html",

@@ -3,12 +3,16 @@
 import numpy as np
 import pytest
 
-from components.audit_embeddings import label_errors
-from components.audit_embeddings.label_errors import FOLDS, find_wrong_labels, folds_of, judge_labels
 from components.audit_embeddings.neighbours import Images
+from components.label_errors import confident_learning
+from components.label_errors.confident_learning import FOLDS, JudgedLabels, find_wrong_labels, folds_of, judge_labels
 from tests.audit_embeddings.features import clusters
 
 LABELS = np.repeat([0, 1, 2], [60, 40, 20])
+
+
+def judged(images: Images, labels: np.ndarray, seed: int) -> JudgedLabels:
+    return judge_labels(images.features, images.groups, labels, seed)
 
 
 def planted() -> tuple[np.ndarray, list[int]]:
@@ -20,16 +24,16 @@ def planted() -> tuple[np.ndarray, list[int]]:
 
 def test_planted_errors_are_found_with_the_right_suggestion() -> None:
     labels, wrong = planted()
-    judged = judge_labels(clusters(LABELS), labels, seed=1)
-    assert np.flatnonzero(judged.wrong).tolist() == wrong
-    assert judged.suggested[wrong].tolist() == LABELS[wrong].tolist()
-    assert judged.judged.all()
-    assert (judged.confidence[wrong] < judged.suggested_confidence[wrong]).all()
+    found = judged(clusters(LABELS), labels, seed=1)
+    assert np.flatnonzero(found.wrong).tolist() == wrong
+    assert found.suggested[wrong].tolist() == LABELS[wrong].tolist()
+    assert found.judged.all()
+    assert (found.confidence[wrong] < found.suggested_confidence[wrong]).all()
 
 
 def test_the_same_seed_judges_the_same() -> None:
     labels, _ = planted()
-    one, two = (judge_labels(clusters(LABELS), labels, seed=5) for _ in range(2))
+    one, two = (judged(clusters(LABELS), labels, seed=5) for _ in range(2))
     np.testing.assert_array_equal(one.confidence, two.confidence)
 
 
@@ -41,8 +45,8 @@ def test_copies_do_not_vouch_for_each_other() -> None:
     labels[0] = 1
     copies = np.append(np.flatnonzero(np.arange(len(LABELS)) == 0), np.arange(len(LABELS), len(labels)))
     groups = np.arange(len(labels))
-    unknown = judge_labels(Images(features, groups), labels, seed=1)
-    known = judge_labels(Images(features, np.where(np.isin(groups, copies), 0, groups)), labels, seed=1)
+    unknown = judge_labels(features, groups, labels, seed=1)
+    known = judge_labels(features, np.where(np.isin(groups, copies), 0, groups), labels, seed=1)
     assert known.confidence[copies].max() < 0.2 < unknown.confidence[copies].min()
     assert set(copies) <= set(np.flatnonzero(known.wrong))
 
@@ -68,24 +72,24 @@ def test_folds_are_stratified_and_never_part_a_group() -> None:
 )
 def test_classes_with_too_few_images_are_not_judged(sizes: list[int], judged_labels: set[int]) -> None:
     labels = np.repeat(np.arange(len(sizes)), sizes)
-    judged = judge_labels(clusters(labels), labels, seed=0)
-    assert set(labels[judged.judged]) == judged_labels
-    assert not judged.wrong[~judged.judged].any()
-    assert np.isnan(judged.confidence[~judged.judged]).all()
+    found = judged(clusters(labels), labels, seed=0)
+    assert set(labels[found.judged]) == judged_labels
+    assert not found.wrong[~found.judged].any()
+    assert np.isnan(found.confidence[~found.judged]).all()
 
 
 def test_a_class_that_is_all_copies_of_one_image_is_not_judged() -> None:
     labels = np.repeat([0, 1, 2], [20, 20, 8])
     images = clusters(labels)
-    judged = judge_labels(Images(images.features, np.where(labels == 2, 40, images.groups)), labels, seed=0)
-    assert set(labels[judged.judged]) == {0, 1}
+    found = judge_labels(images.features, np.where(labels == 2, 40, images.groups), labels, seed=0)
+    assert set(labels[found.judged]) == {0, 1}
 
 
 def test_learning_from_a_sample_finds_the_same(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(label_errors, "_MOST_TRAINING_IMAGES", 80)
+    monkeypatch.setattr(confident_learning, "_MOST_TRAINING_IMAGES", 80)
     labels, wrong = planted()
-    judged = judge_labels(clusters(LABELS), labels, seed=1)
-    assert set(wrong) <= set(np.flatnonzero(judged.wrong))
+    found = judged(clusters(LABELS), labels, seed=1)
+    assert set(wrong) <= set(np.flatnonzero(found.wrong))
 
 
 def test_confident_learning_takes_the_least_confident_first() -> None:

@@ -14,7 +14,6 @@ import numpy.typing as npt
 import pandas as pd
 from sklearn.linear_model import LogisticRegression
 
-from components.audit_embeddings.neighbours import Images
 from components.failures import UserError
 
 FOLDS = 5
@@ -50,16 +49,19 @@ class JudgedLabels:
         return self.suggested >= 0
 
 
-def judge_labels(images: Images, labels: npt.NDArray[np.int64], seed: int) -> JudgedLabels:
+def judge_labels(
+    features: npt.NDArray[np.float16], groups: npt.NDArray[np.int64], labels: npt.NDArray[np.int64], seed: int
+) -> JudgedLabels:
     """Judge the label of every image whose class has enough of them.
 
     Args:
-        images: Their features, and which of them are copies.
+        features: ``[images, features]`` of length 1.
+        groups: ``[images]``, a number that an image shares with its copies.
         labels: ``[images]``, numbers of classes.
         seed: Of the folds.
     """
-    count = len(images)
-    folds = folds_of(labels, images.groups, seed)
+    count = len(labels)
+    folds = folds_of(labels, groups, seed)
     rows = np.flatnonzero(folds >= 0)
     classes, codes = np.unique(labels[rows], return_inverse=True)
     judged = JudgedLabels(
@@ -67,7 +69,7 @@ def judge_labels(images: Images, labels: npt.NDArray[np.int64], seed: int) -> Ju
     )
     if len(classes) < 2:
         return judged
-    probabilities = _held_out_probabilities(images.features, rows, codes, folds[rows], len(classes), seed)
+    probabilities = _held_out_probabilities(features, rows, codes, folds[rows], len(classes), seed)
     judged.confidence[rows] = probabilities[np.arange(len(rows)), codes]
     judged.suggested[rows] = classes[probabilities.argmax(axis=1)]
     judged.suggested_confidence[rows] = probabilities.max(axis=1)
@@ -150,7 +152,7 @@ def _held_out_probabilities(
         for begin in range(0, len(held_out), _MOST_TRAINING_IMAGES):
             part = held_out[begin : begin + _MOST_TRAINING_IMAGES]
             probabilities[part] = model.predict_proba(features[rows[part]].astype(np.float32))
-        print(f"audit_embeddings: labels of fold {fold + 1} of {FOLDS}, {len(held_out):,} images", flush=True)
+        print(f"labels: fold {fold + 1} of {FOLDS}, {len(held_out):,} images", flush=True)
     return probabilities
 
 

@@ -1,0 +1,114 @@
+"""Whether the model's probabilities can be taken at their word, and one number that mends most of it.
+
+Expected calibration error and temperature scaling as in Guo, Pleiss, Sun and Weinberger, On Calibration of Modern
+Neural Networks, ICML 2017: fifteen bins of equal width over the probability of the answer.
+"""
+
+import math
+
+import numpy as np
+import numpy.typing as npt
+from scipy.optimize import minimize_scalar
+
+from components.evaluate.scores import Labels, Probabilities, mean_log_loss
+from components.formats.evaluation import Calibration, CalibrationBin, with_temperature
+
+BINS = 15
+LEAST_VALIDATION_IMAGES = 30
+"""A temperature of fewer images would be one of their chance."""
+
+# Beyond these no minimum was found: probabilities would be all but equal, or all but certain.
+_LEAST_TEMPERATURE, _MOST_TEMPERATURE = 0.05, 20.0
+_AT_A_LIMIT = 1.02
+
+
+def calibrate(
+    validation: tuple[Labels, Probabilities] | None, labels: Labels, probabilities: Probabilities
+) -> Calibration:
+    """Fit a temperature on the validation split, and say what it does to the test split.
+
+    Args:
+        validation: Labels and probabilities of the validation split, None when it has no image.
+        labels: Of the test split.
+        probabilities: Of the test split.
+    """
+    temperature, reason = fit_temperature(*validation) if validation else (None, "there are no validation images")
+    scaled = probabilities.astype(np.float64) if temperature is None else with_temperature(probabilities, temperature)
+    bins = calibration_bins(labels, probabilities.astype(np.float64), scaled)
+    return Calibration(
+        temperature=1.0 if temperature is None else temperature,
+        fitted=temperature is not None,
+        reason=reason,
+        validation_images=len(validation[0]) if validation else 0,
+        ece_before=_mean_gap([(one.images_before, one.confidence_before, one.accuracy_before) for one in bins]),
+        ece_after=_mean_gap([(one.images_after, one.confidence_after, one.accuracy_after) for one in bins]),
+        log_loss_before=mean_log_loss(labels, probabilities),
+        log_loss_after=mean_log_loss(labels, scaled),
+        bins=bins,
+    )
+
+
+def fit_temperature(labels: Labels, probabilities: Probabilities) -> tuple[float | None, str]:
+    """Return the temperature that makes the true labels most likely; or None and why there is none.
+
+    Args:
+        labels: Of images that the model was not trained on.
+        probabilities: What it says of them.
+    """
+    if len(labels) < LEAST_VALIDATION_IMAGES:
+        return None, f"{len(labels)} validation images are too few, it takes {LEAST_VALIDATION_IMAGES}"
+    if (probabilities.argmax(axis=1) == labels).all():
+        return None, "the model gets every validation image right, so no probability is too sure for them"
+
+    def loss(logarithm: float) -> float:
+        return mean_log_loss(labels, with_temperature(probabilities, math.exp(logarithm)))
+
+    limits = (math.log(_LEAST_TEMPERATURE), math.log(_MOST_TEMPERATURE))
+    temperature = math.exp(minimize_scalar(loss, bounds=limits, method="bounded", options={"xatol": 1e-6}).x)
+    if temperature < _LEAST_TEMPERATURE * _AT_A_LIMIT:
+        return None, "the model's probabilities for the validation images are all but equal"
+    if temperature > _MOST_TEMPERATURE / _AT_A_LIMIT:
+        return None, "the model does no better than guessing on the validation images"
+    return temperature, ""
+
+
+def calibration_bins(
+    labels: Labels, before: npt.NDArray[np.float64], after: npt.NDArray[np.float64]
+) -> list[CalibrationBin]:
+    """Return how often the model is right by how sure it is.
+
+    Args:
+        labels: ``[images]``.
+        before: ``[images, classes]``, probabilities as the model gives them.
+        after: Likewise, with the temperature; the most probable class is the same.
+    """
+    edges = np.linspace(0.0, 1.0, BINS + 1)
+    right = before.argmax(axis=1) == labels
+    columns = []
+    for probabilities in (before, after):
+        sure = probabilities.max(axis=1)
+        # (lower, upper], so that certainty is in the last bin.
+        of_image = np.clip(np.searchsorted(edges, sure, side="left") - 1, 0, BINS - 1)
+        images = np.bincount(of_image, minlength=BINS)
+        confidence = np.bincount(of_image, sure, BINS)
+        hits = np.bincount(of_image, right, BINS)
+        columns.append(
+            [
+                (int(count), float(total / count) if count else None, float(hit / count) if count else None)
+                for count, total, hit in zip(images, confidence, hits, strict=True)
+            ]
+        )
+    return [
+        CalibrationBin(float(lower), float(upper), *of_before, *of_after)
+        for lower, upper, of_before, of_after in zip(edges[:-1], edges[1:], *columns, strict=True)
+    ]
+
+
+def _mean_gap(bins: list[tuple[int, float | None, float | None]]) -> float:
+    """Return the expected calibration error: the gap between confidence and accuracy, weighted by images."""
+    gaps = [
+        (images, abs(confidence - accuracy))
+        for images, confidence, accuracy in bins
+        if confidence is not None and accuracy is not None
+    ]
+    return sum(images * gap for images, gap in gaps) / sum(images for images, _ in gaps)

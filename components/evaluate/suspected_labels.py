@@ -1,0 +1,165 @@
+"""Training images whose label is probably wrong: a model of the others, that never saw them, says another class.
+
+What is found is written as findings, those of the audit among them, so that cleaning can go by it in the next run.
+"""
+
+import dataclasses
+from collections.abc import Iterator
+from pathlib import Path
+
+import keras
+import numpy as np
+import numpy.typing as npt
+import pandas as pd
+
+from components.evaluate.predictions import verify_shards
+from components.evaluate.training_features import TRAINING_SPLIT, training_features
+from components.failures import UserError
+from components.formats.decisions import entry_for
+from components.formats.findings import (
+    FACTS_FILE,
+    FINDING_COLUMNS,
+    read_facts,
+    read_findings,
+    sorted_findings,
+    write_findings,
+)
+from components.formats.splits import ASSIGNMENTS_FILE, Splits
+from components.label_errors.confident_learning import judge_labels, require_cleanlab
+from components.publishing import published_directory, write_json
+from components.report.shown_text import shown
+
+CHECK = "label_error"
+"""As the embedding audit calls it: cleaning policies have an action for it."""
+
+SUSPECTED_FILE = "suspected_labels.txt"
+"""Beside the findings, for a person: the same images as a list that ``deny_list`` takes."""
+
+_SUSPECT_COLUMNS = {
+    "path": "str",
+    "label": "str",
+    "suggested": "str",
+    "confidence": "float64",
+    "suggested_confidence": "float64",
+    "position": "int64",
+}
+
+
+@dataclasses.dataclass(frozen=True)
+class SuspectedLabels:
+    """What was found.
+
+    Attributes:
+        table: One row per label that is probably wrong, the least confident first: ``path``, ``label``, ``suggested``,
+            ``confidence`` of the label and ``suggested_confidence``, [0, 1], and ``position`` in the training shards.
+        judged_images: Of how many training images the labels were judged.
+        not_judged: Why of none, in words; empty when they were.
+    """
+
+    table: pd.DataFrame
+    judged_images: int
+    not_judged: str
+
+
+def suspect_labels(
+    model: keras.Model, splits: Splits, directory: Path, *, most_images: int, batch_size: int, seed: int
+) -> SuspectedLabels:
+    """Judge the labels of the training split by what the model's backbone sees in its images.
+
+    Args:
+        model: From ``load_classifier``.
+        splits: What the folder claims to hold.
+        directory: The splits' folder.
+        most_images: Images at most, of more a random sample; 0 for none.
+        batch_size: Images in one step, at least 1.
+        seed: Of the sample and of the folds.
+
+    Raises:
+        UserError: When the training shards are damaged, or cleanlab is missing.
+    """
+    if most_images == 0:
+        return _none("label_check_images is 0")
+    if splits.splits[TRAINING_SPLIT].images == 0:
+        return _none("there are no training images")
+    require_cleanlab()
+    verify_shards(splits, directory, TRAINING_SPLIT)
+    print(f"evaluate: labels of {min(most_images, splits.splits[TRAINING_SPLIT].images)} training images", flush=True)
+    seen = training_features(model, splits, directory, most_images=most_images, batch_size=batch_size, seed=seed)
+    if seen is None:
+        return _none("the model has no pooled features")
+    judged = judge_labels(seen.features, _copies(directory, seen.paths), seen.labels, seed)
+    if not judged.judged.any():
+        return _none("no two classes have enough training images")
+    names = np.asarray(splits.class_names, object)
+    rows = np.flatnonzero(judged.wrong)
+    rows = rows[np.argsort(judged.confidence[rows], kind="stable")]
+    table = pd.DataFrame(
+        {
+            "path": np.asarray(seen.paths, object)[rows],
+            "label": names[seen.labels[rows]],
+            "suggested": names[judged.suggested[rows]],
+            "confidence": judged.confidence[rows],
+            "suggested_confidence": judged.suggested_confidence[rows],
+            "position": seen.positions[rows],
+        }
+    ).astype(_SUSPECT_COLUMNS)
+    return SuspectedLabels(table, int(judged.judged.sum()), "")
+
+
+def write_suspected_findings(suspects: pd.DataFrame, findings: Path, measurements: pd.DataFrame, output: Path) -> None:
+    """Publish the audit's findings and those about suspected labels, and a list of these images beside them.
+
+    Args:
+        suspects: ``SuspectedLabels.table``.
+        findings: Folder of the audit's findings.
+        measurements: Those in it.
+        output: Folder to publish.
+
+    Raises:
+        UserError: When the folder holds no findings.
+    """
+    try:
+        known, facts = read_findings(findings), read_facts(findings)
+    except (OSError, ValueError) as error:
+        raise UserError(f"the findings are not whole ({error}): give the output of the audit step") from error
+    messages = [
+        f"Filed under '{label}'; models that have not seen it say '{suggested}' ({sure:.2f})."
+        for label, suggested, sure in suspects[["label", "suggested", "suggested_confidence"]].itertuples(index=False)
+    ]
+    new = pd.DataFrame({"path": suspects["path"], "message": messages, "measured": suspects["confidence"]})
+    new = new.assign(check=CHECK, severity="warning").reindex(columns=list(FINDING_COLUMNS))
+    # An embedding audit may have found the same: once is enough.
+    known = known[~((known["check"] == CHECK) & known["path"].isin(new["path"]))]
+    everything = pd.concat([known[list(FINDING_COLUMNS)], new.astype(dict(FINDING_COLUMNS))], ignore_index=True)
+    with published_directory(output) as directory:
+        write_findings(sorted_findings(everything), measurements, directory)
+        write_json(directory / FACTS_FILE, facts)
+        with (directory / SUSPECTED_FILE).open("w", encoding="utf-8") as file:
+            file.writelines(f"{line}\n" for line in _lines(suspects))
+
+
+def _lines(suspects: pd.DataFrame) -> Iterator[str]:
+    yield f"# Training images whose label is probably wrong, {len(suspects)}, the least credible first. To drop them in"
+    yield "# the next run, delete the lines of those whose label is right, and name the file in deny_list: '@' and its"
+    yield "# absolute path or gs:// URI. Better is to move each into the folder of its class."
+    for row in suspects.to_dict("records"):
+        given, suggested = shown(row["label"]), shown(row["suggested"])
+        yield f"# {given} {row['confidence']:.2f}, {suggested} {row['suggested_confidence']:.2f}"
+        yield entry_for(row["path"])
+
+
+def _none(reason: str) -> SuspectedLabels:
+    return SuspectedLabels(pd.DataFrame(columns=list(_SUSPECT_COLUMNS)).astype(_SUSPECT_COLUMNS), 0, reason)
+
+
+def _copies(directory: Path, paths: list[str]) -> npt.NDArray[np.int64]:
+    """Return a number for each image that it shares with its copies and with what its path ties it to."""
+    try:
+        assigned = pd.read_parquet(directory / ASSIGNMENTS_FILE).drop_duplicates("path").set_index("path")
+    except FileNotFoundError as error:
+        raise UserError(f"the splits hold no {ASSIGNMENTS_FILE}: give the output of the split step") from error
+    groups = assigned.reindex(paths)
+    # An image is in a group of copies, of the pattern, or alone; the pattern's groups are the wider ones.
+    name = groups["pattern_group"].fillna(groups["duplicate_group"])
+    alone = pd.Series([f"alone {number}" for number in range(len(paths))], index=groups.index)
+    return np.asarray(pd.factorize(name.fillna(alone))[0], np.int64)

@@ -1,0 +1,1 @@
+"""Which labels are probably wrong, shared by the steps that look at features of images."""
