@@ -8,7 +8,7 @@
 5. train_frozen  a new head on the frozen, pretrained backbone
 6. fine_tune     the last layers of the backbone too, at a low learning rate
 7. evaluate      the held-out test set: accuracy, confusion matrix, ROC, a report
-8. register      a versioned, checksummed bundle in a registry
+8. register      a gate, then a versioned, checksummed bundle in a registry
 
     python pipeline.py --help
     python pipeline.py --compile --target kubeflow --gpu nvidia-l4
@@ -167,7 +167,14 @@ def image_classification(placement: Placement) -> Any:
         # Evaluate
         label_check_images: int = 20_000,
         # Register
+        exports: list = ["saved_model"],  # noqa: B006
+        apply_temperature: bool = True,
         minimum_accuracy: float = 0.8,
+        class_recall_floors: dict = {},  # noqa: B006
+        maximum_calibration_error: float = 1.0,
+        fail_if_rejected: bool = False,
+        other_registries: list = [],  # noqa: B006
+        model_licence: str = "",
         # Audit embeddings: EMBEDDING_PARAMETERS
         outlier_deviation: float = 2.5,
         label_error_confidence: float = 0.2,
@@ -316,10 +323,19 @@ def image_classification(placement: Placement) -> Any:
             model=tuned.outputs["model"],
             evaluation=evaluated.outputs["evaluation"],
             splits=divided.outputs["splits"],
+            decisions=cleaned.outputs["decisions"],
             registry_uri=registry_uri,
             model_name=model_name,
+            exports=exports,
+            apply_temperature=apply_temperature,
             minimum_accuracy=minimum_accuracy,
+            class_recall_floors=class_recall_floors,
+            maximum_calibration_error=maximum_calibration_error,
+            fail_if_rejected=fail_if_rejected,
+            other_registries=other_registries,
             source=source,
+            source_fingerprint=source_fingerprint,
+            model_licence=model_licence,
             pipeline_run=dsl.PIPELINE_JOB_NAME_PLACEHOLDER,
         ).set_display_name("8 Register")
 

@@ -6,10 +6,10 @@ The tag is the package version, so a compiled pipeline and the code in its image
 from components import __version__
 
 DATA = f"image-classification-data:{__version__}"
-"""Ingest, audit, clean, split and register: no TensorFlow."""
+"""Ingest, audit, clean and split: no TensorFlow."""
 
 TRAINING = f"image-classification-training:{__version__}"
-"""Audit embeddings, train, fine-tune and evaluate: TensorFlow."""
+"""Audit embeddings, train, fine-tune, evaluate and register: TensorFlow."""
 
 VERSION_LABEL = "org.opencontainers.image.version"
 """Label of both images: the version of the steps in it."""

@@ -325,6 +325,27 @@ def delete_file(uri: str) -> bool:
         return True
 
 
+def access_token() -> str:
+    """Return a token of whoever runs this, for other services of Google Cloud.
+
+    Raises:
+        UserError: When there are no credentials.
+        TransientError: When Google does not answer.
+    """
+    import google.auth  # noqa: PLC0415
+    import google.auth.exceptions  # noqa: PLC0415
+    import google.auth.transport.requests  # noqa: PLC0415
+
+    try:
+        credentials, _ = google.auth.default(scopes=["https://www.googleapis.com/auth/cloud-platform"])
+        credentials.refresh(google.auth.transport.requests.Request())
+    except google.auth.exceptions.DefaultCredentialsError as error:
+        raise UserError("no Google Cloud credentials; run: gcloud auth application-default login") from error
+    except google.auth.exceptions.GoogleAuthError as error:
+        raise TransientError(f"Google gives no token, try again later ({error})") from error
+    return str(credentials.token)
+
+
 # Cloud Storage ------------------------------------------------------------------------------------------------------
 
 

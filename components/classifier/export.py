@@ -1,8 +1,18 @@
-"""Exports of a finished model: a SavedModel that takes raw image bytes, and HDF5 for older tools."""
+"""Exports of a finished model: a SavedModel that takes raw image bytes, HDF5 for older tools, TFLite for phones.
 
+The same model gives the same bytes each time, except for HDF5, so that a stopped registration can be completed.
+"""
+
+import hashlib
+import importlib.util
+import io
+import json
+import zipfile
 from pathlib import Path
+from typing import Any
 
 import keras
+import numpy as np
 import tensorflow as tf
 
 from components.failures import UserError
@@ -53,6 +63,71 @@ def export_saved_model(model: keras.Model, class_names: list[str], resize_policy
     """
     module = _BytesClassifier(model, class_names, resize_policy)
     tf.saved_model.save(module, str(directory), signatures={"serving_default": module.classify})
+    _identify_by_content(directory)
+
+
+def apply_temperature(model: keras.Model, temperature: float) -> None:
+    """Change a model so that it gives calibrated probabilities, softmax(z / T) for the softmax(z) that it gave.
+
+    Dividing the weights of the last layer does it, in every format and without another operation (Guo et al. 2017, "On
+    calibration of modern neural networks").
+
+    Args:
+        model: Ends with a dense layer with softmax.
+        temperature: T, above 0; above 1 it makes the model less sure of itself.
+
+    Raises:
+        UserError: When the model ends otherwise, or the temperature is no number above 0.
+    """
+    last = model.layers[-1]
+    if not isinstance(last, keras.layers.Dense) or last.activation is not keras.activations.softmax:
+        raise UserError("the model does not end with a dense layer with softmax: set apply_temperature to false")
+    if not (np.isfinite(temperature) and temperature > 0):
+        raise UserError(f"the temperature is {temperature}: it must be above 0")
+    last.set_weights([weights / np.float32(temperature) for weights in last.get_weights()])
+
+
+def export_keras(model: keras.Model, path: Path) -> None:
+    """Write Keras' own format, without the dates and memory addresses that make each file differ."""
+    model.save(path)
+    with zipfile.ZipFile(path) as archive:
+        members = {name: archive.read(name) for name in archive.namelist()}
+    metadata = json.loads(members["metadata.json"]) | {"date_saved": "1980-01-01@00:00:00"}
+    members["metadata.json"] = json.dumps(metadata).encode()
+    numbers: dict[int, int] = {}
+
+    def renumber(item: dict[str, Any]) -> dict[str, Any]:
+        if "shared_object_id" in item:
+            item["shared_object_id"] = numbers.setdefault(item["shared_object_id"], len(numbers))
+        return item
+
+    members["config.json"] = json.dumps(json.loads(members["config.json"], object_hook=renumber)).encode()
+    buffer = io.BytesIO()
+    with zipfile.ZipFile(buffer, "w") as archive:
+        for name, data in sorted(members.items()):
+            archive.writestr(zipfile.ZipInfo(name, (1980, 1, 1, 0, 0, 0)), data)
+    path.write_bytes(buffer.getvalue())
+
+
+def export_tflite(model: keras.Model, path: Path) -> None:
+    """Write TFLite with weights in float16: from pixels in [0, 255], ``[batch, size, size, 3]``, to probabilities."""
+    converter = tf.lite.TFLiteConverter.from_keras_model(model)
+    converter.optimizations = [tf.lite.Optimize.DEFAULT]
+    converter.target_spec.supported_types = [tf.float16]
+    path.write_bytes(converter.convert())
+
+
+def export_onnx(model: keras.Model, path: Path) -> None:
+    """Write ONNX: from float32 pixels in [0, 255], ``[batch, size, size, 3]``, to probabilities.
+
+    Raises:
+        UserError: When the converter is not installed.
+    """
+    if missing := [name for name in ("tf2onnx", "onnxruntime") if importlib.util.find_spec(name) is None]:
+        raise UserError(
+            f"ONNX needs {missing[0]}, which is not installed here: leave onnx out of exports, or add the extra onnx"
+        )
+    model.export(path, format="onnx", verbose=False)
 
 
 def export_h5(model: keras.Model, path: Path) -> None:
@@ -82,6 +157,18 @@ def decode_and_resize(data: tf.Tensor, size_px: int, resize_policy: str) -> tf.T
     else:
         raise UserError(f"resize policy '{resize_policy}' is unknown; choose one of {', '.join(RESIZE_POLICIES)}")
     return tf.ensure_shape(tf.round(tf.clip_by_value(image, 0.0, 255.0)), [size_px, size_px, 3])
+
+
+def _identify_by_content(directory: Path) -> None:
+    """Replace the random identifier of a SavedModel, all in it that differs between exports of one model."""
+    from tensorflow.core.protobuf import fingerprint_pb2  # noqa: PLC0415 - of this one function
+
+    path = directory / "fingerprint.pb"
+    fingerprint = fingerprint_pb2.FingerprintDef.FromString(path.read_bytes())
+    fingerprint.uuid = ""
+    content = hashlib.sha256(fingerprint.SerializeToString(deterministic=True)).digest()
+    fingerprint.uuid = str(int.from_bytes(content[:8], "big"))
+    path.write_bytes(fingerprint.SerializeToString(deterministic=True))
 
 
 def _decode(data: tf.Tensor) -> tf.Tensor:

@@ -3,18 +3,25 @@
 The folder, local or in Cloud Storage:
 
     <bundle>/
-      model.keras            takes images in [0, 255], gives probabilities
-      saved_model/1/         TF Serving layout, takes raw image bytes; when the training step exported it
-      *.h5                   when the training step was asked for it
+      model.keras            takes images in [0, 255], gives calibrated probabilities, as all exports do
+      saved_model/1/         TF Serving layout, takes raw image bytes; when asked for, as the next two
+      *.h5                   older HDF5 format
+      model.tflite           weights in float16; takes what model.keras takes
+      model.onnx             likewise in float32
+      golden_batch.json      a predict request of test images, and what must be answered
+      exports.json           temperature, and how far each export's answers to that are from the evaluated ones
       labels.json            {"class_names": [...]} in label order
       labels.txt             one class name a line, for tools that expect it
       preprocessing.json     what an image must look like, and what happens inside the model
       metrics.json           components.formats.evaluation
       per_class.csv          likewise
+      predictions.parquet    likewise
       confusion_matrix.png, roc.png, curves.png
       history.csv            components.formats.trained_model
-      lineage.json           source, dataset, training settings, digests, package version
+      lineage.json           source, dataset, training settings, digests, code revision, hardware
+      packages.txt           what was installed where it was registered, name==version
       README.md              the model card
+      model_card.html        the same as a page
       manifest.json          Manifest; written last: a folder without it is no bundle
 
 Files are created and never replaced. Names that begin with a dot are leftovers of an interrupted writer.
@@ -23,19 +30,23 @@ Files are created and never replaced. Names that begin with a dot are leftovers 
 import dataclasses
 import hashlib
 import json
+import shutil
 from collections.abc import Mapping
 from pathlib import Path, PurePosixPath
 from typing import Any
 
 from components import storage
 from components.failures import UserError
+from components.publishing import published_directory
 
 MANIFEST_FILE = "manifest.json"
 LABELS_FILE = "labels.json"
 LABELS_TEXT_FILE = "labels.txt"
 PREPROCESSING_FILE = "preprocessing.json"
 LINEAGE_FILE = "lineage.json"
+PACKAGES_FILE = "packages.txt"
 MODEL_CARD_FILE = "README.md"
+MODEL_CARD_PAGE = "model_card.html"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -159,6 +170,37 @@ def verify_bundle(location: Path | str) -> Manifest:
     for uri in stored.keys() - known.keys() - {storage.join(location, MANIFEST_FILE)}:
         if not uri.rsplit("/", 1)[-1].startswith("."):
             raise UserError(f"{location} is not to be trusted: {uri} is not in its {MANIFEST_FILE}")
+    return manifest
+
+
+def fetch_bundle(location: str, directory: Path) -> Manifest:
+    """Copy a bundle into a new folder, every byte of it checked against the manifest: how to load a model.
+
+    Args:
+        location: Local folder or ``gs://`` prefix.
+        directory: To be made; whole or not at all.
+
+    Returns:
+        The manifest.
+
+    Raises:
+        UserError: When a file is missing or differs, naming it, or the folder exists.
+        TransientError: When Cloud Storage does not answer.
+    """
+    if directory.exists():
+        raise UserError(f"{directory} exists: give a new folder")
+    manifest = read_manifest(location)
+    if manifest is None:
+        raise UserError(f"{location} is no model bundle: it has no {MANIFEST_FILE}")
+    with published_directory(directory) as aside:
+        for file in manifest.files:
+            target = aside / file.path
+            target.parent.mkdir(parents=True, exist_ok=True)
+            with storage.localized(storage.join(location, file.path)) as path:
+                shutil.copyfile(path, target)
+            if _describe(file.path, target) != file:
+                raise UserError(f"{location} is damaged: {file.path} differs from its SHA-256 in {MANIFEST_FILE}")
+        (aside / MANIFEST_FILE).write_bytes(manifest.to_bytes())
     return manifest
 
 

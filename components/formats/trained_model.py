@@ -25,6 +25,8 @@ HISTORY_FILE = "history.csv"
 CURVES_FILE = "curves.png"
 EVENTS_FOLDER = "tensorboard"
 SAVED_MODEL_FOLDER = "saved_model/1"
+TFLITE_FILE = "model.tflite"
+ONNX_FILE = "model.onnx"
 
 PHASES = ("frozen", "fine_tune")
 

@@ -35,6 +35,7 @@ _REPORTS = {
     ("train-frozen", "report"): "4-frozen-training.html",
     ("fine-tune", "report"): "5-fine-tuning.html",
     ("evaluate", "report"): "6-evaluation.html",
+    ("register", "card"): "7-model-card.html",
 }
 
 

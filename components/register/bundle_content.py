@@ -1,17 +1,22 @@
 """What goes into a bundle: the files of training and evaluation, and what is known about them."""
 
 import dataclasses
+import hashlib
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+import pandas as pd
+
 from components import __version__
 from components.failures import UserError
+from components.formats.decisions import read_decisions
 from components.formats.evaluation import (
     CONFUSION_MATRIX_FILE,
     CURVES_FILE,
     METRICS_FILE,
     PER_CLASS_FILE,
+    PREDICTIONS_FILE,
     ROC_FILE,
     Evaluation,
     read_evaluation,
@@ -22,6 +27,8 @@ from components.formats.model_bundle import (
     LABELS_TEXT_FILE,
     LINEAGE_FILE,
     MODEL_CARD_FILE,
+    MODEL_CARD_PAGE,
+    PACKAGES_FILE,
     PREPROCESSING_FILE,
     describe_files,
     json_bytes,
@@ -34,7 +41,17 @@ from components.formats.trained_model import (
     TrainingRecord,
     read_training_record,
 )
-from components.register.model_card import write_model_card
+from components.register.lineage import Origin, code_revision, image_reference, installed_packages, value_sha256
+from components.register.model_card import (
+    RELIABILITY_FILE,
+    SLICES_FILE,
+    Card,
+    card_html,
+    card_markdown,
+    summarize_cleaning,
+)
+from components.register.model_exports import Exports, calibration_of, comparison_of, exported_files, read_exports
+from components.register.promotion_gate import Comparison, Scores
 from components.register.version_identity import keras_content_sha256, version_of, weights_sha256
 
 PACKAGE_NAME = "image-classification-components"
@@ -47,60 +64,113 @@ class BundleContent:
     Attributes:
         version: Identity of the model.
         files: Content, or a local file that holds it, by path inside the bundle.
-        evaluation: The scores inside it.
+        scores: What the model has to show at the gate.
     """
 
     version: str
     files: Mapping[str, bytes | Path]
-    evaluation: Evaluation
+    scores: Scores
 
 
 def collect_bundle(
-    model: Path, evaluation: Path, splits: Path, *, model_name: str, source: str, pipeline_run: str
+    model: Path,
+    evaluation: Path,
+    splits: Path,
+    exports: Path,
+    decisions: Path | None,
+    *,
+    model_name: str,
+    origin: Origin,
 ) -> BundleContent:
-    """Collect what makes up the bundle of a trained and evaluated model.
+    """Collect what makes up the bundle of a trained, evaluated and exported model.
 
     Args:
         model: Folder of the trained model.
         evaluation: Folder of its evaluation.
         splits: Folder of the splits of both.
+        exports: Folder of its exports, from ``model_exports.write_exports``.
+        decisions: Folder of what cleaning decided about the images; None when there was no cleaning.
         model_name: Name in the registry.
-        source: Where the images came from.
-        pipeline_run: Name of the run that trained it.
+        origin: Where it comes from.
 
     Raises:
-        UserError: When a folder lacks a file, or the three do not belong together.
+        UserError: When a folder lacks a file, or they do not belong together.
     """
     try:
         training, scores, contents = read_training_record(model), read_evaluation(evaluation), read_splits(splits)
-        per_class = read_per_class(evaluation)
+        per_class, history = read_per_class(evaluation), pd.read_csv(model / HISTORY_FILE)
+        slices = pd.read_csv(evaluation / SLICES_FILE) if (evaluation / SLICES_FILE).is_file() else None
+        cleaning = None if decisions is None else summarize_cleaning(read_decisions(decisions))
     except FileNotFoundError as error:
         raise UserError(f"{error.filename} is missing: give the outputs of the steps before this one") from error
     except (ValueError, TypeError, KeyError) as error:
         raise UserError(f"model, evaluation or splits are damaged ({error}): run the steps before this one") from error
+    exported = read_exports(exports)
     files = _copied_files(model, evaluation)
-    _require_one_model(files, training, scores, contents)
     keras_file = model / KERAS_FILE
-    preprocessing = preprocessing_contract(training)
+    _require_one_model(keras_file, training, scores, contents)
+    if exported.model_sha256 != scores.model_sha256:
+        raise UserError(f"the exports are of another {KERAS_FILE}: export this model before registering it")
+    files |= exported_files(exports)
+    calibration, compared = calibration_of(evaluation), comparison_of(evaluation)
+    preprocessing = preprocessing_contract(training, exported)
     content_sha256 = keras_content_sha256(keras_file)
     version = version_of(content_sha256, training.class_names, preprocessing, training.dataset_digest)
-    lineage = _lineage(training, contents, source, pipeline_run) | {
-        "model": {"content_sha256": content_sha256, "weights_sha256": weights_sha256(keras_file)}
+    lineage = _lineage(training, contents, origin) | {
+        "cleaning": cleaning,
+        "training_seconds": round(float(history["seconds"].sum()), 1),
+        "model": {
+            "content_sha256": content_sha256,
+            "weights_sha256": weights_sha256(keras_file),
+            "evaluated_keras_sha256": scores.model_sha256,
+        },
+        "calibration": calibration | {"applied_temperature": exported.temperature},
     }
     labels = "".join(f"{' '.join(name.splitlines())}\n" for name in training.class_names)
-    card = write_model_card(model_name, version, training, contents, scores, per_class, lineage, sorted(files))
+    card = Card(model_name, version, training, contents, scores, per_class, slices, lineage, exported, sorted(files))
     served = any(path.startswith(f"{SAVED_MODEL_FOLDER}/") for path in files)
     written: dict[str, bytes | Path] = {
         LABELS_FILE: json_bytes({"class_names": training.class_names}),
         LABELS_TEXT_FILE: labels.encode(),
         PREPROCESSING_FILE: json_bytes(preprocessing | ({"saved_model": _SAVED_MODEL_CONTRACT} if served else {})),
         LINEAGE_FILE: json_bytes(lineage),
-        MODEL_CARD_FILE: card.encode(),
+        PACKAGES_FILE: installed_packages().encode(),
+        MODEL_CARD_FILE: card_markdown(card).encode(),
+        MODEL_CARD_PAGE: card_html(card, files).encode(),
     }
-    return BundleContent(version, files | written, scores)
+    return BundleContent(version, files | written, _shown(scores, per_class, calibration, compared, exported))
 
 
-def preprocessing_contract(training: TrainingRecord) -> dict[str, Any]:
+def _shown(
+    evaluation: Evaluation,
+    per_class: pd.DataFrame,
+    calibration: Mapping[str, Any],
+    compared: Mapping[str, Any],
+    exports: Exports,
+) -> Scores:
+    recalls = per_class.set_index("class_name")["recall"]
+    # Uncalibrated probabilities are served where the temperature is not applied.
+    error = calibration.get("ece_before" if exports.temperature == 1.0 else "ece_after")
+    return Scores(
+        accuracy=evaluation.accuracy,
+        accuracy_low=evaluation.accuracy_low,
+        accuracy_high=evaluation.accuracy_high,
+        dataset_digest=evaluation.dataset_digest,
+        recalls={str(name): None if pd.isna(recall) else float(recall) for name, recall in recalls.items()},
+        calibration_error=None if error is None else float(error),
+        comparison=Comparison(
+            champion=compared["champion"],
+            difference=compared["accuracy_difference"],
+            low=compared["accuracy_difference_low"],
+            high=compared["accuracy_difference_high"],
+        )
+        if compared
+        else None,
+        broken_exports=tuple(str(check) for check in exports.checks if not check.passed),
+    )
+
+
+def preprocessing_contract(training: TrainingRecord, exports: Exports) -> dict[str, Any]:
     """Return what an image must look like for the model, and what the model does with it itself."""
     size = training.image_size_px
     return {
@@ -109,6 +179,7 @@ def preprocessing_contract(training: TrainingRecord) -> dict[str, Any]:
         "resize_policy": training.resize_policy,
         "orientation": "upright: training images were turned by their EXIF orientation, callers must turn theirs",
         "inside_the_model": training.preprocessing,
+        "temperature": exports.temperature,
         "model_keras": {
             "input": f"uint8 or float32 [batch, {size}, {size}, 3] in [0, 255]",
             "output": f"float32 [batch, {len(training.class_names)}], probabilities in label order",
@@ -125,39 +196,38 @@ _SAVED_MODEL_CONTRACT = {
 
 def _copied_files(model: Path, evaluation: Path) -> dict[str, bytes | Path]:
     """Return the files taken as they are."""
-    required = [model / KERAS_FILE, model / HISTORY_FILE, evaluation / METRICS_FILE, evaluation / PER_CLASS_FILE]
-    for path in required:
+    required = [model / HISTORY_FILE, *(evaluation / name for name in (METRICS_FILE, PER_CLASS_FILE, PREDICTIONS_FILE))]
+    for path in (model / KERAS_FILE, *required):
         if not path.is_file():
             raise UserError(f"{path} is missing: give the outputs of the steps before this one")
-    charts = [evaluation / name for name in (CONFUSION_MATRIX_FILE, ROC_FILE, CURVES_FILE)]
-    legacy = sorted(model.glob("*.h5"))
-    files: dict[str, bytes | Path] = {path.name: path for path in [*required, *charts, *legacy] if path.is_file()}
-    for path in sorted((model / SAVED_MODEL_FOLDER).rglob("*")):
-        if path.is_file():
-            files[path.relative_to(model).as_posix()] = path
-    return files
+    names = (CONFUSION_MATRIX_FILE, ROC_FILE, CURVES_FILE, RELIABILITY_FILE, SLICES_FILE)
+    return {path.name: path for path in [*required, *(evaluation / name for name in names)] if path.is_file()}
 
 
-def _require_one_model(
-    files: Mapping[str, bytes | Path], training: TrainingRecord, evaluation: Evaluation, splits: Splits
-) -> None:
+def _require_one_model(keras_file: Path, training: TrainingRecord, evaluation: Evaluation, splits: Splits) -> None:
     """Refuse scores of one model on the files of another."""
     if not training.dataset_digest == evaluation.dataset_digest == splits.dataset_digest:
         raise UserError("model, evaluation and splits are of different datasets: give the outputs of one run")
     if not training.class_names == evaluation.class_names == splits.class_names:
         raise UserError("model, evaluation and splits name different classes: give the outputs of one run")
-    (keras,) = describe_files({KERAS_FILE: files[KERAS_FILE]})
+    (keras,) = describe_files({KERAS_FILE: keras_file})
     if keras.sha256 != evaluation.model_sha256:
         raise UserError(f"the evaluation is of another {KERAS_FILE}: evaluate this model before registering it")
 
 
-def _lineage(training: TrainingRecord, splits: Splits, source: str, pipeline_run: str) -> dict[str, Any]:
+def _lineage(training: TrainingRecord, splits: Splits, origin: Origin) -> dict[str, Any]:
     record = dataclasses.asdict(training)
     return {
-        "source": source,
-        "pipeline_run": pipeline_run,
+        "source": origin.source,
+        "source_fingerprint": origin.source_fingerprint,
+        "pipeline_run": origin.pipeline_run,
+        "licence": origin.licence,
+        "image": image_reference(),
+        "code_revision": code_revision(),
+        "packages_sha256": hashlib.sha256(installed_packages().encode()).hexdigest(),
         "dataset": {
             "digest": splits.dataset_digest,
+            "splits_sha256": value_sha256(dataclasses.asdict(splits)),
             "seed": splits.seed,
             "fractions": splits.fractions,
             "images": {name: split.images for name, split in splits.splits.items()},
@@ -165,5 +235,6 @@ def _lineage(training: TrainingRecord, splits: Splits, source: str, pipeline_run
             "certificate": splits.certificate,
         },
         "training": {key: value for key, value in record.items() if key not in {"class_names", "dataset_digest"}},
+        "config_sha256": value_sha256(training.settings),
         "package": {"name": PACKAGE_NAME, "version": __version__},
     }

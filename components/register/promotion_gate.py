@@ -1,137 +1,192 @@
-"""The registry's index and the gate: which version is listed, and which one is the champion."""
+"""The gate: what is asked of a model before it may be used, and whether it should replace the champion."""
 
 import dataclasses
-import json
-from collections.abc import Mapping
-from typing import Any
+import math
+from collections.abc import Mapping, Sequence
+from typing import Protocol
 
 from components.failures import UserError
-from components.formats.model_bundle import json_bytes
 
-CANDIDATE = "candidate"
-CHAMPION = "champion"
-PREVIOUS = "previous"
+EVERY_CLASS = "*"
+"""In ``class_recall_floors``: every class that is not named itself."""
 
 
 @dataclasses.dataclass(frozen=True)
-class VersionRecord:
-    """One version in the index.
+class Gate:
+    """What is asked of a model.
 
     Attributes:
-        version: Identity of the model.
-        path: Of its bundle, inside the model's folder.
-        created: When it was first registered, UTC, ISO 8601.
-        accuracy: On its test split, [0, 1].
-        dataset_digest: Of the splits it was trained and tested on.
-        run: The pipeline run that registered it first.
-        gate_passed: Whether it has ever become the champion.
-        gate_reason: Why, or why not.
+        minimum_accuracy: The least test accuracy, [0, 1].
+        class_recall_floors: The least recall, [0, 1], by class name, ``*`` standing for every class not named.
+        maximum_calibration_error: The greatest expected calibration error, [0, 1]; 1 asks for nothing.
     """
 
-    version: str
-    path: str
-    created: str
-    accuracy: float
-    dataset_digest: str
-    run: str
-    gate_passed: bool = False
-    gate_reason: str = ""
+    minimum_accuracy: float
+    class_recall_floors: Mapping[str, float] = dataclasses.field(default_factory=dict)
+    maximum_calibration_error: float = 1.0
 
-
-@dataclasses.dataclass(frozen=True)
-class Index:
-    """What ``index.json`` says.
-
-    Attributes:
-        model_name: Name in the registry.
-        versions: In the order they were first registered.
-        aliases: Version by alias: ``candidate`` is the newest, ``champion`` the best that passed the gate,
-            ``previous`` the champion before it.
-    """
-
-    model_name: str
-    versions: tuple[VersionRecord, ...]
-    aliases: Mapping[str, str]
-
-    def find(self, version: str | None) -> VersionRecord | None:
-        """Return a version's record, None when it is not listed."""
-        return next((record for record in self.versions if record.version == version), None)
-
-    def to_bytes(self) -> bytes:
-        """Return the content of ``index.json``."""
-        value = {"versions": [dataclasses.asdict(record) for record in self.versions], "aliases": dict(self.aliases)}
-        return json_bytes({"model_name": self.model_name} | value)
-
-    @classmethod
-    def from_bytes(cls, data: bytes, name: str) -> "Index":
-        """Parse ``index.json``.
-
-        Args:
-            data: Its content.
-            name: What to call it in an error.
+    def __post_init__(self) -> None:
+        """Refuse what no model could be held to.
 
         Raises:
-            UserError: When it is damaged.
+            UserError: When a number is not in [0, 1].
         """
-        try:
-            value: dict[str, Any] = json.loads(data)
-            versions = tuple(VersionRecord(**record) for record in value["versions"])
-            return cls(value["model_name"], versions, {str(k): str(v) for k, v in value["aliases"].items()})
-        except (ValueError, KeyError, TypeError, AttributeError) as error:
-            raise UserError(f"{name} is damaged: restore it from an earlier copy, or move it away") from error
+        check_share("minimum_accuracy", self.minimum_accuracy)
+        check_share("maximum_calibration_error", self.maximum_calibration_error)
+        if not isinstance(self.class_recall_floors, Mapping):
+            raise UserError('class_recall_floors is no object: write {"*": 0.5, "bird": 0.8} for example')
+        for name, floor in self.class_recall_floors.items():
+            check_share(f"class_recall_floors[{name!r}]", floor)
 
 
-def enter(index: Index, record: VersionRecord, minimum_accuracy: float) -> tuple[Index, VersionRecord]:
-    """List a version, let it through the gate or not, and move the aliases.
+def check_share(name: str, value: object) -> None:
+    """Raise ``UserError`` unless a parameter's value is a number in [0, 1]."""
+    if isinstance(value, bool) or not isinstance(value, int | float) or not 0.0 <= value <= 1.0:
+        raise UserError(f"{name} is {value}: give a number from 0 to 1")
 
-    Entering a version again changes nothing, except that one which has never been champion is judged anew, for the
-    minimum or the champion may be another one by now.
 
-    Args:
-        index: As it is.
-        record: The version; what is already listed of it stays, but for its path.
-        minimum_accuracy: The least test accuracy of a champion, [0, 1].
+@dataclasses.dataclass(frozen=True)
+class Comparison:
+    """A model beside a champion on the very same images, as the evaluation saw them.
 
-    Returns:
-        The index as it should be, and the version's record in it.
+    Attributes:
+        champion: Version of the champion.
+        difference: Of the accuracies, model minus champion, [-1, 1].
+        low: Lower end of its 95 % interval, of paired images.
+        high: Its upper end.
     """
-    aliases = dict(index.aliases)
-    known = index.find(record.version)
-    if known is None:
-        aliases[CANDIDATE] = record.version
-    else:
-        record = dataclasses.replace(known, path=record.path)
-    if not record.gate_passed:
-        passed, reason = judge(index, record, minimum_accuracy)
-        record = dataclasses.replace(record, gate_passed=passed, gate_reason=reason)
-        if passed:
-            if CHAMPION in aliases:
-                aliases[PREVIOUS] = aliases[CHAMPION]
-            aliases[CHAMPION] = record.version
-    if known is None:
-        versions = (*index.versions, record)
-    else:
-        versions = tuple(record if old.version == record.version else old for old in index.versions)
-    return Index(index.model_name, versions, aliases), record
+
+    champion: str
+    difference: float
+    low: float
+    high: float
 
 
-def judge(index: Index, record: VersionRecord, minimum_accuracy: float) -> tuple[bool, str]:
-    """Return whether a version should become the champion, and why.
+@dataclasses.dataclass(frozen=True)
+class Scores:
+    """What a model has to show.
 
-    Accuracies are compared only on the same dataset, so on the same test images.
+    Attributes:
+        accuracy: On the test split, [0, 1].
+        accuracy_low: Lower end of its 95 % interval.
+        accuracy_high: Its upper end.
+        dataset_digest: Of the splits it was tested on.
+        recalls: By class, [0, 1]; None for a class without test images.
+        calibration_error: Expected calibration error of the probabilities that are served, [0, 1]; None when the
+            evaluation does not say.
+        comparison: With a champion whose model was tried on the same images; None without.
+        broken_exports: What is wrong with exported files, a sentence each: they do not answer as the evaluated model.
     """
-    accuracy = f"test accuracy {record.accuracy:.4f}"
-    if record.accuracy < minimum_accuracy:
-        return False, f"{accuracy} is below the required {minimum_accuracy:.4f}"
-    champion = index.find(index.aliases.get(CHAMPION))
-    reached = f"{accuracy} reaches the required {minimum_accuracy:.4f}"
+
+    accuracy: float
+    accuracy_low: float
+    accuracy_high: float
+    dataset_digest: str
+    recalls: Mapping[str, float | None]
+    calibration_error: float | None = None
+    comparison: Comparison | None = None
+    broken_exports: Sequence[str] = ()
+
+
+class Champion(Protocol):
+    """What the gate needs to know of the champion."""
+
+    @property
+    def version(self) -> str: ...  # noqa: D102
+    @property
+    def accuracy(self) -> float: ...  # noqa: D102
+    @property
+    def accuracy_low(self) -> float | None: ...  # noqa: D102
+    @property
+    def accuracy_high(self) -> float | None: ...  # noqa: D102
+    @property
+    def dataset_digest(self) -> str: ...  # noqa: D102
+
+
+def rejections(gate: Gate, scores: Scores, champion: Champion | None) -> list[str]:
+    """Return why a model must not be used, a sentence each; an empty list lets it through.
+
+    Raises:
+        UserError: When a floor is for a class that the model does not know.
+    """
+    reasons = list(scores.broken_exports)
+    if scores.accuracy < gate.minimum_accuracy:
+        reasons.append(f"test accuracy {scores.accuracy:.4f} is below the required {gate.minimum_accuracy:.4f}")
+    reasons += _weak_classes(gate.class_recall_floors, scores.recalls)
+    if gate.maximum_calibration_error < 1.0:
+        if scores.calibration_error is None:
+            reasons.append("the evaluation does not tell the calibration error that maximum_calibration_error limits")
+        elif scores.calibration_error > gate.maximum_calibration_error:
+            reasons.append(
+                f"calibration error {scores.calibration_error:.4f} is above the allowed "
+                f"{gate.maximum_calibration_error:.4f}"
+            )
+    compared = _compared(scores, champion)
+    if compared is not None and compared.high < 0.0:
+        reasons.append(
+            f"on the same images it is worse than champion {compared.champion} by {-compared.difference:.4f} "
+            f"(95 % interval {-compared.high:.4f} to {-compared.low:.4f})"
+        )
+    return reasons
+
+
+def stands_above(gate: Gate, scores: Scores, champion: Champion | None) -> tuple[bool, str]:
+    """Return whether a model that passed should become the champion by itself, and why.
+
+    Accuracies are compared only on the same dataset, so on the same test images. A model that is worse than the
+    champion within what chance explains stays a candidate: otherwise champions could get worse step by step.
+    """
+    reached = f"test accuracy {scores.accuracy:.4f} reaches the required {gate.minimum_accuracy:.4f}"
     if champion is None:
         return True, f"{reached}; there was no champion"
-    if champion.dataset_digest != record.dataset_digest:
+    compared = _compared(scores, champion)
+    if compared is None:
         return True, f"{reached}; champion {champion.version} was tested on other images, so they are not compared"
-    if record.accuracy < champion.accuracy:
-        return (
-            False,
-            f"{accuracy} is below the {champion.accuracy:.4f} of champion {champion.version} on the same images",
+    if compared.difference < 0.0:
+        return False, (
+            f"{reached}, but stays a candidate: on the same images it is below champion {champion.version} by "
+            f"{-compared.difference:.4f} (95 % interval of the difference {compared.low:.4f} to {compared.high:.4f}: "
+            "chance may explain it)"
         )
-    return True, f"{reached} and is not below the {champion.accuracy:.4f} of champion {champion.version}"
+    return True, f"{reached} and is not below champion {champion.version} on the same images"
+
+
+def _compared(scores: Scores, champion: Champion | None) -> Comparison | None:
+    """Return how a model does beside the champion on the same images, None when nobody knows."""
+    if champion is None:
+        return None
+    if scores.comparison is not None and scores.comparison.champion == champion.version:
+        return scores.comparison
+    return accuracy_difference(scores, champion) if champion.dataset_digest == scores.dataset_digest else None
+
+
+def accuracy_difference(scores: Scores, champion: Champion) -> Comparison:
+    """Return how much more accurate a model is than the champion, and the 95 % interval of that.
+
+    Newcombe 1998, "Interval estimation for the difference between independent proportions", method 10, from the Wilson
+    interval of each. Both were tested on the same images, which are mostly hard or easy for both: the true interval is
+    narrower, so a model is rejected late rather than wrongly.
+    """
+    low = champion.accuracy if champion.accuracy_low is None else champion.accuracy_low
+    high = champion.accuracy if champion.accuracy_high is None else champion.accuracy_high
+    difference = scores.accuracy - champion.accuracy
+    below = math.hypot(scores.accuracy - scores.accuracy_low, high - champion.accuracy)
+    above = math.hypot(scores.accuracy_high - scores.accuracy, champion.accuracy - low)
+    return Comparison(champion.version, difference, difference - below, difference + above)
+
+
+def _weak_classes(floors: Mapping[str, float], recalls: Mapping[str, float | None]) -> list[str]:
+    unknown = sorted(set(floors) - set(recalls) - {EVERY_CLASS})
+    if unknown:
+        raise UserError(
+            f"class_recall_floors names {unknown[0]!r}, which is no class of this model: it knows "
+            f"{', '.join(list(recalls)[:20])}"
+        )
+    reasons = []
+    for name, recall in recalls.items():
+        floor = floors.get(name, floors.get(EVERY_CLASS, 0.0))
+        if floor > 0.0 and recall is None:
+            reasons.append(f"class {name} has no test image to show the required recall of {floor:.4f}")
+        elif recall is not None and recall < floor:
+            reasons.append(f"class {name} has a recall of {recall:.4f}, below the required {floor:.4f}")
+    return reasons

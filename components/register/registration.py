@@ -1,15 +1,20 @@
 """Register a model: collect its bundle, place it in the registry, list it, and say what became of it."""
 
 import dataclasses
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from components import storage
 from components.failures import UserError
-from components.formats.model_bundle import Manifest, describe_files, read_manifest
-from components.publishing import published_directory, write_json
+from components.formats.model_bundle import MODEL_CARD_PAGE, Manifest, describe_files, read_manifest
+from components.publishing import published_directory, published_file, write_json
 from components.register.bundle_content import collect_bundle
-from components.register.promotion_gate import CHAMPION, VersionRecord
+from components.register.lineage import Origin
+from components.register.other_registries import announcement_of, other_registry
+from components.register.promotion_gate import Gate
 from components.register.registry import ModelRegistry
+from components.register.version_index import CHAMPION, VersionRecord
 
 ENTRY_FILE = "entry.json"
 
@@ -22,6 +27,7 @@ class Registration:
         uri: Of the bundle.
         version: Identity of the model.
         accuracy: On the test split, [0, 1].
+        rejected: Why the gate rejects it, a sentence each; empty when it does not.
         champion: Whether it is the champion now.
         versions: How many versions the model has.
     """
@@ -29,6 +35,7 @@ class Registration:
     uri: str
     version: str
     accuracy: float
+    rejected: tuple[str, ...]
     champion: bool
     versions: int
 
@@ -37,14 +44,17 @@ def register_model(
     model: Path,
     evaluation: Path,
     splits: Path,
+    exports: Path,
+    decisions: Path | None = None,
     *,
     registry_uri: str,
     model_name: str,
-    minimum_accuracy: float,
-    source: str,
-    pipeline_run: str,
+    gate: Gate,
+    origin: Origin,
     created: str,
     entry: Path,
+    card: Path,
+    other_registries: Sequence[str] = (),
 ) -> Registration:
     """Register a trained and evaluated model. Registering it again gives the same version and changes nothing.
 
@@ -52,21 +62,24 @@ def register_model(
         model: Folder of the trained model.
         evaluation: Folder of its evaluation.
         splits: Folder of the splits of both.
+        exports: Folder of its exports, from ``model_exports.write_exports``.
+        decisions: Folder of what cleaning decided about the images; None when there was no cleaning.
         registry_uri: ``gs://bucket/prefix`` or a local folder.
         model_name: Name in the registry.
-        minimum_accuracy: The least test accuracy of a champion, [0, 1].
-        source: Where the images came from.
-        pipeline_run: Name of the run.
+        gate: What is asked of the model; one that does not pass is registered as rejected, with the reasons.
+        origin: Where it comes from.
         created: The time, UTC, ISO 8601; kept only for a new version.
         entry: Folder to publish, with ``entry.json``.
+        card: HTML file to publish: the model card of the bundle.
+        other_registries: Who else is told of the version, ``mlflow:http://mlflow:5000`` for example.
 
     Raises:
         UserError: When a setting is wrong or the inputs do not belong together.
         TransientError: When the registry does not answer.
     """
-    check_minimum_accuracy(minimum_accuracy)
     registry = ModelRegistry(registry_uri, model_name)
-    content = collect_bundle(model, evaluation, splits, model_name=model_name, source=source, pipeline_run=pipeline_run)
+    told = [other_registry(target) for target in other_registries]
+    content = collect_bundle(model, evaluation, splits, exports, decisions, model_name=model_name, origin=origin)
     manifest = Manifest(model_name, content.version, describe_files(content.files))
     size_mb = sum(file.size_bytes for file in manifest.files) / 1e6
     print(f"register: version {content.version}, {len(manifest.files)} files, {size_mb:.1f} MB", flush=True)
@@ -75,17 +88,21 @@ def register_model(
             version=content.version,
             path=registry.place(manifest, content.files),
             created=created,
-            accuracy=content.evaluation.accuracy,
-            dataset_digest=content.evaluation.dataset_digest,
-            run=pipeline_run,
+            accuracy=content.scores.accuracy,
+            dataset_digest=content.scores.dataset_digest,
+            run=origin.pipeline_run,
+            accuracy_low=content.scores.accuracy_low,
+            accuracy_high=content.scores.accuracy_high,
         )
-        index, record = registry.enter(record, minimum_accuracy)
+        index, record = registry.enter(record, gate, content.scores)
     except OSError as error:
         # A read-only file system, for example: pods have one as their root.
         raise UserError(f"the registry {registry_uri} cannot be written: {error}; give another registry_uri") from error
     uri = registry.bundle_uri(record)
-    aliases = sorted(alias for alias, version in index.aliases.items() if version == record.version)
+    aliases = index.aliases_of(record)
     print(f"register: {uri} ({', '.join(aliases) or 'no alias'}): {record.gate_reason}", flush=True)
+    for other in told:
+        print(f"register: {type(other).__name__} knows it as {other.announce(announcement_of(index, record, uri))}")
     stored = read_manifest(uri)
     _write_entry(
         entry,
@@ -97,20 +114,18 @@ def register_model(
             "aliases": aliases,
             "accuracy": record.accuracy,
             "gate": {
-                "minimum_accuracy": minimum_accuracy,
+                **dataclasses.asdict(gate),
                 "passed": record.gate_passed,
                 "reason": record.gate_reason,
+                "rejections": list(record.gate_rejections),
             },
             "files": [dataclasses.asdict(file) for file in (stored or manifest).files],
         },
     )
-    return Registration(uri, record.version, record.accuracy, CHAMPION in aliases, len(index.versions))
-
-
-def check_minimum_accuracy(minimum_accuracy: float) -> None:
-    """Raise ``UserError`` when the least accuracy of a champion is not in [0, 1]."""
-    if not 0.0 <= minimum_accuracy <= 1.0:
-        raise UserError(f"minimum_accuracy is {minimum_accuracy}: give a number from 0 to 1")
+    with published_file(card) as path:
+        path.write_bytes(storage.read_bytes(storage.join(uri, MODEL_CARD_PAGE)))
+    champion = CHAMPION in aliases
+    return Registration(uri, record.version, record.accuracy, record.gate_rejections, champion, len(index.versions))
 
 
 def _write_entry(destination: Path, value: dict[str, Any]) -> None:

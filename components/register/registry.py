@@ -15,13 +15,21 @@ import hashlib
 import random
 import re
 import time
-from collections.abc import Mapping
-from pathlib import Path
+from collections.abc import Callable, Mapping
+from pathlib import Path, PurePosixPath
 
 from components import storage
 from components.failures import TransientError, UserError
-from components.formats.model_bundle import Manifest, read_manifest, write_bundle
-from components.register.promotion_gate import Index, VersionRecord, enter
+from components.formats.model_bundle import (
+    MANIFEST_FILE,
+    Manifest,
+    fetch_bundle,
+    read_manifest,
+    verify_bundle,
+    write_bundle,
+)
+from components.register.promotion_gate import Gate, Scores
+from components.register.version_index import Index, VersionRecord, enter
 
 INDEX_FILE = "index.json"
 
@@ -85,8 +93,48 @@ class ModelRegistry:
         write_bundle(storage.join(self._uri, path), manifest, files)
         return path
 
-    def enter(self, record: VersionRecord, minimum_accuracy: float) -> tuple[Index, VersionRecord]:
-        """List a version and move the aliases, see ``promotion_gate.enter``.
+    def verify(self, record: VersionRecord) -> Manifest:
+        """Check every byte of a version's bundle, the manifest's own included: its digest is the folder's name.
+
+        Raises:
+            UserError: When a file is missing, differs or is not in the manifest, naming it.
+            TransientError: When the registry does not answer.
+        """
+        self._require_own_manifest(record)
+        return verify_bundle(self.bundle_uri(record))
+
+    def fetch(self, record: VersionRecord, directory: Path) -> Manifest:
+        """Copy a version's bundle into a new folder, every byte checked as by ``verify``.
+
+        Raises:
+            UserError: Likewise, or when the folder exists.
+            TransientError: When the registry does not answer.
+        """
+        self._require_own_manifest(record)
+        return fetch_bundle(self.bundle_uri(record), directory)
+
+    def enter(self, record: VersionRecord, gate: Gate, scores: Scores) -> tuple[Index, VersionRecord]:
+        """List a version and move the aliases, see ``version_index.enter``.
+
+        Raises:
+            UserError: When the index may not be written.
+            TransientError: When others keep changing it.
+        """
+
+        def entered(index: Index) -> Index:
+            listed = index.find(record.version)
+            keeps_path = listed is not None and listed.path != record.path and self._is_complete(listed)
+            placed = dataclasses.replace(record, path=listed.path) if listed and keeps_path else record
+            return enter(index, placed, gate, scores)[0]
+
+        index = self.change(entered)
+        return index, index.named(record.version)
+
+    def change(self, change: Callable[[Index], Index]) -> Index:
+        """Change the index by compare-and-swap and return it: what others wrote meanwhile is looked at, never lost.
+
+        Args:
+            change: From the index as it is to the index as it should be; called again when others were faster.
 
         Raises:
             UserError: When the index may not be written.
@@ -94,12 +142,9 @@ class ModelRegistry:
         """
         for attempt in range(_ATTEMPTS):
             index, stored_version = self._read_index()
-            listed = index.find(record.version)
-            if listed is not None and listed.path != record.path and self._is_complete(listed):
-                record = dataclasses.replace(record, path=listed.path)
-            changed, entered = enter(index, record, minimum_accuracy)
+            changed = change(index)
             if changed == index or storage.write_if_unchanged(self._index_uri, changed.to_bytes(), stored_version):
-                return changed, entered
+                return changed
             time.sleep(random.uniform(0.0, min(_LONGEST_PAUSE_SECONDS, 0.02 * 2**attempt)))  # noqa: S311  no secret
         raise TransientError(f"{self._index_uri} was changed by others {_ATTEMPTS} times in a row: try again later")
 
@@ -109,5 +154,27 @@ class ModelRegistry:
             return Index(self.model_name, (), {}), 0
         return Index.from_bytes(found[0], self._index_uri), found[1]
 
+    def _require_own_manifest(self, record: VersionRecord) -> None:
+        uri = storage.join(self.bundle_uri(record), MANIFEST_FILE)
+        found = storage.read_versioned(uri)
+        if found is None:
+            raise UserError(f"{self.bundle_uri(record)} is damaged: {MANIFEST_FILE} is missing")
+        if hashlib.sha256(found[0]).hexdigest()[:_CONTENT_DIGITS] != PurePosixPath(record.path).name:
+            raise UserError(f"{uri} is damaged: it is not the manifest that was registered")
+
     def _is_complete(self, record: VersionRecord) -> bool:
         return read_manifest(self.bundle_uri(record)) is not None
+
+
+def model_names(registry_uri: str) -> list[str]:
+    """Return the names of the models in a registry, sorted.
+
+    Raises:
+        UserError: When it does not exist or may not be read.
+    """
+    ModelRegistry(registry_uri, "any")  # refuses what is no registry
+    # Bundles hold folders of their own: an index lies exactly one level down.
+    base = registry_uri.rstrip("/") if storage.is_remote(registry_uri) else str(Path(registry_uri).absolute())
+    files = storage.list_files(base)
+    paths = (PurePosixPath(file.uri[len(base) :].lstrip("/")) for file in files)
+    return sorted(path.parts[0] for path in paths if len(path.parts) == 2 and path.name == INDEX_FILE)

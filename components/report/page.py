@@ -26,6 +26,13 @@ def write_page(destination: Path, templates: Path, template: str, **context: Any
         template: File name of the template.
         context: Values for the template. Strings are escaped; only ``Markup`` is taken as HTML.
     """
+    html = render_page(templates, template, **context)
+    with published_file(destination) as path:
+        path.write_text(html, encoding="utf-8")
+
+
+def render_page(templates: Path, template: str, **context: Any) -> str:
+    """Return what ``write_page`` writes."""
     loader = jinja2.FileSystemLoader([templates, _HERE])
     environment = jinja2.Environment(
         loader=loader, autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True, lstrip_blocks=True
@@ -37,9 +44,7 @@ def write_page(destination: Path, templates: Path, template: str, **context: Any
         page_script=Markup(script),  # noqa: S704 - our own file
         page_script_hash=base64.b64encode(hashlib.sha256(script.encode()).digest()).decode(),
     )
-    html = environment.get_template(template).render(**context)
-    with published_file(destination) as path:
-        path.write_text(html, encoding="utf-8")
+    return environment.get_template(template).render(**context)
 
 
 def data_uri(data: bytes, media_type: str) -> str:

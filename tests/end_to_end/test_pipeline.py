@@ -151,6 +151,7 @@ def test_reports_can_be_opened(run: Run) -> None:
         "4-frozen-training.html",
         "5-fine-tuning.html",
         "6-evaluation.html",
+        "7-model-card.html",
     ]
     for path in reports:
         assert 0 < path.stat().st_size < 5_000_000

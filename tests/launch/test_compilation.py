@@ -262,7 +262,7 @@ def test_vertex_machines_stay_within_its_limits(tmp_path: Path) -> None:
 
 def test_steps_run_in_the_images_of_this_version() -> None:
     used = {name: value["container"]["image"] for name, value in executors(PUBLISHED / "vertex.yaml").items()}
-    data = {f"exec-{step}" for step in ("ingest", "audit", "clean", "split", "register")}
+    data = {f"exec-{step}" for step in ("ingest", "audit", "clean", "split")}
     assert {name for name, image in used.items() if image == images.DATA} == data
     assert {name for name, image in used.items() if image == images.TRAINING} == used.keys() - data
 

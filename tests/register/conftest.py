@@ -7,11 +7,15 @@ from pathlib import Path
 
 import pytest
 
+from components.register.lineage import Origin
+from components.register.model_exports import write_exports
+from components.register.promotion_gate import Gate
 from components.register.registration import Registration, register_model
 from tests.evaluate.tiny_project import TinyProject, write_project
 from tests.evaluate.tiny_project import evaluate_project as write_evaluation_of
 
 CREATED = "2026-01-02T03:04:05+00:00"
+ORIGIN = Origin("gs://photos/trees.zip", "run-1")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -21,17 +25,27 @@ class EvaluatedProject:
     splits: Path
     model: Path
     evaluation: Path
+    exports: Path
 
     def copy_to(self, directory: Path) -> "EvaluatedProject":
         """Return a copy that a test may change."""
-        names = ("splits", "model", "evaluation")
+        names = ("splits", "model", "evaluation", "exports")
         return EvaluatedProject(*(Path(shutil.copytree(getattr(self, name), directory / name)) for name in names))
 
 
 def evaluate_project(project: TinyProject, directory: Path) -> EvaluatedProject:
     """Evaluate a project, its output below ``directory``."""
     write_evaluation_of(project, directory / "evaluation", directory / "report.html")
-    return EvaluatedProject(project.splits, project.model, directory / "evaluation")
+    evaluated = EvaluatedProject(project.splits, project.model, directory / "evaluation", directory / "exports")
+    write_exports(
+        evaluated.model,
+        evaluated.evaluation,
+        evaluated.splits,
+        formats=("saved_model",),
+        temperature=1.0,
+        directory=evaluated.exports,
+    )
+    return evaluated
 
 
 @pytest.fixture(scope="session")
@@ -52,12 +66,13 @@ def register(evaluated: EvaluatedProject, tmp_path: Path) -> Register:
         settings = {
             "registry_uri": str(tmp_path / "registry"),
             "model_name": "trees",
-            "minimum_accuracy": 0.8,
-            "source": "gs://photos/trees.zip",
-            "pipeline_run": "run-1",
+            "gate": Gate(0.8),
+            "origin": ORIGIN,
             "created": CREATED,
             "entry": tmp_path / "entry",
+            "card": tmp_path / "card.html",
         }
-        return register_model(project.model, project.evaluation, project.splits, **(settings | changes))  # type: ignore[arg-type]
+        folders = (project.model, project.evaluation, project.splits, project.exports)
+        return register_model(*folders, **(settings | changes))  # type: ignore[arg-type]
 
     return call

@@ -23,11 +23,21 @@ from components.failures import UserError
 from components.formats.evaluation import read_evaluation, write_evaluation
 from components.formats.model_bundle import verify_bundle
 from components.formats.trained_model import KERAS_FILE
+from components.register.lineage import Origin
+from components.register.model_exports import EXPORTS_FILE
+from components.register.promotion_gate import Gate
 from components.register.registration import Registration
 from tests.register.conftest import CREATED, EvaluatedProject, Register
 
 BUNDLE_FILES = {
     "README.md",
+    "reliability.png",
+    "slices.csv",
+    "exports.json",
+    "golden_batch.json",
+    "model_card.html",
+    "packages.txt",
+    "predictions.parquet",
     "confusion_matrix.png",
     "curves.png",
     "history.csv",
@@ -71,10 +81,17 @@ def saved_later(project: EvaluatedProject, directory: Path) -> EvaluatedProject:
     with zipfile.ZipFile(path, "w") as archive:
         for name, data in members.items():
             archive.writestr(zipfile.ZipInfo(name, (2030, 1, 1, 0, 0, 0)), data)
-    (copy.model / "saved_model" / "1" / "fingerprint.pb").write_bytes(b"of another export")
+    shutil.copyfile(path, copy.exports / KERAS_FILE)
+    (copy.exports / "saved_model" / "1" / "fingerprint.pb").write_bytes(b"of another export")
     sha256 = hashlib.sha256(path.read_bytes()).hexdigest()
     write_evaluation(dataclasses.replace(read_evaluation(copy.evaluation), model_sha256=sha256), copy.evaluation)
+    say_exports_are_of(sha256, copy)
     return copy
+
+
+def say_exports_are_of(sha256: str, project: EvaluatedProject) -> None:
+    path = project.exports / EXPORTS_FILE
+    path.write_text(json.dumps(read_json(path) | {"model_sha256": sha256}))
 
 
 def test_first_registration(register: Register, tmp_path: Path) -> None:
@@ -115,7 +132,7 @@ def test_what_the_bundle_says(register: Register) -> None:
 def test_a_second_registration_changes_nothing(register: Register, tmp_path: Path) -> None:
     first = register()
     before, entry = bytes_below(tmp_path / "registry"), bytes_below(tmp_path / "entry")
-    assert register(pipeline_run="run-2", created="2027-01-01T00:00:00+00:00") == first
+    assert register(origin=Origin("photos", "run-2"), created="2027-01-01T00:00:00+00:00") == first
     assert bytes_below(tmp_path / "registry") == before
     assert bytes_below(tmp_path / "entry") == entry
 
@@ -125,7 +142,7 @@ def test_a_model_saved_again_is_the_same_version(
 ) -> None:
     first = register()
     before = bytes_below(tmp_path / "registry")
-    second = register(saved_later(evaluated, tmp_path), pipeline_run="run-2")
+    second = register(saved_later(evaluated, tmp_path), origin=Origin("photos", "run-2"))
     assert second == first
     assert bytes_below(tmp_path / "registry") == before, "the first writer stays"
 
@@ -155,21 +172,22 @@ def retrained(project: EvaluatedProject, directory: Path, accuracy: float) -> Ev
     sha256 = hashlib.sha256(path.read_bytes()).hexdigest()
     evaluation = read_evaluation(copy.evaluation)
     write_evaluation(dataclasses.replace(evaluation, model_sha256=sha256, accuracy=accuracy), copy.evaluation)
+    say_exports_are_of(sha256, copy)
     return copy
 
 
-def test_a_weak_model_is_registered_but_not_the_champion(
+def test_a_weak_model_is_registered_as_rejected(
     register: Register, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    registration = register(minimum_accuracy=0.9)
+    registration = register(gate=Gate(0.9))
     assert not registration.champion
     verify_bundle(registration.uri)
     index = read_json(tmp_path / "registry" / "trees" / "index.json")
-    assert index["aliases"] == {"candidate": registration.version}
-    reason = "test accuracy 0.8824 is below the required 0.9000"
+    assert index["aliases"] == {}
+    reason = "rejected: test accuracy 0.8824 is below the required 0.9000"
     assert read_json(tmp_path / "entry" / "entry.json")["gate"]["reason"] == reason
     assert reason in capsys.readouterr().out
-    assert register(minimum_accuracy=0.85).champion, "judged anew with another minimum"
+    assert register(gate=Gate(0.85)).champion, "judged anew with another minimum"
 
 
 def count_writes(register: Register, registry: Path, monkeypatch: pytest.MonkeyPatch) -> int:
@@ -223,7 +241,7 @@ def test_an_attempt_stopped_at_any_write_is_completed_by_the_next(
     for number in range(1, writes + 1):
         registry = tmp_path / f"stopped-{number}"
         with_stop_at(number, register, registry, monkeypatch, after=after)
-        registration = register(registry_uri=str(registry), pipeline_run="run-1")
+        registration = register(registry_uri=str(registry))
         verify_bundle(registration.uri)
         assert bytes_below(registry) == expected, number
 
@@ -252,7 +270,12 @@ def test_eight_threads_leave_one_version(
     def attempt(number: int) -> Registration:
         barrier.wait()
         project = evaluated if same_bytes or number % 2 else later
-        return register(project, entry=tmp_path / f"entry-{number}", pipeline_run=f"run-{number}")
+        return register(
+            project,
+            entry=tmp_path / f"entry-{number}",
+            card=tmp_path / f"card-{number}",
+            origin=Origin("photos", f"run-{number}"),
+        )
 
     with ThreadPoolExecutor(8) as pool:
         registrations = list(pool.map(attempt, range(8)))
@@ -271,7 +294,7 @@ def test_eight_threads_with_eight_models_lose_none(
     projects = [retrained(evaluated, tmp_path / str(number), 0.81 + number / 100) for number in range(8)]
 
     def attempt(number: int) -> Registration:
-        return register(projects[number], entry=tmp_path / f"entry-{number}")
+        return register(projects[number], entry=tmp_path / f"entry-{number}", card=tmp_path / f"card-{number}")
 
     with ThreadPoolExecutor(8) as pool:
         registrations = list(pool.map(attempt, range(8)))
@@ -284,12 +307,16 @@ def test_eight_threads_with_eight_models_lose_none(
 PROCESS = """
 import sys
 from pathlib import Path
+from components.register.lineage import Origin
+from components.register.model_exports import EXPORTS_FILE
+from components.register.promotion_gate import Gate
 from components.register.registration import register_model
-model, evaluation, splits, registry, entry = sys.argv[1:]
+model, evaluation, splits, exports, registry, entry = sys.argv[1:]
 while not Path(registry + ".go").exists():
     pass
-print(register_model(Path(model), Path(evaluation), Path(splits), registry_uri=registry, model_name="trees",
-    minimum_accuracy=0.8, source="photos", pipeline_run="run", created="now", entry=Path(entry)).uri)
+print(register_model(Path(model), Path(evaluation), Path(splits), Path(exports), registry_uri=registry,
+    model_name="trees", gate=Gate(0.8), origin=Origin("photos", "run"), created="now", entry=Path(entry),
+    card=Path(entry + ".html")).uri)
 assert not {"tensorflow", "keras", "kfp"} & sys.modules.keys()
 """
 
@@ -298,10 +325,10 @@ def test_processes_at_once_leave_one_version_and_load_no_tensorflow(
     evaluated: EvaluatedProject, tmp_path: Path
 ) -> None:
     registry = tmp_path / "registry"
-    folders = [str(evaluated.model), str(evaluated.evaluation), str(evaluated.splits), str(registry)]
+    folders = [str(folder) for folder in (evaluated.model, evaluated.evaluation, evaluated.splits, evaluated.exports)]
     processes = [
         subprocess.Popen(
-            [sys.executable, "-c", PROCESS, *folders, str(tmp_path / f"entry-{number}")],
+            [sys.executable, "-c", PROCESS, *folders, str(registry), str(tmp_path / f"entry-{number}")],
             stdout=subprocess.PIPE,
             text=True,
             env=os.environ | {"OMP_NUM_THREADS": "1"},
@@ -323,7 +350,10 @@ def test_a_registry_in_cloud_storage(
     registry = f"{new_bucket()}/models"
     with ThreadPoolExecutor(4) as pool:
         registrations = list(
-            pool.map(lambda n: register(registry_uri=registry, entry=tmp_path / f"entry-{n}"), range(4))
+            pool.map(
+                lambda n: register(registry_uri=registry, entry=tmp_path / f"entry-{n}", card=tmp_path / f"card-{n}"),
+                range(4),
+            )
         )
     assert len(set(registrations)) == 1
     uri = registrations[0].uri
@@ -346,9 +376,9 @@ def test_a_missing_bucket_is_named(register: Register, gcs: str) -> None:
 
 
 @pytest.mark.parametrize("accuracy", [-0.1, 1.1, 80.0, float("nan")])
-def test_minimum_accuracy_outside_its_range(register: Register, accuracy: float) -> None:
+def test_minimum_accuracy_outside_its_range(accuracy: float) -> None:
     with pytest.raises(UserError, match="minimum_accuracy is .*: give a number from 0 to 1"):
-        register(minimum_accuracy=accuracy)
+        Gate(accuracy)
 
 
 @pytest.mark.parametrize("name", ["", "a/b", "..", ".hidden", "two words", "x" * 64, "übersicht", "a\n"])
@@ -425,8 +455,8 @@ def test_a_model_without_a_savedmodel_is_the_same_version(
     register: Register, evaluated: EvaluatedProject, tmp_path: Path
 ) -> None:
     project = evaluated.copy_to(tmp_path)
-    shutil.rmtree(project.model / "saved_model")
-    (project.model / "model.h5").write_bytes(b"legacy")
+    shutil.rmtree(project.exports / "saved_model")
+    (project.exports / "model.h5").write_bytes(b"legacy")
     bundle = Path(register(project, registry_uri=str(tmp_path / "other")).uri)
     assert "saved_model" not in read_json(bundle / "preprocessing.json")
     assert (bundle / "model.h5").read_bytes() == b"legacy"
@@ -456,5 +486,8 @@ def test_a_file_that_is_no_keras_model(register: Register, evaluated: EvaluatedP
     (project.model / KERAS_FILE).write_bytes(b"no zip")
     sha256 = hashlib.sha256(b"no zip").hexdigest()
     write_evaluation(dataclasses.replace(read_evaluation(project.evaluation), model_sha256=sha256), project.evaluation)
+    with pytest.raises(UserError, match=r"the exports are of another model\.keras"):
+        register(project)
+    say_exports_are_of(sha256, project)
     with pytest.raises(UserError, match=r"model\.keras is missing or damaged"):
         register(project)

@@ -1,0 +1,155 @@
+"""Exports made and tried in processes of their own, for whoever does without TensorFlow.
+
+    python -m components.classifier.export_process write REQUEST.json FOLDER
+    python -m components.classifier.export_process answer FOLDER ANSWERS.json
+
+``write`` exports a model and copies the golden batch: some test images, as the bytes that a client would send.
+``answer`` is the fresh process that loads each export as a stranger would and says what it answers to the batch.
+"""
+
+import base64
+import json
+import sys
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import keras
+import numpy as np
+import numpy.typing as npt
+import tensorflow as tf
+
+from components.classifier.backbones import BACKBONES
+from components.classifier.export import (
+    apply_temperature,
+    decode_and_resize,
+    export_h5,
+    export_keras,
+    export_onnx,
+    export_saved_model,
+    export_tflite,
+)
+from components.failures import TransientError, UserError
+from components.formats.tfrecords import parse_example
+from components.formats.trained_model import KERAS_FILE, ONNX_FILE, SAVED_MODEL_FOLDER, TFLITE_FILE
+from components.publishing import write_json
+
+REQUEST_FILE = "request.json"
+GOLDEN_FILE = "golden_batch.json"
+
+Probabilities = npt.NDArray[np.float32]
+
+
+def write_exports(request: dict[str, Any], directory: Path) -> None:
+    """Export a model into a folder.
+
+    Args:
+        request: ``model``: its file; ``formats``: which exports; ``temperature``; ``backbone``; ``class_names``;
+            ``resize_policy``; ``shards``: files of the test split; ``golden_paths``: names of test images, in order.
+        directory: An existing folder.
+
+    Raises:
+        UserError: When the model cannot be exported, or the shards lack an image.
+    """
+    model = keras.saving.load_model(request["model"], compile=False, safe_mode=True)
+    if request["temperature"] != 1.0:
+        apply_temperature(model, request["temperature"])
+        export_keras(model, directory / KERAS_FILE)
+    else:
+        (directory / KERAS_FILE).write_bytes(Path(request["model"]).read_bytes())
+    if "saved_model" in request["formats"]:
+        export_saved_model(model, request["class_names"], request["resize_policy"], directory / SAVED_MODEL_FOLDER)
+    if "h5" in request["formats"]:
+        export_h5(model, directory / h5_file(request["backbone"]))
+    if "tflite" in request["formats"]:
+        export_tflite(model, directory / TFLITE_FILE)
+    if "onnx" in request["formats"]:
+        export_onnx(model, directory / ONNX_FILE)
+    images = _test_images(request["shards"], request["golden_paths"])
+    # The very body of a predict request to TensorFlow Serving.
+    instances = [{"image_bytes": {"b64": base64.b64encode(images[path]).decode()}} for path in request["golden_paths"]]
+    write_json(directory / GOLDEN_FILE, {"signature_name": "serving_default", "instances": instances})
+    write_json(directory / REQUEST_FILE, request)
+
+
+def h5_file(backbone: str) -> str:
+    """Return the name of a backbone's HDF5 export."""
+    known = BACKBONES.get(backbone)
+    return known.h5_file if known else "Animals_Classification.h5"
+
+
+def answers(directory: Path) -> dict[str, list[list[float]]]:
+    """Return the probabilities, ``[images, classes]``, that each export gives for the golden batch, by its path."""
+    request = json.loads((directory / REQUEST_FILE).read_text(encoding="utf-8"))
+    instances = json.loads((directory / GOLDEN_FILE).read_text(encoding="utf-8"))["instances"]
+    images = [base64.b64decode(instance["image_bytes"]["b64"]) for instance in instances]
+    asked: dict[str, Callable[[], Probabilities]] = {
+        KERAS_FILE: lambda: _ask_keras(directory / KERAS_FILE, pixels()),
+        SAVED_MODEL_FOLDER: lambda: _ask_saved_model(directory / SAVED_MODEL_FOLDER, images),
+        h5_file(request["backbone"]): lambda: _ask_keras(directory / h5_file(request["backbone"]), pixels()),
+        TFLITE_FILE: lambda: _ask_tflite(directory / TFLITE_FILE, pixels()),
+        ONNX_FILE: lambda: _ask_onnx(directory / ONNX_FILE, pixels()),
+    }
+
+    def pixels() -> Probabilities:
+        model = keras.saving.load_model(directory / KERAS_FILE, compile=False, safe_mode=True)
+        size, policy = int(model.input_shape[1]), request["resize_policy"]
+        return np.stack([decode_and_resize(tf.constant(image), size, policy).numpy() for image in images])
+
+    return {path: ask().tolist() for path, ask in asked.items() if (directory / path).exists()}
+
+
+def _ask_keras(path: Path, pixels: Probabilities) -> Probabilities:
+    model = keras.saving.load_model(path, compile=False, safe_mode=True)
+    return np.asarray(model.predict_on_batch(pixels))
+
+
+def _ask_saved_model(path: Path, images: Sequence[bytes]) -> Probabilities:
+    # The module must live as long as its signature is called.
+    module = tf.saved_model.load(str(path))
+    return module.signatures["serving_default"](image_bytes=tf.constant(images))["probabilities"].numpy()
+
+
+def _ask_tflite(path: Path, pixels: Probabilities) -> Probabilities:
+    interpreter = tf.lite.Interpreter(model_content=path.read_bytes())
+    source, result = interpreter.get_input_details()[0]["index"], interpreter.get_output_details()[0]["index"]
+    interpreter.resize_tensor_input(source, pixels.shape)
+    interpreter.allocate_tensors()
+    interpreter.set_tensor(source, pixels)
+    interpreter.invoke()
+    return np.asarray(interpreter.get_tensor(result))
+
+
+def _ask_onnx(path: Path, pixels: Probabilities) -> Probabilities:
+    import onnxruntime  # noqa: PLC0415 - of an extra
+
+    session = onnxruntime.InferenceSession(path, providers=["CPUExecutionProvider"])
+    return np.asarray(session.run(None, {session.get_inputs()[0].name: pixels})[0])
+
+
+def _test_images(shards: Sequence[str], paths: Sequence[str]) -> dict[str, bytes]:
+    wanted, found = frozenset(paths), {}
+    for record in tf.data.TFRecordDataset(list(shards)):
+        example = parse_example(record)
+        path = example["path"].numpy().decode()
+        if path in wanted:
+            found[path] = example["image"].numpy()
+    if missing := sorted(wanted - found.keys()):
+        raise UserError(f"the test split lacks {missing[0]!r}, which was evaluated: give the splits of the evaluation")
+    return found
+
+
+def _main(arguments: Sequence[str]) -> int:
+    try:
+        if arguments[0] == "write":
+            write_exports(json.loads(Path(arguments[1]).read_text(encoding="utf-8")), Path(arguments[2]))
+        else:
+            write_json(Path(arguments[2]), answers(Path(arguments[1])))
+    except (UserError, TransientError) as error:
+        print(error, file=sys.stderr)
+        return error.exit_code
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(_main(sys.argv[1:]))

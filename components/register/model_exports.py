@@ -1,0 +1,266 @@
+"""The files that are served, made for the bundle and tried on a golden batch before anybody relies on them.
+
+TensorFlow works in processes of their own, ``components.classifier.export_process``: one writes the exports, a fresh
+one loads them as a stranger would and answers for some test images, sent as a client would send them. What it says is
+compared here with what the evaluation recorded of the same images.
+"""
+
+import dataclasses
+import json
+import os
+import subprocess
+import sys
+import tempfile
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import pandas as pd
+
+from components.failures import UserError
+from components.formats.evaluation import METRICS_FILE, PREDICTIONS_FILE, read_predictions
+from components.formats.model_bundle import describe_files
+from components.formats.splits import read_splits
+from components.formats.trained_model import KERAS_FILE, TFLITE_FILE, read_training_record
+from components.publishing import published_directory, write_json
+
+EXPORTS = ("saved_model", "h5", "tflite", "onnx")
+"""What can be asked for besides ``model.keras``, which a bundle always has."""
+
+GOLDEN_FILE = "golden_batch.json"
+EXPORTS_FILE = "exports.json"
+GOLDEN_IMAGES = 16
+GOLDEN_TOLERANCE = 1e-4
+"""How far a probability of an export may be from the evaluated one."""
+
+HALF_PRECISION_TOLERANCE = 2e-2
+"""Likewise of TFLite, whose weights have 11 bits."""
+
+_PROCESS = "components.classifier.export_process"
+_REQUEST_FILE = "request.json"
+_TEST_SPLIT = "test"
+
+
+@dataclasses.dataclass(frozen=True)
+class ExportCheck:
+    """What an export answered to the golden batch.
+
+    Attributes:
+        path: Of the export inside the bundle.
+        largest_difference: Of any probability from the evaluated, calibrated one, [0, 1].
+        tolerance: What is allowed.
+    """
+
+    path: str
+    largest_difference: float
+    tolerance: float
+
+    @property
+    def passed(self) -> bool:
+        """Whether it answers as the evaluated model does."""
+        return self.largest_difference <= self.tolerance
+
+    def __str__(self) -> str:
+        return (
+            f"{self.path} differs by {self.largest_difference:.2e} from the evaluated probabilities on the golden "
+            f"batch, {self.tolerance:.0e} is allowed"
+        )
+
+
+@dataclasses.dataclass(frozen=True)
+class Exports:
+    """What ``exports.json`` says.
+
+    Attributes:
+        model_sha256: Of the evaluated ``model.keras`` that they were made from.
+        temperature: What the model's logits were divided by for calibrated probabilities; 1 left them as they were.
+        golden_images: How many images each export was tried on.
+        checks: Of each export.
+    """
+
+    model_sha256: str
+    temperature: float
+    golden_images: int
+    checks: tuple[ExportCheck, ...]
+
+
+def check_formats(formats: Sequence[str]) -> None:
+    """Raise ``UserError`` unless every format can be exported."""
+    for name in formats:
+        if name not in EXPORTS:
+            raise UserError(f"exports names {name!r}: choose among {', '.join(EXPORTS)}; model.keras is always there")
+
+
+def calibration_of(evaluation: Path) -> dict[str, Any]:
+    """Return what the evaluation says of calibration; an empty dictionary when it says nothing.
+
+    Raises:
+        UserError: When the evaluation is damaged.
+    """
+    return _part_of(evaluation, "calibration")
+
+
+def comparison_of(evaluation: Path) -> dict[str, Any]:
+    """Return how the model does beside the champion on the same images, likewise."""
+    return _part_of(evaluation, "comparison")
+
+
+def _part_of(evaluation: Path, name: str) -> dict[str, Any]:
+    try:
+        found = json.loads((evaluation / METRICS_FILE).read_text(encoding="utf-8")).get(name)
+    except FileNotFoundError as error:
+        raise UserError(f"{error.filename} is missing: give the outputs of the steps before this one") from error
+    except (ValueError, AttributeError) as error:
+        raise UserError(f"{METRICS_FILE} is damaged ({error}): run the evaluation again") from error
+    return dict(found or {})
+
+
+def temperature_of(evaluation: Path, *, apply_temperature: bool) -> float:
+    """Return the temperature to export with: the evaluation's, or 1 when it has none or it should not be applied."""
+    return float(calibration_of(evaluation).get("temperature") or 1.0) if apply_temperature else 1.0
+
+
+def write_exports(
+    model: Path, evaluation: Path, splits: Path, *, formats: Sequence[str], temperature: float, directory: Path
+) -> Exports:
+    """Export an evaluated model into a folder and try every export on the golden batch.
+
+    Args:
+        model: Folder of the trained model.
+        evaluation: Folder of its evaluation.
+        splits: Folder of the splits of both.
+        formats: Among ``EXPORTS``; h5 too when the training step was asked for it.
+        temperature: Of the probabilities, above 0.
+        directory: To publish: the exports by their paths in the bundle, the golden batch, and ``exports.json``.
+
+    Raises:
+        UserError: When the inputs are damaged or do not belong together.
+        RuntimeError: When TensorFlow fails at it.
+    """
+    check_formats(formats)
+    try:
+        training, contents, predictions = (
+            read_training_record(model),
+            read_splits(splits),
+            read_predictions(evaluation),
+        )
+    except FileNotFoundError as error:
+        raise UserError(f"{error.filename} is missing: give the outputs of the steps before this one") from error
+    except (ValueError, TypeError, KeyError) as error:
+        raise UserError(f"model, evaluation or splits are damaged ({error}): run the steps before this one") from error
+    golden = golden_rows(predictions)
+    expected = calibrated(_probabilities(golden, training.class_names), temperature)
+    request = {
+        "model": str((model / KERAS_FILE).resolve()),
+        "formats": sorted({*formats, *(["h5"] if any(model.glob("*.h5")) else [])}),
+        "temperature": temperature,
+        "backbone": training.backbone,
+        "class_names": training.class_names,
+        "resize_policy": training.resize_policy,
+        "shards": [str(path.resolve()) for path in contents.shard_paths(splits, _TEST_SPLIT)],
+        "golden_paths": golden["path"].tolist(),
+    }
+    with published_directory(directory) as aside, tempfile.TemporaryDirectory(prefix="exports-") as notes:
+        asked, told = Path(notes) / _REQUEST_FILE, Path(notes) / "answers.json"
+        write_json(asked, request)
+        _run("write", asked, aside)
+        _run("answer", aside, told)
+        answers = json.loads(told.read_text(encoding="utf-8"))
+        (aside / _REQUEST_FILE).unlink()
+        exports = Exports(
+            describe_files({KERAS_FILE: model / KERAS_FILE})[0].sha256,
+            temperature,
+            len(golden),
+            _checks(answers, expected),
+        )
+        _complete_golden_batch(aside, golden, expected)
+        write_json(aside / EXPORTS_FILE, dataclasses.asdict(exports))
+    for check in exports.checks:
+        print(f"register: {'' if check.passed else 'BROKEN: '}{check}", flush=True)
+    return exports
+
+
+def read_exports(directory: Path) -> Exports:
+    """Read ``exports.json``.
+
+    Raises:
+        UserError: When the folder holds no exports.
+    """
+    try:
+        value = json.loads((directory / EXPORTS_FILE).read_text(encoding="utf-8"))
+        checks = tuple(ExportCheck(**check) for check in value["checks"])
+        return Exports(value["model_sha256"], value["temperature"], value["golden_images"], checks)
+    except (FileNotFoundError, ValueError, KeyError, TypeError) as error:
+        raise UserError(f"{directory} holds no exports ({error}): export the model again") from error
+
+
+def golden_rows(predictions: pd.DataFrame) -> pd.DataFrame:
+    """Choose test images of every class in turn, always the same, sorted by name.
+
+    Args:
+        predictions: ``PREDICTION_COLUMNS``.
+    """
+    ordered = predictions.sort_values("path").reset_index(drop=True)
+    turn = ordered.groupby("true_class").cumcount()
+    chosen = ordered.assign(turn=turn).sort_values(["turn", "true_class", "path"]).head(GOLDEN_IMAGES)
+    return chosen.drop(columns="turn").sort_values("path").reset_index(drop=True)
+
+
+def calibrated(probabilities: npt.NDArray[np.float64], temperature: float) -> npt.NDArray[np.float64]:
+    """Return softmax(log p / T), ``[images, classes]``: of probabilities softmax(z) that is softmax(z / T)."""
+    logits = np.log(np.maximum(probabilities, np.finfo(np.float32).tiny)) / temperature
+    powers = np.exp(logits - logits.max(axis=1, keepdims=True))
+    return np.asarray(powers / powers.sum(axis=1, keepdims=True))
+
+
+def _probabilities(rows: pd.DataFrame, class_names: Sequence[str]) -> npt.NDArray[np.float64]:
+    columns = [f"probability_{name}" for name in class_names]
+    if missing := [column for column in columns if column not in rows.columns]:
+        raise UserError(f"{PREDICTIONS_FILE} has no column {missing[0]!r}: give the evaluation of this model")
+    return rows[columns].to_numpy(np.float64)
+
+
+def _checks(answers: dict[str, list[list[float]]], expected: npt.NDArray[np.float64]) -> tuple[ExportCheck, ...]:
+    checks = []
+    for path, given in sorted(answers.items()):
+        probabilities = np.asarray(given, np.float64)
+        # One that is not finite, or has another shape, is as wrong as can be.
+        same = probabilities.shape == expected.shape and bool(np.isfinite(probabilities).all())
+        difference = float(np.abs(probabilities - expected).max()) if same else 1.0
+        tolerance = HALF_PRECISION_TOLERANCE if path == TFLITE_FILE else GOLDEN_TOLERANCE
+        checks.append(ExportCheck(path, difference, tolerance))
+    if not checks:
+        raise RuntimeError("no export answered")
+    return tuple(checks)
+
+
+def _complete_golden_batch(directory: Path, golden: pd.DataFrame, expected: npt.NDArray[np.float64]) -> None:
+    """Add what the answer should be to the request, for whoever serves the model to try it again."""
+    path = directory / GOLDEN_FILE
+    request = json.loads(path.read_text(encoding="utf-8"))
+    names = {"paths": golden["path"].tolist(), "true_classes": golden["true_class"].tolist()}
+    write_json(path, {"request": request, "probabilities": expected.round(9).tolist(), **names})
+
+
+def _run(command: str, *paths: Path) -> None:
+    # Never a GPU: the bundle is served by machines without one too, and someone else may be training on it.
+    environment = os.environ | {"CUDA_VISIBLE_DEVICES": "-1", "TF_CPP_MIN_LOG_LEVEL": "3", "PYTHONHASHSEED": "0"}
+    result = subprocess.run(
+        [sys.executable, "-m", _PROCESS, command, *map(str, paths)],
+        env=environment,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    if result.returncode == UserError.exit_code:
+        raise UserError(result.stderr.strip().splitlines()[-1])
+    if result.returncode:
+        raise RuntimeError(f"exporting failed at '{command}', exit code {result.returncode}:\n{result.stderr[-4000:]}")
+
+
+def exported_files(directory: Path) -> dict[str, Path]:
+    """Return the files of the exports by their paths in the bundle."""
+    files = sorted(path for path in directory.rglob("*") if path.is_file())
+    return {path.relative_to(directory).as_posix(): path for path in files}

@@ -1,0 +1,124 @@
+"""Which version each alias names, whatever is entered, promoted and rolled back in whatever order."""
+
+import json
+
+import pytest
+
+from components.failures import UserError
+from components.register.promotion_gate import Gate, Scores
+from components.register.version_index import Index, VersionRecord, enter, promote, rollback
+
+EMPTY = Index("trees", (), {})
+
+
+def entered(index: Index, version: str, accuracy: float, minimum: float = 0.5, dataset: str = "d1") -> Index:
+    record = VersionRecord(version, f"versions/{version}/x", "2026-01-01", accuracy, dataset, "run", accuracy, accuracy)
+    return enter(index, record, Gate(minimum), Scores(accuracy, accuracy, accuracy, dataset, {}))[0]
+
+
+def index_of(**accuracies: float) -> Index:
+    index = EMPTY
+    for version, accuracy in accuracies.items():
+        index = entered(index, version, accuracy)
+    return index
+
+
+def test_the_first_is_candidate_and_champion() -> None:
+    assert index_of(A=0.8).aliases == {"candidate": "A", "champion": "A"}
+
+
+def test_a_better_one_takes_over() -> None:
+    assert index_of(A=0.8, B=0.9).aliases == {"candidate": "B", "champion": "B", "previous": "A"}
+
+
+def test_a_rejected_one_gets_no_alias_and_keeps_its_reasons() -> None:
+    index = index_of(A=0.8, B=0.4)
+    assert index.aliases == {"candidate": "A", "champion": "A"}
+    record = index.named("B")
+    assert not record.gate_passed
+    assert record.gate_rejections[0] == "test accuracy 0.4000 is below the required 0.5000"
+
+
+def test_entering_again_changes_nothing() -> None:
+    index = index_of(A=0.8, B=0.9, C=0.7)
+    for version, accuracy in (("A", 0.8), ("B", 0.9), ("C", 0.7)):
+        assert entered(index, version, accuracy) == index
+
+
+def test_a_replaced_champion_does_not_come_back_by_being_registered_again() -> None:
+    index = index_of(A=0.8, B=0.8)
+    assert entered(index, "A", 0.8) == index
+    assert index.aliases == {"candidate": "B", "champion": "B", "previous": "A"}
+
+
+def test_a_champion_stays_when_the_minimum_rises() -> None:
+    index = index_of(A=0.8)
+    assert entered(index, "A", 0.8, minimum=0.99) == index
+
+
+def test_one_that_was_rejected_is_judged_anew() -> None:
+    index = entered(EMPTY, "A", 0.8, minimum=0.9)
+    assert index.aliases == {}
+    index = entered(index, "A", 0.8, minimum=0.8)
+    assert index.aliases == {"candidate": "A", "champion": "A"}
+    assert len(index.versions) == 1
+    assert index.versions[0].gate_rejections == ()
+
+
+def test_promote_and_roll_back() -> None:
+    index = entered(index_of(A=0.8), "B", 0.7, dataset="d2")
+    assert index.aliases == {"candidate": "B", "champion": "B", "previous": "A"}
+    back = rollback(index)
+    assert back.aliases == {"candidate": "B", "champion": "A", "previous": "B"}
+    assert entered(back, "B", 0.7, dataset="d2") == back, "registered again, it does not come back"
+    assert promote(back, "candidate", even_rejected=False).aliases == index.aliases
+    assert rollback(rollback(index)) == index
+
+
+def test_promoting_the_champion_changes_nothing() -> None:
+    index = index_of(A=0.8, B=0.9)
+    assert promote(index, "champion", even_rejected=False) == index
+
+
+def test_a_rejected_one_is_promoted_only_on_purpose() -> None:
+    index = index_of(A=0.8, B=0.4)
+    with pytest.raises(UserError, match="B was rejected: test accuracy 0.4000 .*--even-rejected"):
+        promote(index, "B", even_rejected=False)
+    assert promote(index, "B", even_rejected=True).aliases["champion"] == "B"
+
+
+def test_nothing_to_roll_back_to() -> None:
+    with pytest.raises(UserError, match="has had no champion before"):
+        rollback(index_of(A=0.8))
+
+
+@pytest.mark.parametrize(
+    ("name", "message"),
+    [("abcd", "names more than one version"), ("zzzz", "is no version or alias"), ("abc", "is no version or alias")],
+)
+def test_names_that_name_nothing(name: str, message: str) -> None:
+    with pytest.raises(UserError, match=message):
+        index_of(abcd11=0.8, abcd22=0.9).named(name)
+
+
+def test_a_version_by_its_first_digits() -> None:
+    assert index_of(abcd11=0.8, abcd22=0.9).named("abcd1").version == "abcd11"
+
+
+def test_round_trip() -> None:
+    index = index_of(A=0.8, B=0.4)
+    assert Index.from_bytes(index.to_bytes(), "index.json") == index
+
+
+def test_an_index_from_before_there_were_rejections() -> None:
+    value = json.loads(index_of(A=0.8).to_bytes())
+    for name in ("accuracy_low", "accuracy_high", "gate_rejections", "promoted"):
+        del value["versions"][0][name]
+    (record,) = Index.from_bytes(json.dumps(value).encode(), "index.json").versions
+    assert record.promoted
+
+
+@pytest.mark.parametrize("data", [b"", b"[]", b"{}", b'{"versions": [{}], "aliases": {}, "model_name": "a"}', b"\xff"])
+def test_a_damaged_index(data: bytes) -> None:
+    with pytest.raises(UserError, match=r"index\.json is damaged"):
+        Index.from_bytes(data, "index.json")
