@@ -20,7 +20,7 @@ import numpy.typing as npt
 import pandas as pd
 
 from components.failures import UserError
-from components.formats.evaluation import METRICS_FILE, PREDICTIONS_FILE, read_predictions
+from components.formats.evaluation import METRICS_FILE, PREDICTIONS_FILE, read_predictions, with_temperature
 from components.formats.model_bundle import describe_files
 from components.formats.splits import read_splits
 from components.formats.trained_model import KERAS_FILE, TFLITE_FILE, read_training_record
@@ -151,7 +151,7 @@ def write_exports(
     except (ValueError, TypeError, KeyError) as error:
         raise UserError(f"model, evaluation or splits are damaged ({error}): run the steps before this one") from error
     golden = golden_rows(predictions)
-    expected = calibrated(_probabilities(golden, training.class_names), temperature)
+    expected = with_temperature(_probabilities(golden, training.class_names), temperature)
     request = {
         "model": str((model / KERAS_FILE).resolve()),
         "formats": sorted({*formats, *(["h5"] if any(model.glob("*.h5")) else [])}),
@@ -206,13 +206,6 @@ def golden_rows(predictions: pd.DataFrame) -> pd.DataFrame:
     turn = ordered.groupby("true_class").cumcount()
     chosen = ordered.assign(turn=turn).sort_values(["turn", "true_class", "path"]).head(GOLDEN_IMAGES)
     return chosen.drop(columns="turn").sort_values("path").reset_index(drop=True)
-
-
-def calibrated(probabilities: npt.NDArray[np.float64], temperature: float) -> npt.NDArray[np.float64]:
-    """Return softmax(log p / T), ``[images, classes]``: of probabilities softmax(z) that is softmax(z / T)."""
-    logits = np.log(np.maximum(probabilities, np.finfo(np.float32).tiny)) / temperature
-    powers = np.exp(logits - logits.max(axis=1, keepdims=True))
-    return np.asarray(powers / powers.sum(axis=1, keepdims=True))
 
 
 def _probabilities(rows: pd.DataFrame, class_names: Sequence[str]) -> npt.NDArray[np.float64]:

@@ -13,10 +13,9 @@ import pandas as pd
 import pytest
 
 from components.failures import UserError
-from components.formats.evaluation import METRICS_FILE, read_predictions
+from components.formats.evaluation import METRICS_FILE, read_predictions, with_temperature
 from components.register.model_exports import (
     Exports,
-    calibrated,
     check_formats,
     exported_files,
     golden_rows,
@@ -153,7 +152,7 @@ def test_the_golden_batch_has_every_class_and_is_always_the_same() -> None:
 
 
 def test_probabilities_of_zero_stay_finite() -> None:
-    scaled = calibrated(np.array([[1.0, 0.0, 0.0]]), 4.0)
+    scaled = with_temperature(np.array([[1.0, 0.0, 0.0]]), 4.0)
     assert np.isfinite(scaled).all()
     assert scaled[0, 0] == pytest.approx(1.0)
 
