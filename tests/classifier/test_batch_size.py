@@ -1,29 +1,17 @@
 """The batch size that is found is the largest that a training step can hold, and finding it leaves no trace."""
 
+import dataclasses
+
 import keras
 import numpy as np
 import pytest
 import tensorflow as tf
 
 from components.classifier.batch_size import found_batch_size, largest_that_fits
-from components.classifier.fit_settings import FitSettings
 from components.classifier.training import compile_classifier
+from tests.classifier.plain_settings import PLAIN
 
-SETTINGS = FitSettings(
-    epochs=1,
-    batch_size=0,
-    learning_rate=0.01,
-    schedule="plateau",
-    warmup_epochs=0.0,
-    optimizer="adam",
-    label_smoothing=0.0,
-    class_weights="none",
-    early_stopping_patience=0,
-    plateau_patience=0,
-    precision="auto",
-    xla=False,
-    seed=1,
-)
+SETTINGS = dataclasses.replace(PLAIN, epochs=1, batch_size=0)
 
 
 class Hungry(keras.layers.Layer):

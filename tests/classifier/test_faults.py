@@ -1,5 +1,6 @@
 """What fails outside, disk, bucket or file, ends in a clear sentence or is waited out; nothing is half-written."""
 
+import dataclasses
 import socket
 import subprocess
 import threading
@@ -13,11 +14,11 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from components.classifier.fit_settings import FitSettings
 from components.classifier.input_pipeline import Batching, epoch_batches, open_splits, read_labels, stored_batches
 from components.classifier.training import Validation, compile_classifier, fit_epochs
 from components.failures import UserError
 from components.launch.gcs_emulator import HOST_VARIABLE
+from tests.classifier.plain_settings import PLAIN
 from tests.classifier.small_splits import drawn_shapes, write_small_splits
 from tests.classifier.step_runs import trained_model
 from tests.classifier.stopped_attempts import BACKBONE, attempt
@@ -158,21 +159,7 @@ def test_a_shard_that_is_damaged_during_training_ends_in_a_sentence(tmp_path: Pa
     """Before training each shard is compared with its SHA-256; what happens later shows in the records' checksums."""
     write_small_splits(tmp_path / "splits", drawn_shapes({"train": 8, "validation": 2, "test": 1}, seed=1), 32)
     _, training, validation = open_splits(tmp_path / "splits")
-    settings = FitSettings(
-        epochs=2,
-        batch_size=8,
-        learning_rate=0.01,
-        schedule="plateau",
-        warmup_epochs=0.0,
-        optimizer="adam",
-        label_smoothing=0.0,
-        class_weights="none",
-        early_stopping_patience=0,
-        plateau_patience=0,
-        precision="auto",
-        xla=False,
-        seed=1,
-    )
+    settings = dataclasses.replace(PLAIN, epochs=2)
     pooled = keras.Sequential(
         [keras.Input((32, 32, 3)), keras.layers.GlobalAveragePooling2D(), keras.layers.Dense(3, activation="softmax")]
     )

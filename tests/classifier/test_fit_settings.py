@@ -6,29 +6,15 @@ from typing import Any
 import pytest
 
 from components.classifier.fit_settings import (
-    FitSettings,
     check_batch_is_shared,
     check_checkpoint_seconds,
     check_fit_settings,
     check_share,
 )
 from components.failures import UserError
+from tests.classifier.plain_settings import PLAIN
 
-SETTINGS = FitSettings(
-    epochs=4,
-    batch_size=8,
-    learning_rate=0.01,
-    schedule="plateau",
-    warmup_epochs=0.0,
-    optimizer="adam",
-    label_smoothing=0.0,
-    class_weights="none",
-    early_stopping_patience=0,
-    plateau_patience=0,
-    precision="auto",
-    xla=False,
-    seed=1,
-)
+SETTINGS = PLAIN
 
 
 @pytest.mark.parametrize(

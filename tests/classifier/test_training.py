@@ -18,22 +18,9 @@ from components.classifier.training import (
     measure,
 )
 from components.failures import UserError
+from tests.classifier.plain_settings import PLAIN
 
-SETTINGS = FitSettings(
-    epochs=4,
-    batch_size=8,
-    learning_rate=0.01,
-    schedule="plateau",
-    warmup_epochs=0.0,
-    optimizer="adam",
-    label_smoothing=0.0,
-    class_weights="none",
-    early_stopping_patience=0,
-    plateau_patience=0,
-    precision="auto",
-    xla=False,
-    seed=1,
-)
+SETTINGS = PLAIN
 
 
 def test_balanced_weights_let_each_class_count_the_same() -> None:

@@ -22,26 +22,13 @@ from components.classifier.fit_settings import FitSettings
 from components.classifier.input_pipeline import in_batches
 from components.classifier.training import Fit, Validation, compile_classifier, fit_epochs
 from components.formats.trained_model import TIMING_COLUMNS
+from tests.classifier.plain_settings import PLAIN
 
 POINTS = np.random.default_rng(3).normal(size=(61, 4)).astype(np.float32)
 LABELS = (POINTS[:, 0] + 0.5 * POINTS[:, 1] > 0).astype(np.int64)
 # Validation wants the opposite of training: the rate falls and training stops early.
 AGAINST = 1 - LABELS
-SETTINGS = FitSettings(
-    epochs=9,
-    batch_size=8,
-    learning_rate=0.1,
-    schedule="plateau",
-    warmup_epochs=0.0,
-    optimizer="adam",
-    label_smoothing=0.0,
-    class_weights="none",
-    early_stopping_patience=4,
-    plateau_patience=2,
-    precision="auto",
-    xla=False,
-    seed=1,
-)
+SETTINGS = dataclasses.replace(PLAIN, epochs=9, learning_rate=0.1, early_stopping_patience=4, plateau_patience=2)
 ONE_CPU = Devices(tf.distribute.get_strategy(), ["CPU"], "float32")
 
 # Seconds between checkpoints: epochs alone, a few steps of this model, none.
