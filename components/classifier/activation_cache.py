@@ -134,9 +134,14 @@ class ActivationCache:
 
     def _find(self, section: str, number: int, images: int) -> bool:
         file, chunks = _file(section, number), len(images_of_shard(number, images)) * len(self.arrays)
-        for path in (folder / file for folder in (self.folder, *self._handed_over)):
+        for folder in (self.folder, *self._handed_over):
+            path = folder / file
             places = shard_places(path, chunks)
             if places is not None:
+                if is_mounted_bucket(folder, _MOUNTS):  # images are read one by one, over and over
+                    with published_file(self.folder / file) as aside:
+                        shutil.copyfile(path, aside)
+                    path = self.folder / file
                 self._found[file] = (path, places)
                 return True
             if path.exists():

@@ -189,6 +189,11 @@ class _Fitting:
         except StoppedError:
             self.keep(progress)
             raise
+        except tf.errors.ResourceExhaustedError as error:
+            raise UserError(
+                f"a step of the {self.phase} phase with {self.settings.batch_size} images wants more memory than there "
+                "is: lower its batch size"
+            ) from error
         except tf.errors.DataLossError as error:
             # Shards were whole when training began: see open_splits.
             raise UserError(
@@ -293,33 +298,6 @@ def measure(model: keras.Model, validation: Validation) -> tuple[float, float]:
     of_truth = probabilities[np.arange(len(validation.labels)), validation.labels]
     loss = float(-np.log(np.maximum(of_truth, _SMALLEST_PROBABILITY)).mean())
     return loss, float((probabilities.argmax(axis=1) == validation.labels).mean())
-
-
-class ProgressLines(keras.callbacks.Callback):
-    """Prints a line now and then while batches pass: what a person watching a log wants.
-
-    Args:
-        doing: What is done, ``features of view 1 of 5`` for example.
-        images: How many there are.
-        batch_size: Images in a batch.
-    """
-
-    def __init__(self, doing: str, images: int, batch_size: int) -> None:
-        super().__init__()
-        self._doing = doing
-        self._images = images
-        self._batch_size = batch_size
-        self._reported = time.monotonic()
-
-    def on_predict_batch_end(self, batch: int, logs: Any = None) -> None:  # noqa: ARG002
-        """Print while predicting."""
-        self._report(batch)
-
-    def _report(self, batch: int) -> None:
-        if time.monotonic() - self._reported > _SECONDS_BETWEEN_LINES:
-            self._reported = time.monotonic()
-            done = min((batch + 1) * self._batch_size, self._images)
-            print(f"{self._doing}: {done} of {self._images} images", flush=True)
 
 
 def _resume(

@@ -24,7 +24,7 @@ class ModeSettings:
             again in each epoch, which has a view of its own. ``auto``: whichever is cheaper and fits the disk.
         augmented_views: Views of each training image in a cache, at least 1; epoch e sees view e modulo it.
         cache_precision: ``float16``, half the disk, or ``float32``, which gives the very weights of streaming.
-        cache_limit_gb: Most that a cache may take, 10**9 bytes before compression.
+        cache_limit_gb: Most that what a cache lacks may take, 10**9 bytes before compression.
         cache_directory: Local folder that keeps caches, for reruns to find; empty: beside the step's outputs.
     """
 

@@ -66,6 +66,8 @@ def load_classifier(directory: Path, splits: Splits) -> keras.Model:
         raise UserError(f"the model holds no {KERAS_FILE}: give the output of a training step")
     if not zipfile.is_zipfile(path):
         raise UserError(f"{KERAS_FILE} is damaged, it is no .keras archive: run the training step again")
+    # On newer GPUs TensorFlow multiplies with 10 bits by default; exports are compared with what is predicted here.
+    tf.config.experimental.enable_tensor_float_32_execution(False)
     try:
         model = keras.saving.load_model(path, compile=False, safe_mode=True)
     except (ValueError, TypeError, KeyError, OSError, zipfile.BadZipFile) as error:

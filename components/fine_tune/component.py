@@ -59,8 +59,9 @@ def fine_tune(
             view of its own; auto takes the cheaper one that fits the disk.
         augmented_views: Views of each image in a cache, in turn by epoch: more vary more, and take longer to compute.
         cache_precision: float16, or float32 for twice the disk and the very weights of streaming.
-        cache_limit_gb: Most disk that a cache may take, before compression.
-        cache_directory: Local folder that keeps caches for reruns; empty: a folder that goes when the step is done.
+        cache_limit_gb: Most disk that what a cache lacks may take, before compression.
+        cache_directory: Local folder that keeps caches for reruns, one run at a time; empty: a folder that goes when
+            the step is done.
         class_weights: none, or balanced to let small classes count as much as large ones.
         early_stopping_patience: Epochs without a better validation loss after which training stops; 0 never stops.
         plateau_patience: Likewise, after which the schedule plateau lowers the rate to a fifth; 0 never lowers it.

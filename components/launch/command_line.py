@@ -301,7 +301,7 @@ def _run(build: PipelineBuilder, options: argparse.Namespace) -> None:
     _require_new(directory)
     values.setdefault("registry_uri", str(directory / "registry"))
     require_values(values, parameters)
-    for name in ("source", "registry_uri", "weights", "checkpoint_uri", "previous_decisions"):
+    for name in ("source", "registry_uri", "weights", "checkpoint_uri", "cache_directory", "previous_decisions"):
         # Steps do not run in the user's folder, in docker above all.
         value = values.get(name, "")
         if value and "://" not in value and (name != "weights" or value not in WEIGHTS_IN_WORDS):

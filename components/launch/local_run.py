@@ -125,10 +125,11 @@ def _docker_runner(outcomes: Path, steps: Path, values: Mapping[str, Any], netwo
     environment |= {name: os.environ[name] for name in passed_on if name in os.environ}
     local_paths = {
         name: Path(value).resolve()
-        for name in ("source", "weights", "registry_uri", "checkpoint_uri", "previous_decisions")
+        for name in ("source", "weights", "registry_uri", "checkpoint_uri", "cache_directory", "previous_decisions")
         if (value := str(values.get(name, ""))) and "://" not in value
     }
-    written = [local_paths.pop(name) for name in ("registry_uri", "checkpoint_uri") if name in local_paths]
+    kept = ("registry_uri", "checkpoint_uri", "cache_directory")
+    written = [local_paths.pop(name) for name in kept if name in local_paths]
     writable = [outcomes, *written]
     # A weights value may be a word instead; a source that is missing is for ingest to tell.
     readable = {path for path in local_paths.values() if path.exists()}

@@ -121,7 +121,8 @@ def _check_training(values: Mapping[str, Any], gpu_count: int) -> None:
     check_unfrozen_layers(unfrozen, backbone.name, backbone.layers, backbone.fewest_unfrozen_layers)
     check_batch_is_shared(values["batch_size"], gpu_count)
     if values["fine_tune_batch_size"]:  # 0 is found
-        check_batch_is_shared(values["fine_tune_batch_size"], gpu_count)
+        with _parameters_of("fine_tune", values):
+            check_batch_is_shared(values["fine_tune_batch_size"], gpu_count)
     check_checkpoint_seconds(values["checkpoint_seconds"])
     if values["checkpoint_uri"]:
         storage.join(values["checkpoint_uri"], "checkpoints")

@@ -163,6 +163,7 @@ def _shown(
             difference=compared["accuracy_difference"],
             low=compared["accuracy_difference_low"],
             high=compared["accuracy_difference_high"],
+            p=compared["mcnemar_p"],
         )
         if compared
         else None,

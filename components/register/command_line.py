@@ -9,7 +9,7 @@ from pathlib import Path
 from components import storage
 from components.failures import TransientError, UserError
 from components.formats.model_bundle import LINEAGE_FILE, MODEL_CARD_FILE, read_manifest
-from components.register.other_registries import announcement_of, other_registry
+from components.register.other_registries import announcement_of, other_registry, tell
 from components.register.registry import ModelRegistry, model_names
 from components.register.signatures import sign_bundle, verify_signature
 from components.register.version_index import CHAMPION, Index, VersionRecord, promote, rollback
@@ -214,7 +214,7 @@ def _announce(options: argparse.Namespace) -> Iterator[str]:
     other = other_registry(options.target)
     registry, index = _opened(options)
     record = index.named(options.version)
-    yield other.announce(announcement_of(index, record, registry.bundle_uri(record)))
+    yield tell(other, announcement_of(index, record, registry.bundle_uri(record)))
 
 
 def _opened(options: argparse.Namespace) -> tuple[ModelRegistry, Index]:

@@ -1,5 +1,6 @@
 """Ask a service that speaks JSON over HTTP, with the standard library alone."""
 
+import http.client
 import json
 import urllib.error
 import urllib.parse
@@ -74,7 +75,7 @@ class JsonService:
                     f"{self._name} at {self._address} could not answer: {error.code} {said[:200]}"
                 ) from error
             raise RefusedError(error.code, said) from error
-        except OSError as error:
+        except (OSError, http.client.HTTPException) as error:
             raise TransientError(f"{self._name} at {self._address} does not answer: {error}") from error
         try:
             value: dict[str, Any] = json.loads(content or b"{}")

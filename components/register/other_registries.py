@@ -55,6 +55,22 @@ def announcement_of(index: Index, record: VersionRecord, uri: str) -> Announceme
     return Announcement(index.model_name, record.version, uri, index.aliases_of(record), facts)
 
 
+def tell(other: "OtherRegistry", announcement: Announcement) -> str:
+    """Make sure that another registry knows a version; return its name there.
+
+    Raises:
+        UserError: When the registry refuses.
+        TransientError: When it does not answer.
+    """
+    try:
+        return other.announce(announcement)
+    except RefusedError as error:
+        raise UserError(
+            f"{type(other).__name__} refuses version {announcement.version}, which is registered here: {error}; check "
+            "the address and its release, then announce it again"
+        ) from error
+
+
 class OtherRegistry(Protocol):
     """A registry that can be told of a version."""
 
@@ -62,7 +78,8 @@ class OtherRegistry(Protocol):
         """Make sure that the version is known there, once and completely; return its name there.
 
         Raises:
-            UserError: When the registry refuses.
+            RefusedError: When the registry says no to what it should know.
+            UserError: When it does, and why is known.
             TransientError: When it does not answer.
         """
 

@@ -10,6 +10,8 @@ from components.failures import UserError
 EVERY_CLASS = "*"
 """In ``class_recall_floors``: every class that is not named itself."""
 
+_CHANCE = 0.05  # what is at least as probable by chance alone proves nothing
+
 
 @dataclasses.dataclass(frozen=True)
 class Gate:
@@ -54,12 +56,19 @@ class Comparison:
         difference: Of the accuracies, model minus champion, [-1, 1].
         low: Lower end of its 95 % interval, of paired images.
         high: Its upper end.
+        p: Of the exact McNemar test, [0, 1]; None where nobody made it. On few images the interval alone is too narrow.
     """
 
     champion: str
     difference: float
     low: float
     high: float
+    p: float | None = None
+
+    @property
+    def is_worse(self) -> bool:
+        """Whether the model is worse than the champion, and not by chance."""
+        return self.high < 0.0 and (self.p is None or self.p < _CHANCE)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -104,11 +113,7 @@ class Champion(Protocol):
 
 
 def rejections(gate: Gate, scores: Scores, champion: Champion | None) -> list[str]:
-    """Return why a model must not be used, a sentence each; an empty list lets it through.
-
-    Raises:
-        UserError: When a floor is for a class that the model does not know.
-    """
+    """Return why a model must not be used, a sentence each; an empty list lets it through."""
     reasons = list(scores.broken_exports)
     if scores.accuracy < gate.minimum_accuracy:
         reasons.append(f"test accuracy {scores.accuracy:.4f} is below the required {gate.minimum_accuracy:.4f}")
@@ -122,7 +127,7 @@ def rejections(gate: Gate, scores: Scores, champion: Champion | None) -> list[st
                 f"{gate.maximum_calibration_error:.4f}"
             )
     compared = _compared(scores, champion)
-    if compared is not None and compared.high < 0.0:
+    if compared is not None and compared.is_worse:
         reasons.append(
             f"on the same images it is worse than champion {compared.champion} by {-compared.difference:.4f} "
             f"(95 % interval {-compared.high:.4f} to {-compared.low:.4f})"
@@ -175,13 +180,21 @@ def accuracy_difference(scores: Scores, champion: Champion) -> Comparison:
     return Comparison(champion.version, difference, difference - below, difference + above)
 
 
-def _weak_classes(floors: Mapping[str, float], recalls: Mapping[str, float | None]) -> list[str]:
-    unknown = sorted(set(floors) - set(recalls) - {EVERY_CLASS})
+def check_floors(gate: Gate, scores: Scores) -> None:
+    """Check that floors are for classes that the model knows.
+
+    Raises:
+        UserError: When one is not.
+    """
+    unknown = sorted(set(gate.class_recall_floors) - set(scores.recalls) - {EVERY_CLASS})
     if unknown:
         raise UserError(
             f"class_recall_floors names {unknown[0]!r}, which is no class of this model: it knows "
-            f"{', '.join(list(recalls)[:20])}"
+            f"{', '.join(list(scores.recalls)[:20])}"
         )
+
+
+def _weak_classes(floors: Mapping[str, float], recalls: Mapping[str, float | None]) -> list[str]:
     reasons = []
     for name, recall in recalls.items():
         floor = floors.get(name, floors.get(EVERY_CLASS, 0.0))

@@ -11,9 +11,9 @@ from components.formats.model_bundle import MODEL_CARD_PAGE, Manifest, describe_
 from components.publishing import published_directory, published_file, write_json
 from components.register.bundle_content import collect_bundle
 from components.register.lineage import Origin
-from components.register.other_registries import announcement_of, other_registry
-from components.register.promotion_gate import Gate
-from components.register.registry import ModelRegistry
+from components.register.other_registries import announcement_of, other_registry, tell
+from components.register.promotion_gate import Gate, check_floors
+from components.register.registry import ModelRegistry, bundle_path
 from components.register.version_index import CHAMPION, VersionRecord
 
 ENTRY_FILE = "entry.json"
@@ -80,13 +80,18 @@ def register_model(
     registry = ModelRegistry(registry_uri, model_name)
     told = [other_registry(target) for target in other_registries]
     content = collect_bundle(model, evaluation, splits, exports, decisions, model_name=model_name, origin=origin)
+    check_floors(gate, content.scores)
     manifest = Manifest(model_name, content.version, describe_files(content.files))
     size_mb = sum(file.size_bytes for file in manifest.files) / 1e6
     print(f"register: version {content.version}, {len(manifest.files)} files, {size_mb:.1f} MB", flush=True)
     try:
+        place, scores = registry.place(manifest, content.files), content.scores
+        if place != bundle_path(manifest):
+            print("register: the bundle that was accepted is kept; exports made now are not added to it", flush=True)
+            scores = dataclasses.replace(scores, broken_exports=())
         record = VersionRecord(
             version=content.version,
-            path=registry.place(manifest, content.files),
+            path=place,
             created=created,
             accuracy=content.scores.accuracy,
             dataset_digest=content.scores.dataset_digest,
@@ -94,15 +99,13 @@ def register_model(
             accuracy_low=content.scores.accuracy_low,
             accuracy_high=content.scores.accuracy_high,
         )
-        index, record = registry.enter(record, gate, content.scores)
+        index, record = registry.enter(record, gate, scores)
     except OSError as error:
         # A read-only file system, for example: pods have one as their root.
         raise UserError(f"the registry {registry_uri} cannot be written: {error}; give another registry_uri") from error
     uri = registry.bundle_uri(record)
     aliases = index.aliases_of(record)
     print(f"register: {uri} ({', '.join(aliases) or 'no alias'}): {record.gate_reason}", flush=True)
-    for other in told:
-        print(f"register: {type(other).__name__} knows it as {other.announce(announcement_of(index, record, uri))}")
     stored = read_manifest(uri)
     _write_entry(
         entry,
@@ -124,6 +127,8 @@ def register_model(
     )
     with published_file(card) as path:
         path.write_bytes(storage.read_bytes(storage.join(uri, MODEL_CARD_PAGE)))
+    for other in told:
+        print(f"register: {type(other).__name__} knows it as {tell(other, announcement_of(index, record, uri))}")
     champion = CHAMPION in aliases
     return Registration(uri, record.version, record.accuracy, record.gate_rejections, champion, len(index.versions))
 

@@ -39,6 +39,12 @@ _ATTEMPTS = 60
 _LONGEST_PAUSE_SECONDS = 2.0
 
 
+def bundle_path(manifest: Manifest) -> str:
+    """Return where in the registry a bundle of exactly these files lies."""
+    content = hashlib.sha256(manifest.to_bytes()).hexdigest()[:_CONTENT_DIGITS]
+    return f"versions/{manifest.version}/{content}"
+
+
 class ModelRegistry:
     """The versions of one model.
 
@@ -81,15 +87,16 @@ class ModelRegistry:
     def place(self, manifest: Manifest, files: Mapping[str, bytes | Path]) -> str:
         """Make sure that a complete bundle of the version lies in the registry and return its path inside it.
 
+        One that was accepted is kept, whatever this one holds besides the model; one that was rejected is not.
+
         Raises:
             UserError: When the registry may not be written.
             TransientError: When it does not answer.
         """
         listed = self.read_index().find(manifest.version)
-        if listed is not None and self._is_complete(listed):
+        if listed is not None and listed.accepted and self._is_complete(listed):
             return listed.path
-        content = hashlib.sha256(manifest.to_bytes()).hexdigest()[:_CONTENT_DIGITS]
-        path = f"versions/{manifest.version}/{content}"
+        path = bundle_path(manifest)
         write_bundle(storage.join(self._uri, path), manifest, files)
         return path
 
@@ -123,9 +130,11 @@ class ModelRegistry:
 
         def entered(index: Index) -> Index:
             listed = index.find(record.version)
-            keeps_path = listed is not None and listed.path != record.path and self._is_complete(listed)
-            placed = dataclasses.replace(record, path=listed.path) if listed and keeps_path else record
-            return enter(index, placed, gate, scores)[0]
+            if listed and listed.path != record.path and listed.accepted and self._is_complete(listed):
+                # Its exports were tried when it was accepted; those made now are not in it.
+                kept = dataclasses.replace(record, path=listed.path)
+                return enter(index, kept, gate, dataclasses.replace(scores, broken_exports=()))[0]
+            return enter(index, record, gate, scores)[0]
 
         index = self.change(entered)
         return index, index.named(record.version)

@@ -48,6 +48,11 @@ class VersionRecord:
     gate_rejections: tuple[str, ...] = ()
     promoted: bool = False
 
+    @property
+    def accepted(self) -> bool:
+        """Whether it may be served: the gate let it through, or a person did."""
+        return self.gate_passed or self.promoted
+
 
 @dataclasses.dataclass(frozen=True)
 class Index:
@@ -138,8 +143,12 @@ def enter(index: Index, record: VersionRecord, gate: Gate, scores: Scores) -> tu
     if against:
         reason = "rejected: " + "; ".join(against)
         record = dataclasses.replace(record, gate_passed=False, gate_reason=reason, gate_rejections=tuple(against))
+        index = _with_record(index, record)
         aliases = {alias: version for alias, version in index.aliases.items() if version != record.version}
-        return _with_record(dataclasses.replace(index, aliases=aliases), record), record
+        accepted = [listed.version for listed in index.versions if listed.accepted]
+        if CANDIDATE in index.aliases and CANDIDATE not in aliases and accepted:
+            aliases[CANDIDATE] = accepted[-1]
+        return dataclasses.replace(index, aliases=aliases), record
     above, reason = stands_above(gate, scores, champion)
     newly_passed = known is None or not known.gate_passed
     record = dataclasses.replace(record, gate_passed=True, gate_reason=reason, gate_rejections=())
@@ -176,7 +185,7 @@ def promote(index: Index, name: str, *, even_rejected: bool) -> Index:
         UserError: When there is no such version, or the gate rejected it.
     """
     record = index.named(name)
-    if not (record.gate_passed or record.promoted or even_rejected):
+    if not (record.accepted or even_rejected):
         raise UserError(
             f"{record.version} was {record.gate_reason}; register it again with another gate, or add --even-rejected"
         )

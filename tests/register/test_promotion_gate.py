@@ -5,7 +5,15 @@ import dataclasses
 import pytest
 
 from components.failures import UserError
-from components.register.promotion_gate import Comparison, Gate, Scores, accuracy_difference, rejections, stands_above
+from components.register.promotion_gate import (
+    Comparison,
+    Gate,
+    Scores,
+    accuracy_difference,
+    check_floors,
+    rejections,
+    stands_above,
+)
 from components.register.version_index import VersionRecord
 
 SCORES = Scores(0.8, 0.72, 0.86, "d1", {"ash": 0.9, "birch": 0.6, "cedar": None})
@@ -60,7 +68,7 @@ def test_all_reasons_are_told_at_once() -> None:
 
 def test_a_floor_for_an_unknown_class_is_a_mistake() -> None:
     with pytest.raises(UserError, match="class_recall_floors names 'oak', which is no class of this model"):
-        rejections(Gate(0.0, {"oak": 0.5}), SCORES, None)
+        check_floors(Gate(0.0, {"oak": 0.5}), SCORES)
 
 
 @pytest.mark.parametrize(
@@ -110,3 +118,12 @@ def test_what_the_evaluation_saw_of_both_counts_more_than_two_intervals() -> Non
     assert len(rejections(Gate(0.0), worse, champion(0.84, 0.77, 0.9, "d2"))) == 1
     other = dataclasses.replace(SCORES, comparison=Comparison("B", -0.05, -0.08, -0.02))
     assert rejections(Gate(0.0), other, champion(0.84, 0.77, 0.9, "d2")) == [], "of another champion"
+
+
+def test_a_difference_that_chance_explains_rejects_nothing_however_narrow_the_interval() -> None:
+    """Four of 100 images that only the champion gets right: the bootstrap's interval ends below 0, p is 0.125."""
+    chance = dataclasses.replace(SCORES, comparison=Comparison("A", -0.04, -0.08, -0.01, p=0.125))
+    assert rejections(Gate(0.0), chance, champion(0.84, 0.77, 0.9)) == []
+    assert not stands_above(Gate(0.0), chance, champion(0.84, 0.77, 0.9))[0]
+    proven = dataclasses.replace(SCORES, comparison=Comparison("A", -0.06, -0.11, -0.02, p=0.03125))
+    assert len(rejections(Gate(0.0), proven, champion(0.84, 0.77, 0.9))) == 1

@@ -5,7 +5,7 @@ import json
 import pytest
 
 from components.failures import UserError
-from components.register.promotion_gate import Gate, Scores
+from components.register.promotion_gate import Comparison, Gate, Scores
 from components.register.version_index import Index, VersionRecord, enter, promote, rollback
 
 EMPTY = Index("trees", (), {})
@@ -63,6 +63,14 @@ def test_one_that_was_rejected_is_judged_anew() -> None:
     assert index.aliases == {"candidate": "A", "champion": "A"}
     assert len(index.versions) == 1
     assert index.versions[0].gate_rejections == ()
+
+
+def test_a_candidate_that_is_rejected_later_leaves_the_newest_accepted_one() -> None:
+    beside = Scores(0.7, 0.6, 0.8, "d1", {}, comparison=Comparison("A", -0.1, -0.2, 0.01))
+    record = VersionRecord("B", "versions/B/x", "2026-01-01", 0.7, "d1", "run", 0.6, 0.8)
+    index = enter(index_of(A=0.8), record, Gate(0.5), beside)[0]
+    assert index.aliases == {"candidate": "B", "champion": "A"}
+    assert enter(index, record, Gate(0.75), beside)[0].aliases == {"candidate": "A", "champion": "A"}
 
 
 def test_promote_and_roll_back() -> None:
