@@ -149,7 +149,7 @@ def test_what_is_asked_for_is_done_or_refused(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(
     ("path", "mounted"),
-    [("/gcs/bucket/root/cache", True), ("/gcs", True), ("/gcsx/cache", False), ("/gcs/local/cache", False)],
+    [("/gcs/bucket/pipeline/cache", True), ("/gcs", True), ("/gcsx/cache", False), ("/gcs/local/cache", False)],
 )
 def test_a_mounted_bucket_is_no_local_disk(tmp_path: Path, path: str, mounted: bool) -> None:
     mounts = tmp_path / "mounts"
