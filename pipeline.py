@@ -319,6 +319,7 @@ def image_classification(placement: Placement) -> Any:
             batch_size=batch_size,
             seed=seed,
         ).set_display_name("7 Evaluate on the test set")
+        evaluated.set_caching_options(False)  # the champion in the registry may be another one by now
         registered = register(
             model=tuned.outputs["model"],
             evaluation=evaluated.outputs["evaluation"],

@@ -112,7 +112,7 @@ def _specification(package: Path, *, caching: bool) -> dict[str, Any]:
     pipeline, platform = yaml.safe_load_all(package.read_text(encoding="utf-8"))
     specification = json_format.ParseDict(pipeline, pipeline_spec_pb2.PipelineSpec())
     for task in specification.root.dag.tasks.values():
-        task.caching_options.enable_cache = caching
+        task.caching_options.enable_cache &= caching
     return {
         "pipeline_spec": json_format.MessageToDict(specification),
         "platform_spec": json_format.MessageToDict(json_format.ParseDict(platform, pipeline_spec_pb2.PlatformSpec())),

@@ -77,7 +77,8 @@ def _specification(package: Path, *, caching: bool) -> dict[str, Any]:
     specification = yaml.safe_load(package.read_text(encoding="utf-8"))
     for component in (specification["root"], *specification["components"].values()):
         for task in component.get("dag", {}).get("tasks", {}).values():
-            task["cachingOptions"] = {"enableCache": caching}
+            if not caching:
+                task["cachingOptions"] = {"enableCache": False}
     return specification
 
 
