@@ -6,12 +6,15 @@ pass goes on where it was.
 """
 
 import dataclasses
+import itertools
 import json
+import math
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -71,15 +74,16 @@ def measure_archive(archive: Path, catalog: pd.DataFrame, workers: int, kept: Pa
     progress = ImageProgress("audit", len(catalog))
     with ExitStack() as stack:
         finished = stack.enter_context(FinishedChunks(kept)) if kept else None
+        chunks = _Chunks(catalog)
         missing = []
-        for chunk in _chunks(catalog):
-            found = finished.take(chunk.key, chunk.number) if finished is not None else None
+        for number in range(len(chunks)):
+            found = finished.take(chunks.key(number), number) if finished else None
             if found is None:
-                missing.append(chunk)
+                missing.append(number)
             else:
-                measured.add(chunk.first, found)
-        progress.resumed(len(catalog) - sum(len(chunk.places) for chunk in missing))
-        for chunk, found in measured_chunks(archive, missing, workers):
+                measured.add(number * CHUNK_IMAGES, found)
+        progress.resumed(len(catalog) - sum(chunks.images(number) for number in missing))
+        for chunk, found in measured_chunks(archive, map(chunks.chunk, missing), workers):
             measured.add(chunk.first, found)
             if finished is not None:
                 finished.keep(found)
@@ -96,25 +100,27 @@ def whole_pixels(archive: Path, catalog: pd.DataFrame, workers: int) -> npt.NDAr
         workers: Threads that decode, at least 1.
     """
     digests = np.zeros(len(catalog), np.uint64)
-    chunks = [dataclasses.replace(chunk, whole=True) for chunk in _chunks(catalog)]
-    for chunk, found in measured_chunks(archive, chunks, workers):
+    chunks = _Chunks(catalog)
+    whole = (dataclasses.replace(chunks.chunk(number), whole=True) for number in range(len(chunks)))
+    for chunk, found in measured_chunks(archive, whole, workers):
         digests[chunk.first : chunk.first + len(chunk.places)] = found.rows["pixels"]
     return digests
 
 
-def measured_chunks(archive: Path, chunks: Sequence[Chunk], threads: int) -> Iterator[tuple[Chunk, MeasuredChunk]]:
+def measured_chunks(archive: Path, chunks: Iterable[Chunk], threads: int) -> Iterator[tuple[Chunk, MeasuredChunk]]:
     """Yield each chunk with its measurements, in the order in which they are ready.
 
     Args:
         archive: The archive's folder.
-        chunks: What to measure.
+        chunks: What to measure, taken one by one as there is room.
         threads: Of the process that measures, at least 1.
 
     Raises:
         RuntimeError: When the process fails for another reason than an image.
         TransientError: When the system kills it again and again.
     """
-    waiting = deque(chunks)
+    fresh, room = iter(chunks), threads * _CHUNKS_AHEAD
+    waiting = deque(itertools.islice(fresh, room))
     under_way: dict[int, Chunk] = {}
     blame = _Blame(lambda chunk: _failure_alone(archive, chunk))
     while waiting or under_way:
@@ -123,10 +129,11 @@ def measured_chunks(archive: Path, chunks: Sequence[Chunk], threads: int) -> Ite
         with MeasuringProcess(archive, threads) as process:
             failure = None
             while failure is None and (waiting or under_way):
-                while waiting and len(under_way) < threads * _CHUNKS_AHEAD:
+                while waiting and len(under_way) < room:
                     chunk = waiting.popleft()
                     under_way[chunk.number] = chunk
                     process.send(chunk.request(blame.verdicts))
+                    waiting.extend(itertools.islice(fresh, room - len(waiting)))
                 for found in process.receive(_WAIT_SECONDS):
                     blame.unexplained = 0
                     yield under_way.pop(found.number), found
@@ -182,10 +189,29 @@ def _failure_alone(archive: Path, chunk: Chunk) -> str | None:
                 return failure
 
 
-def _chunks(catalog: pd.DataFrame) -> Iterator[Chunk]:
-    identity = measuring_identity(DECODE_SECONDS)
-    for number, first in enumerate(range(0, len(catalog), CHUNK_IMAGES)):
-        rows = catalog.iloc[first : first + CHUNK_IMAGES]
-        columns = [rows[name].tolist() for name in ("part", "offset", "size_bytes")]
-        places = list(zip(*columns, strict=True))
-        yield Chunk(number, first, chunk_key(identity, rows["md5"].tolist()), places)
+class _Chunks:
+    """The images of a catalog, numbered from 0, in chunks, made when they are asked for: all at once take memory."""
+
+    def __init__(self, catalog: pd.DataFrame) -> None:
+        self._catalog = catalog
+        self._identity = measuring_identity(DECODE_SECONDS)
+
+    def __len__(self) -> int:
+        return math.ceil(len(self._catalog) / CHUNK_IMAGES)
+
+    def images(self, number: int) -> int:
+        """Return how many images a chunk has."""
+        return min(CHUNK_IMAGES, len(self._catalog) - number * CHUNK_IMAGES)
+
+    def key(self, number: int) -> bytes:
+        """Return the key of a chunk."""
+        return chunk_key(self._identity, self._column("md5", number))
+
+    def chunk(self, number: int) -> Chunk:
+        """Return a chunk."""
+        columns = [self._column(name, number) for name in ("part", "offset", "size_bytes")]
+        return Chunk(number, number * CHUNK_IMAGES, self.key(number), list(zip(*columns, strict=True)))
+
+    def _column(self, name: str, number: int) -> list[Any]:
+        first = number * CHUNK_IMAGES
+        return self._catalog[name].iloc[first : first + CHUNK_IMAGES].tolist()

@@ -10,6 +10,11 @@ from components.copies.likeness import CopyRules
 from components.copies.pair_search import fastest_engine
 
 
+def _print_search(number: int, searches: int) -> None:
+    what = "copies" if number == 1 else "cropped copies"
+    print(f"audit: search {number} of {searches}, for {what}", flush=True)
+
+
 def near_copies(
     catalog: pd.DataFrame, measurements: pd.DataFrame, fingerprints: Fingerprints, thresholds: Thresholds
 ) -> pd.DataFrame:
@@ -32,7 +37,8 @@ def near_copies(
         crops=True,
     )
     aspects = (measurements["width_px"] / measurements["height_px"].clip(lower=1)).to_numpy(np.float64)
-    groups = find_copies(catalog["path"].tolist(), fingerprints, aspects, rules, fastest_engine(len(catalog)))
+    paths, engine = catalog["path"].tolist(), fastest_engine(len(catalog))
+    groups = find_copies(paths, fingerprints, aspects, rules, engine, _print_search)
     if groups.left_out_pairs or groups.left_out_comparisons:
         print(
             f"audit: the images are so alike that {groups.left_out_pairs:,} pairs and {groups.left_out_comparisons:,} "

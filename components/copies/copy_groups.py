@@ -12,10 +12,11 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from components.copies.copy_links import CopyLinks
+from components.copies.copy_links import CopyLinks, Progress
 from components.copies.fingerprints import Fingerprints
 from components.copies.likeness import CopyRules, Likeness, hash_distances
 from components.copies.link_groups import group_heads
+from components.copies.search_process import pair_search
 from components.copies.thumbnail_comparison import best_correlation
 
 _ROWS_AT_ONCE = 256  # bounds memory: each takes 20 KB while it is compared
@@ -44,7 +45,12 @@ class CopyGroups:
 
 
 def find_copies(
-    paths: Sequence[str], fingerprints: Fingerprints, aspects: npt.NDArray[np.float64], rules: CopyRules, engine: str
+    paths: Sequence[str],
+    fingerprints: Fingerprints,
+    aspects: npt.NDArray[np.float64],
+    rules: CopyRules,
+    engine: str,
+    progress: Progress = lambda number, searches: None,  # noqa: ARG005
 ) -> CopyGroups:
     """Group the copies among images.
 
@@ -55,12 +61,14 @@ def find_copies(
             look alike once they are squeezed into a square, so plain images must agree in it too.
         rules: What makes two images copies.
         engine: One of ``pair_search.ENGINES``; ``pair_search.fastest_engine`` chooses.
+        progress: Told of each search as it begins.
     """
     rows = np.array(sorted(np.flatnonzero(fingerprints.take_part()).tolist(), key=paths.__getitem__), np.int64)
     likeness = Likeness(fingerprints, aspects, rules)
     thumbnails = fingerprints.thumbnails
-    search = CopyLinks(rows, likeness, engine)
-    links = search.find()
+    with pair_search(engine) as find_pairs:
+        search = CopyLinks(rows, likeness, find_pairs, progress)
+        links = search.find()
     heads = group_heads(len(rows), links, lambda first, second: likeness.of_any(rows[first], rows[second]))
     grouped = np.flatnonzero(heads >= 0)
     group, representative, distance = (np.full(len(thumbnails), -1, np.int64) for _ in range(3))

@@ -58,7 +58,7 @@ class Fingerprints:
         thumbnails: uint8 ``[images, 16, 16]``, see ``perceptual_hashes``: hashes and quick comparisons come from them.
             All zero for images that take no part, unreadable or flat ones.
         details: For the last word on pairs, see ``detail_comparison``.
-        files: That hold details, none where memory does.
+        files: That hold both, none where memory does.
     """
 
     thumbnails: Pixels
@@ -67,10 +67,10 @@ class Fingerprints:
 
     @classmethod
     def on_disk(cls, images: int) -> Self:
-        """Return room for so many: details in files without a name, which take memory only where they are looked at."""
-        of_thumbnails, *of_details = _SHAPES
-        (luma, colour), files = zip(*(_mapped((images, *shape), dtype) for shape, dtype in of_details), strict=True)
-        return cls(np.zeros((images, *of_thumbnails[0]), of_thumbnails[1]), Details(luma, colour), files)
+        """Return room for so many, in files without a name, which take memory only where they are looked at."""
+        arrays, files = zip(*(_mapped((images, *shape), dtype) for shape, dtype in _SHAPES), strict=True)
+        thumbnails, luma, colour = arrays
+        return cls(thumbnails, Details(luma, colour), files)
 
     def leave_memory(self) -> None:
         """Leave to their files what was looked at or written: whether it also stays in memory is up to the system."""

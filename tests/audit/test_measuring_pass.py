@@ -6,7 +6,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 import numpy as np
@@ -114,9 +114,10 @@ def test_finished_chunks_are_not_measured_again(
     asked: list[int] = []
     measure = measuring_pass.measured_chunks
 
-    def counted(archive: Path, chunks: Sequence[Chunk], threads: int) -> Iterator[tuple[Chunk, MeasuredChunk]]:
-        asked.append(len(chunks))
-        return measure(archive, chunks, threads)
+    def counted(archive: Path, chunks: Iterable[Chunk], threads: int) -> Iterator[tuple[Chunk, MeasuredChunk]]:
+        wanted = list(chunks)
+        asked.append(len(wanted))
+        return measure(archive, wanted, threads)
 
     monkeypatch.setattr(measuring_pass, "measured_chunks", counted)
     pd.testing.assert_frame_equal(measured(archive, kept=kept), first)
