@@ -21,6 +21,7 @@ from kfp import dsl
 
 from components.audit.component import audit
 from components.audit_embeddings.component import audit_embeddings
+from components.audit_embeddings.embedding_settings import OWN_PARAMETERS as EMBEDDING_PARAMETERS
 from components.clean.component import clean
 from components.evaluate.component import evaluate
 from components.fine_tune.component import fine_tune
@@ -73,7 +74,6 @@ CLEANING_POLICY = {
     "semantic_duplicate": "warn",
     "embedding_outlier": "warn",
 }
-EMBEDDING_PARAMETERS = ("outlier_deviation", "label_error_confidence", "semantic_duplicate_distance")
 
 
 class Results(NamedTuple):

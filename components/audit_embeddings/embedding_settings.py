@@ -7,6 +7,9 @@ from components.classifier.fit_settings import check_at_least, check_share
 from components.classifier.weights_source import check_weights
 from components.failures import UserError
 
+OWN_PARAMETERS = ("outlier_deviation", "label_error_confidence", "semantic_duplicate_distance")
+"""What a pipeline has for this step alone, and therefore only where it has the step."""
+
 
 @dataclasses.dataclass(frozen=True)
 class EmbeddingSettings:

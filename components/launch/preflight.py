@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from components import storage
+from components.audit_embeddings.embedding_settings import OWN_PARAMETERS as EMBEDDING_PARAMETERS
 from components.audit_embeddings.embedding_settings import EmbeddingSettings
 from components.audit_embeddings.embedding_settings import check_settings as check_embeddings
 from components.classifier import weights_source
@@ -33,8 +34,7 @@ _THRESHOLDS = (
 )  # fmt: skip
 WEIGHTS_IN_WORDS = weights_source.WEIGHTS_IN_WORDS
 
-_EMBEDDING_THRESHOLDS = ("outlier_deviation", "label_error_confidence", "semantic_duplicate_distance")
-_EMBEDDINGS = ("backbone", "weights", *_EMBEDDING_THRESHOLDS, "batch_size", "workers", "seed")
+_EMBEDDINGS = ("backbone", "weights", *EMBEDDING_PARAMETERS, "batch_size", "workers", "seed")
 _HEAD = ("backbone", "weights", "head_units", "dropout", "augmentation", "unfrozen_layers")
 _MODE = ("training_mode", "augmented_views", "cache_precision", "cache_limit_gb", "cache_directory")
 _FIT_OF_BOTH = (
@@ -73,7 +73,7 @@ def check_values(values: Mapping[str, Any], training_gpus: int = 0) -> None:
     check_ingest(values["part_size_mib"], values["workers"])
     thresholds = Thresholds(**{name: values[name] for name in _THRESHOLDS})
     check_audit(thresholds, values["sample_images"], values["workers"], values["seed"])
-    if set(_EMBEDDING_THRESHOLDS) <= set(values):  # the pipeline has the step
+    if set(EMBEDDING_PARAMETERS) <= set(values):  # the pipeline has the step
         check_embeddings(EmbeddingSettings(require_gpu=False, **{name: values[name] for name in _EMBEDDINGS}))
     cleaning_policy(values["cleaning_policy"], values["allow_list"], values["deny_list"])
     check_split(

@@ -16,8 +16,9 @@ from kfp.kubernetes import kubernetes_executor_config_pb2
 from kfp.pipeline_spec import pipeline_spec_pb2
 
 from components import images
+from components.audit_embeddings.embedding_settings import OWN_PARAMETERS as EMBEDDING_PARAMETERS
 from components.launch.command_line import main
-from pipeline import COMPONENTS, EMBEDDING_PARAMETERS, image_classification
+from pipeline import COMPONENTS, image_classification
 
 PUBLISHED = Path(__file__).resolve().parents[2] / "manifests" / "pipelines"
 ARGUMENTS = {
