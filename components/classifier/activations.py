@@ -8,7 +8,7 @@ import contextlib
 import dataclasses
 import itertools
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -58,6 +58,14 @@ class Views:
     seed: int
     count: int
 
+    def of_epochs(self, epochs: range) -> set[int]:
+        """Return the numbers of the views that some epochs see, counted from 0."""
+        return {self.of_epoch(epoch) for epoch in epochs}
+
+    def of_epoch(self, epoch: int) -> int:
+        """Return the number of the view that an epoch sees, both counted from 0."""
+        return epoch % self.count
+
 
 class Activations:
     """The activations of a split.
@@ -89,7 +97,7 @@ class Activations:
 
     def of_epoch(self, kind: str, epoch: int, batching: Batching) -> tf.data.Dataset:
         """Return an epoch, the images in the order of training from pixels: arrays, and labels."""
-        view = epoch % self._views.count
+        view = self._views.of_epoch(epoch)
         section = _of_view(view)
         self._pass.complete(section, self._training, view, f"view {view + 1} of {self._views.count}")
         order = epoch_order(self._training, self._views.seed, epoch)
@@ -159,9 +167,11 @@ class Missing:
     views: int
 
 
-def missing_activations(cache: ActivationCache, training: SplitImages, validation: SplitImages, views: int) -> Missing:
-    """Return what a cache still lacks of so many views."""
-    sections = [(VALIDATION, validation.images), *((_of_view(view), training.images) for view in range(views))]
+def missing_activations(
+    cache: ActivationCache, training: SplitImages, validation: SplitImages, views: Iterable[int]
+) -> Missing:
+    """Return what a cache still lacks of some views, and of the validation images."""
+    sections = [(VALIDATION, validation.images), *((_of_view(view), training.images) for view in views)]
     images = [
         sum(len(images_of_shard(number, count)) for number in cache.missing_shards(name, count))
         for name, count in sections

@@ -110,6 +110,18 @@ class Checkpoints:
             print(f"{self._phase}: no whole checkpoint in {self.folder}: starting anew", flush=True)
         return None
 
+    def finished_epochs(self) -> int | None:
+        """Return how many epochs the newest checkpoint has behind it, by its name alone; None when there is none.
+
+        Raises:
+            UserError: When the bucket does not exist or the folder may not be read.
+            TransientError: When Cloud Storage does not answer.
+        """
+        if storage.read_versioned(self._uri(_POINTER)) is None:
+            return None
+        names = self._pointed() or self._stored()
+        return max(map(_place, names))[0] if names else None
+
     def write(self, checkpoint: Checkpoint) -> None:
         """Keep a checkpoint, and delete all but the one before it.
 

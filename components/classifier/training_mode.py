@@ -2,10 +2,11 @@
 
 import dataclasses
 import shutil
+from collections.abc import Callable
 from pathlib import Path
 
 from components.classifier.fit_settings import check_at_least
-from components.failures import UserError
+from components.failures import TransientError, UserError
 
 AUTO, CACHED, STREAMING = "auto", "cached", "streaming"
 TRAINING_MODES = (AUTO, CACHED, STREAMING)
@@ -100,13 +101,62 @@ def choose_mode(settings: ModeSettings, missing_bytes: int, folder: Path, *, wor
         return Mode(True, f"as asked for; {size}")
     if worthless:
         return Mode(False, worthless)
-    free = free_bytes(folder) * (1.0 - _SPARED_SHARE) / _BYTES_PER_GB
+    free = _spare_gb(folder)
     if need > free:
         return Mode(False, f"the cache would take {size} and {folder} has {free:.3g} GB to spare")
     return Mode(True, f"{size}, within cache_limit_gb {limit:g} and the {free:.3g} GB that {folder} has to spare")
+
+
+def resumed_mode(
+    settings: ModeSettings,
+    chosen: Mode,
+    finished_epochs: Callable[[Mode], int | None],
+    missing_bytes: Callable[[int], int],
+    folder: Path,
+) -> Mode:
+    """Return the mode that an earlier attempt trained in, if it left a checkpoint in that mode alone, else the chosen.
+
+    The modes train on other views, or on values that are rounded otherwise, so a checkpoint of one is none of the
+    other's. What ``auto`` chooses hangs on the disk and on what is cached there: on another node than the one that was
+    lost it may choose otherwise, and must not begin anew for that.
+
+    Args:
+        settings: What is asked for.
+        chosen: What ``choose_mode`` returned for it.
+        finished_epochs: Says how many epochs the newest checkpoint of a mode has behind it; None when there is none.
+        missing_bytes: Says how much is still to be written to go on after so many epochs, before compression.
+        folder: Where it would be written; need not exist.
+
+    Raises:
+        UserError: When training went on in a cache that may not be as large as it would be now.
+        TransientError: When the disk has no room for it; another node's may have.
+    """
+    if settings.training_mode != AUTO or finished_epochs(chosen) is not None:
+        return chosen
+    other = Mode(not chosen.cached, "an earlier attempt chose it and left a checkpoint")
+    finished = finished_epochs(other)
+    if finished is None:
+        return chosen
+    if not other.cached:
+        return other
+    need, limit = missing_bytes(finished) / _BYTES_PER_GB, settings.cache_limit_gb
+    begun = f"an earlier attempt left a checkpoint of training mode {CACHED}, which needs {need:.3g} GB to go on"
+    anew = f"or set training_mode to {STREAMING} to begin anew"
+    if need > limit:
+        raise UserError(f"{begun}, and cache_limit_gb is {limit:g}: raise it, {anew}")
+    free = _spare_gb(folder)
+    if need > free:
+        raise TransientError(
+            f"{begun}, and {folder} has {free:.3g} GB to spare: give the step more ephemeral storage, {anew}"
+        )
+    return other
 
 
 def free_bytes(folder: Path) -> int:
     """Return how much room the disk of a folder has, which need not exist yet."""
     existing = next(place for place in (folder, *folder.absolute().parents) if place.exists())
     return shutil.disk_usage(existing).free
+
+
+def _spare_gb(folder: Path) -> float:
+    return free_bytes(folder) * (1.0 - _SPARED_SHARE) / _BYTES_PER_GB

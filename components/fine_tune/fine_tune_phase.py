@@ -26,7 +26,7 @@ from components.classifier.training import (
     fit_epochs,
     measure,
 )
-from components.classifier.training_mode import CACHED
+from components.classifier.training_mode import CACHED, Mode
 from components.classifier.training_state import training_identity
 from components.failures import UserError
 from components.fine_tune.fine_tune_settings import FineTuneSettings, check_settings
@@ -104,14 +104,23 @@ def fine_tune_phase(
     )
     if settings.fit.batch_size == 0:
         settings = settings.with_batch_size(found_batch_size(model, training.images, settings.fit.xla))
+
+    def settings_of_phases(mode: Mode) -> dict[str, dict[str, Any]]:
+        return {**frozen_record.settings, PHASE: settings.as_record(mode)}
+
+    def identity(mode: Mode) -> dict[str, Any]:
+        return training_identity(splits, frozen, devices.precision, settings_of_phases(mode))
+
+    def finished_epochs(mode: Mode) -> int | None:
+        return Checkpoints(checkpoint_uri, PHASE, identity(mode)).finished_epochs() if checkpoint_uri else None
+
     with own_cache_folder(model_directory) as own_cache:
         images = Images(splits, training, validation)
-        plan = plan_training(backbone, model, images, settings, devices, handed_over, own_cache)
+        plan = plan_training(backbone, model, images, settings, devices, handed_over, own_cache, finished_epochs)
         with devices.building():
             compile_classifier(plan.model, settings.fit)
-        all_settings = {**frozen_record.settings, PHASE: settings.as_record(plan.mode)}
-        identity = training_identity(splits, frozen, devices.precision, all_settings)
-        checkpoints = Checkpoints.opened(checkpoint_uri, PHASE, identity, checkpoint_seconds)
+        all_settings = settings_of_phases(plan.mode)
+        checkpoints = Checkpoints.opened(checkpoint_uri, PHASE, identity(plan.mode), checkpoint_seconds)
         class_weight = balanced_class_weights(training.images_per_class, settings.fit.class_weights)
         fit, choice = _fit_and_choose(model, frozen, plan, class_weight, frozen_record, settings, checkpoints)
     record = dataclasses.replace(

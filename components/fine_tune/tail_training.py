@@ -24,7 +24,7 @@ from components.classifier.devices import Devices
 from components.classifier.head import head_of
 from components.classifier.input_pipeline import SplitImages, epoch_batches, read_labels, stored_batches
 from components.classifier.training import Validation
-from components.classifier.training_mode import Mode, choose_mode
+from components.classifier.training_mode import Mode, choose_mode, resumed_mode
 from components.fine_tune.fine_tune_settings import FineTuneSettings
 from components.formats.splits import Splits
 
@@ -65,6 +65,7 @@ def plan_training(
     devices: Devices,
     handed_over: Path,
     own_cache: Path,
+    finished_epochs: Callable[[Mode], int | None],
 ) -> Training:
     """Choose how to train, and say why.
 
@@ -76,9 +77,11 @@ def plan_training(
         devices: What the model was built for.
         handed_over: Caches of train_frozen; a folder without any will do.
         own_cache: Folder for what is not in them.
+        finished_epochs: Says how far earlier attempts came in a mode, None for nowhere.
 
     Raises:
-        UserError: When a cache is asked for that may not be as large as it would be.
+        UserError: When a cache is asked for, or begun, that may not be as large as it would be.
+        TransientError: When the disk has no room for a cache that an earlier attempt has begun to train on.
     """
     fit, strength = settings.fit, settings.augmentation
     batching = devices.batching(fit.batch_size)
@@ -88,13 +91,19 @@ def plan_training(
     root = cache_root(settings.mode, own_cache)
     facts = activation_facts(images.splits, backbone, network, devices.precision, views)
     cache = boundary_cache(root, facts, cut, settings.mode.cache_precision, [handed_over])
-    missing = missing_activations(cache, images.training, images.validation, views.count)
+    missing = missing_activations(cache, images.training, images.validation, range(views.count))
     worthless = ""
     if cut.at_input:
         worthless = "all layers learn, so nothing stays the same"
     elif missing.views >= fit.epochs:
         worthless = f"{missing.views} views for {fit.epochs} epochs leave nothing to use twice"
+
+    def to_go_on(finished: int) -> int:
+        wanted = views.of_epochs(range(finished, fit.epochs))
+        return missing_activations(cache, images.training, images.validation, wanted).bytes
+
     mode = choose_mode(settings.mode, missing.bytes, root, worthless=worthless)
+    mode = resumed_mode(settings.mode, mode, finished_epochs, to_go_on, root)
     print(f"fine_tune: training mode {mode.name}: {mode.reason}", flush=True)
     if not mode.cached:
         return Training(

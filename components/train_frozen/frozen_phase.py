@@ -16,7 +16,7 @@ from components.classifier.head import head_layers, whole_model
 from components.classifier.input_pipeline import open_splits, print_counts, sample_images
 from components.classifier.model_folder import write_trained_model
 from components.classifier.report import SAMPLES_SHOWN, Story, kept_sentence, write_training_report
-from components.classifier.training_mode import STREAMING
+from components.classifier.training_mode import STREAMING, Mode
 from components.classifier.training_state import training_identity
 from components.classifier.weights import load_weights
 from components.formats.trained_model import TrainingRecord
@@ -68,10 +68,16 @@ def train_frozen_phase(
         weights_sha256 = load_weights(network, backbone, settings.weights)
         network.trainable = False
     frozen = FrozenBackbone(backbone, network, devices, splits, training, validation)
-    plan = plan_training(frozen, settings, cache_root(settings.mode, cache_directory))
+
+    def identity(mode: Mode) -> dict[str, Any]:
+        return training_identity(splits, network, devices.precision, settings.as_record(mode))
+
+    def finished_epochs(mode: Mode) -> int | None:
+        return Checkpoints(checkpoint_uri, PHASE, identity(mode)).finished_epochs() if checkpoint_uri else None
+
+    plan = plan_training(frozen, settings, cache_root(settings.mode, cache_directory), finished_epochs)
     all_settings = settings.as_record(plan.mode)
-    identity = training_identity(splits, network, devices.precision, all_settings)
-    checkpoints = Checkpoints.opened(checkpoint_uri, PHASE, identity, checkpoint_seconds)
+    checkpoints = Checkpoints.opened(checkpoint_uri, PHASE, identity(plan.mode), checkpoint_seconds)
     fit = fit_head(head, frozen, plan, settings, checkpoints)
     hand_over_caches(plan.caches.values(), cache_directory, plan.mode)
     model = whole_model(backbone, _portable(network, backbone, devices), head)

@@ -5,7 +5,7 @@ computes the features, what fine-tuning will take from the layers that stay froz
 """
 
 import dataclasses
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import keras
@@ -28,7 +28,7 @@ from components.classifier.devices import Devices
 from components.classifier.head import FEATURES, head_model, whole_model
 from components.classifier.input_pipeline import Batching, SplitImages, epoch_batches, read_labels, stored_batches
 from components.classifier.training import Fit, Validation, balanced_class_weights, compile_classifier, fit_epochs
-from components.classifier.training_mode import AUTO, Mode, choose_mode
+from components.classifier.training_mode import AUTO, Mode, choose_mode, resumed_mode
 from components.formats.splits import Splits
 from components.train_frozen.frozen_settings import FrozenSettings
 
@@ -71,16 +71,20 @@ class Plan:
     extractor: keras.Model
 
 
-def plan_training(frozen: FrozenBackbone, settings: FrozenSettings, root: Path) -> Plan:
+def plan_training(
+    frozen: FrozenBackbone, settings: FrozenSettings, root: Path, finished_epochs: Callable[[Mode], int | None]
+) -> Plan:
     """Choose how to train, say why, and what is computed once.
 
     Args:
         frozen: The backbone and the images.
         settings: Checked settings.
         root: Folder for caches.
+        finished_epochs: Says how far earlier attempts came in a mode, None for nowhere.
 
     Raises:
-        UserError: When a cache is asked for that may not be as large as it would be.
+        UserError: When a cache is asked for, or begun, that may not be as large as it would be.
+        TransientError: When the disk has no room for a cache that an earlier attempt has begun to train on.
     """
     cut = _cut_to_hand_over(frozen.network, settings.unfrozen_layers)
     views = _views(settings)
@@ -92,7 +96,7 @@ def plan_training(frozen: FrozenBackbone, settings: FrozenSettings, root: Path) 
     if cut:
         caches[BOUNDARY_KIND] = boundary_cache(root, facts, cut, settings.mode.cache_precision)
     missing = {
-        kind: missing_activations(cache, frozen.training, frozen.validation, views.count).bytes
+        kind: missing_activations(cache, frozen.training, frozen.validation, range(views.count)).bytes
         for kind, cache in caches.items()
     }
     mode = choose_mode(settings.mode, sum(missing.values()), root)
@@ -102,6 +106,12 @@ def plan_training(frozen: FrozenBackbone, settings: FrozenSettings, root: Path) 
         del caches[BOUNDARY_KIND]
         with frozen.devices.building():
             extractor = boundary_extractor(frozen.backbone, frozen.network, None)
+
+    def to_go_on(finished: int) -> int:
+        wanted = views.of_epochs(range(finished, settings.fit.epochs))
+        return missing_activations(features, frozen.training, frozen.validation, wanted).bytes
+
+    mode = resumed_mode(settings.mode, mode, finished_epochs, to_go_on, root)
     print(f"train_frozen: training mode {mode.name}: {mode.reason}", flush=True)
     if mode.cached and BOUNDARY_KIND in caches and cut:
         print(f"train_frozen: kept for fine_tune beside {FEATURES}: {cut.arrays}", flush=True)
