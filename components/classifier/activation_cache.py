@@ -26,7 +26,7 @@ from typing import Any
 import numpy as np
 
 from components import __version__
-from components.classifier.activation_shards import read_arrays, shard_places
+from components.classifier.activation_shards import DamagedShardError, read_arrays, shard_places
 from components.classifier.training_mode import Mode, ModeSettings
 from components.ordered_work import processors
 from components.publishing import published_file, write_json
@@ -85,6 +85,12 @@ class ActivationCache:
         self.folder = root / name
         self._handed_over = [folder / name for folder in handed_over]
         self._found: dict[str, tuple[Path, np.ndarray]] = {}
+        self._damage: list[str] = []
+
+    @property
+    def damage(self) -> str:
+        """What was first found damaged while it was read, in words; empty for nothing."""
+        return next(iter(self._damage), "")
 
     @property
     def bytes_per_image(self) -> int:
@@ -155,6 +161,9 @@ class ActivationCache:
             section: One without missing shards.
             places: Of the images in stored order.
             array: Which array, by its number.
+
+        Raises:
+            DamagedShardError: When a shard that was whole is so no longer.
         """
         stored = self.arrays[array]
         result = np.empty((len(places), *stored.shape), stored.dtype)
@@ -163,7 +172,11 @@ class ActivationCache:
             mine = np.flatnonzero(numbers == number)
             chunks = (places[mine] % IMAGES_PER_SHARD) * len(self.arrays) + array
             path, bounds = self._found[_file(section, int(number))]
-            result[mine] = read_arrays(path, bounds, chunks.tolist(), stored.shape, result.dtype)
+            try:
+                result[mine] = read_arrays(path, bounds, chunks.tolist(), stored.shape, result.dtype)
+            except DamagedShardError as error:
+                self._damage.append(str(error))
+                raise
         return result
 
 

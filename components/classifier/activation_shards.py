@@ -3,11 +3,12 @@
 The file::
 
     magic       8 bytes
-    chunks      zstd, image after image, of each image array after array
+    chunks      zstd and its CRC32C, image after image, of each image array after array
     places      little-endian int64: where each chunk begins, and where the last one ends
     digest      SHA-256 of all before
 
-It is written under another name and renamed when it is whole. The digest finds what a disk or a copy has damaged.
+It is written under another name and renamed when it is whole. The digest finds what a disk or a copy has damaged before
+training begins, the checksum of each chunk what happens meanwhile.
 """
 
 import contextlib
@@ -16,21 +17,27 @@ import os
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
+import google_crc32c
 import numpy as np
 import pyarrow as pa
 
 from components.publishing import published_file
 
-_MAGIC = b"ACTIVAT1"
+_MAGIC = b"ACTIVAT2"
 _DIGEST_BYTES = 32
+_CHECKSUM_BYTES = 4
 _PLACE = np.dtype("<i8")
 _LEVEL = 1  # higher ones save a hundredth more
 
 
+class DamagedShardError(Exception):
+    """A shard that was whole is damaged or gone."""
+
+
 def compressed(array: np.ndarray) -> bytes:
-    """Return the bytes of an array, compressed."""
+    """Return the bytes of an array, compressed, and their checksum."""
     data: bytes = pa.Codec("zstd", compression_level=_LEVEL).compress(array.tobytes(), asbytes=True)
-    return data
+    return data + _checksum(data)
 
 
 @contextlib.contextmanager
@@ -67,7 +74,9 @@ def shard_places(path: Path, chunks: int) -> np.ndarray | None:
     try:
         with path.open("rb") as file:
             size = os.fstat(file.fileno()).st_size
-            digest, remaining = hashlib.sha256(), size - _DIGEST_BYTES
+            if file.read(len(_MAGIC)) != _MAGIC:
+                return None
+            digest, remaining = hashlib.sha256(_MAGIC), size - _DIGEST_BYTES - len(_MAGIC)
             while remaining > 0 and (data := file.read(min(remaining, 1 << 20))):
                 digest.update(data)
                 remaining -= len(data)
@@ -90,13 +99,26 @@ def read_arrays(
         chunks: Numbers of the chunks wanted.
         shape: Of each array.
         dtype: Likewise.
+
+    Raises:
+        DamagedShardError: When the file is gone or cannot be read, or is no longer what ``shard_places`` has found.
     """
     arrays = np.empty((len(chunks), *shape), dtype)
     codec = pa.Codec("zstd")
-    with path.open("rb", buffering=0) as file:
-        for array, chunk in zip(arrays, chunks, strict=True):
-            begin, end = int(places[chunk]), int(places[chunk + 1])
-            data = os.pread(file.fileno(), end - begin, begin)
-            raw = codec.decompress(data, decompressed_size=array.nbytes)
-            array[...] = np.frombuffer(raw, dtype).reshape(shape)
+    try:
+        with path.open("rb", buffering=0) as file:
+            for array, chunk in zip(arrays, chunks, strict=True):
+                begin, end = int(places[chunk]), int(places[chunk + 1])
+                stored = os.pread(file.fileno(), end - begin, begin)
+                data, checksum = stored[:-_CHECKSUM_BYTES], stored[-_CHECKSUM_BYTES:]
+                if checksum != _checksum(data):
+                    raise DamagedShardError(f"{path} is damaged")
+                raw = codec.decompress(data, decompressed_size=array.nbytes)
+                array[...] = np.frombuffer(raw, dtype).reshape(shape)
+    except OSError as error:
+        raise DamagedShardError(f"{path} cannot be read ({error.strerror})") from error
     return arrays
+
+
+def _checksum(data: bytes) -> bytes:
+    return int(google_crc32c.value(data)).to_bytes(_CHECKSUM_BYTES, "little")

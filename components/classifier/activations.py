@@ -103,6 +103,21 @@ class Activations:
         order = epoch_order(self._training, self._views.seed, epoch)
         return _batches(self._caches[kind], section, order, self._labels, batching)
 
+    @contextlib.contextmanager
+    def reading(self) -> Iterator[None]:
+        """Say in a sentence what TensorFlow reports, when batches of it are read in the block, as an error of its own.
+
+        Raises:
+            TransientError: When a shard was damaged since it was found whole: another attempt computes it again.
+        """
+        try:
+            yield
+        except tf.errors.OpError as error:
+            damage = next((cache.damage for cache in self._caches.values() if cache.damage), "")
+            if not damage:
+                raise
+            raise TransientError(f"{damage}, and was whole when training began: a rerun computes it again") from error
+
     def held_back(self, kind: str, batching: Batching) -> Validation:
         """Return the validation images in stored order."""
         self._pass.complete(VALIDATION, self._validation, None, "validation")

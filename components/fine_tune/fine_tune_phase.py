@@ -207,10 +207,11 @@ def _fit_and_choose(
 ) -> tuple[Fit, _Choice]:
     """Measure the frozen phase's model, fit, and leave the model with the weights that are better on validation."""
     fit = settings.fit
-    held_back = plan.held_back()
-    baseline_loss, baseline_accuracy = measure(plan.model, held_back)
-    print(f"fine_tune before  val_loss {baseline_loss:.4f}  val_accuracy {baseline_accuracy:.4f}", flush=True)
-    outcome = fit_epochs(plan.model, PHASE, fit, plan.of_epoch, held_back, class_weight, checkpoints)
+    with plan.reading():
+        held_back = plan.held_back()
+        baseline_loss, baseline_accuracy = measure(plan.model, held_back)
+        print(f"fine_tune before  val_loss {baseline_loss:.4f}  val_accuracy {baseline_accuracy:.4f}", flush=True)
+        outcome = fit_epochs(plan.model, PHASE, fit, plan.of_epoch, held_back, class_weight, checkpoints)
     if outcome.best_val_loss < baseline_loss:
         phase, epoch, loss, accuracy = PHASE, outcome.best_epoch, outcome.best_val_loss, outcome.best_val_accuracy
     else:

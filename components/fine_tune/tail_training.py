@@ -40,12 +40,14 @@ class Training:
         model: Holds the weights that learn: the whole model, or the part behind the cut, which shares its weights.
         of_epoch: Gives the batches of an epoch, counted from 0.
         held_back: Gives the validation images.
+        reading: Returns what to read batches inside of, see ``Activations.reading``.
     """
 
     mode: Mode
     model: keras.Model
     of_epoch: Callable[[int], tf.data.Dataset]
     held_back: Callable[[], Validation]
+    reading: Callable[[], contextlib.AbstractContextManager[None]] = contextlib.nullcontext
 
 
 @dataclasses.dataclass(frozen=True)
@@ -124,6 +126,7 @@ def plan_training(
         tail,
         lambda epoch: activations.of_epoch(BOUNDARY_KIND, epoch, batching),
         lambda: activations.held_back(BOUNDARY_KIND, batching),
+        activations.reading,
     )
 
 

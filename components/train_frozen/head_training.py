@@ -132,7 +132,12 @@ def fit_head(
         frozen: The backbone and the images.
         plan: How.
         settings: Checked settings.
-        checkpoints: Where the state is kept after each epoch, or None.
+        checkpoints: Where the state is kept now and then and after each epoch, or None.
+
+    Raises:
+        UserError: As ``fit_epochs`` does.
+        TransientError: Likewise, and when a shard of a cache is damaged meanwhile.
+        StoppedError: Likewise.
     """
     fit, strength = settings.fit, settings.augmentation
     weights = balanced_class_weights(frozen.training.images_per_class, fit.class_weights)
@@ -144,15 +149,16 @@ def fit_head(
         held_back = activations.held_back(FEATURES_KIND, batching)
         model = head_model(head, plan.extractor.output[FEATURES].shape[1])
         compile_classifier(model, settings.fit)
-        return fit_epochs(
-            model,
-            PHASE,
-            fit,
-            lambda epoch: activations.of_epoch(FEATURES_KIND, epoch, batching),
-            held_back,
-            weights,
-            checkpoints,
-        )
+        with activations.reading():
+            return fit_epochs(
+                model,
+                PHASE,
+                fit,
+                lambda epoch: activations.of_epoch(FEATURES_KIND, epoch, batching),
+                held_back,
+                weights,
+                checkpoints,
+            )
     batching = frozen.devices.batching(fit.batch_size)
     held_back = Validation(stored_batches(frozen.validation, batching), read_labels(frozen.validation))
     with frozen.devices.building():

@@ -14,7 +14,7 @@ from components.classifier.activation_cache import (
     images_of_shard,
     is_mounted_bucket,
 )
-from components.classifier.activation_shards import compressed, written_shard
+from components.classifier.activation_shards import DamagedShardError, compressed, written_shard
 from components.classifier.training_mode import Mode, ModeSettings, choose_mode
 from components.failures import UserError
 
@@ -72,6 +72,34 @@ def test_a_damaged_shard_is_noticed_and_no_other_is_missing(
 
     fill(cache_in(tmp_path), values, [1])
     assert cache_in(tmp_path).missing_shards("validation", IMAGES) == []
+
+
+@pytest.mark.parametrize("number", range(len(ARRAYS)))
+def test_a_shard_damaged_after_it_was_found_whole_gives_no_wrong_arrays(
+    values: list[np.ndarray], tmp_path: Path, number: int
+) -> None:
+    """Whichever of its bytes it is: zstd alone notices few of them."""
+    fill(cache_in(tmp_path), values, [0, 1, 2])
+    cache = cache_in(tmp_path)
+    assert cache.missing_shards("validation", IMAGES) == []
+    path = cache.shard("validation", 1)
+    whole = path.read_bytes()
+    said = set()
+    for place in range(0, len(whole), 7):
+        data = bytearray(whole)
+        data[place] ^= 4
+        path.write_bytes(data)
+        try:
+            found = cache.read("validation", np.arange(IMAGES), number)
+        except DamagedShardError as error:
+            said.add(str(error))
+        else:
+            assert np.array_equal(found, values[number])
+    assert said == {cache.damage} == {f"{path} is damaged"}
+
+    path.unlink()
+    with pytest.raises(DamagedShardError, match=r"00001\.shard cannot be read \(No such file or directory\)"):
+        cache.read("validation", np.arange(IMAGES), number)
 
 
 @pytest.mark.parametrize("length", [0, 3, 200])

@@ -1,10 +1,12 @@
 """What fails outside, disk, bucket or file, ends in a clear sentence or is waited out; nothing is half-written."""
 
 import dataclasses
+import itertools
 import socket
 import subprocess
 import threading
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -13,14 +15,15 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
+from components.classifier import backbones, epoch_steps
 from components.classifier.input_pipeline import Batching, epoch_batches, open_splits, read_labels, stored_batches
 from components.classifier.training import Validation, compile_classifier, fit_epochs
-from components.failures import UserError
+from components.failures import RETRY_WAITS_VARIABLE, UserError
 from components.launch.gcs_emulator import HOST_VARIABLE
 from tests.classifier.plain_settings import PLAIN
 from tests.classifier.small_splits import drawn_shapes, write_small_splits
-from tests.classifier.step_runs import trained_model
-from tests.classifier.stopped_attempts import BACKBONE, attempt
+from tests.classifier.step_runs import run_fine_tune, run_train_frozen, trained_model
+from tests.classifier.stopped_attempts import BACKBONE, attempt, tiny_backbone
 
 FROZEN: dict[str, Any] = {"backbone": BACKBONE, "epochs": 4, "head_units": 64, "checkpoint_seconds": 1e-9}
 
@@ -141,6 +144,45 @@ def test_a_bucket_out_of_reach_for_a_while_is_waited_for(
     assert gate.turned_away > 0
     assert "resuming" not in said
     assert_same_weights(tmp_path / "output", undisturbed)
+
+
+@pytest.mark.parametrize("phase", ["frozen", "fine_tune"])
+def test_a_cache_that_is_damaged_during_training_is_named_and_repaired_by_another_attempt(
+    phase: str, splits: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(backbones, "BACKBONES", {BACKBONE: tiny_backbone()})
+    cache = tmp_path / "cache"
+    inputs: dict[str, Any] = {"splits": splits, "epochs": 3, "unfrozen_layers": 5, "cache_directory": str(cache)}
+    run_phase: Callable[..., Any]
+    if phase == "frozen":
+        run_phase, kind = run_train_frozen, "features"
+        inputs = {**inputs, "backbone": BACKBONE}
+    else:
+        run_phase, kind = run_fine_tune, "boundary"
+        run_train_frozen(splits, tmp_path / "head", backbone=BACKBONE, epochs=1, unfrozen_layers=0)
+        inputs = {**inputs, "frozen_model": tmp_path / "head" / "model"}
+    run_phase(output=tmp_path / "undisturbed", **inputs)
+    capsys.readouterr()
+    take_step, steps = epoch_steps.take_step, itertools.count(1)
+
+    def step_and_damage(*given: Any) -> Any:
+        if next(steps) == 4:  # the first of the second epoch
+            for path in cache.glob(f"{kind}-*/train-view-0-*.shard"):
+                path.write_bytes(path.read_bytes()[:8] + bytes(path.stat().st_size - 8))
+        return take_step(*given)
+
+    monkeypatch.setattr(epoch_steps, "take_step", step_and_damage)
+    monkeypatch.setenv(RETRY_WAITS_VARIABLE, "0")
+
+    run_phase(output=tmp_path / "output", checkpoint_uri=str(tmp_path / "kept"), **inputs)
+
+    said = capsys.readouterr()
+    [shard] = cache.glob(f"{kind}-*/train-view-0-*.shard")
+    damage = f"{shard} is damaged, and was whole when training began: a rerun computes it again"
+    assert f"{damage}; trying again in 0 s" in said.err
+    assert "Traceback" not in said.err
+    assert f"{phase}: resuming after epoch " in said.out
+    assert_same_weights(tmp_path / "output", tmp_path / "undisturbed")
 
 
 def test_a_shard_that_is_damaged_during_training_ends_in_a_sentence(tmp_path: Path) -> None:
