@@ -4,6 +4,7 @@ import contextlib
 import errno
 import json
 import shutil
+import uuid
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -41,15 +42,18 @@ def published_directory(destination: Path) -> Iterator[Path]:
 
 
 @contextlib.contextmanager
-def published_file(destination: Path) -> Iterator[Path]:
+def published_file(destination: Path, *, shared: bool = False) -> Iterator[Path]:
     """Yield a path beside ``destination`` whose file takes its place when the block succeeds.
 
     Args:
         destination: Where the finished file will be. Its suffix is kept on the temporary name, because writers
             such as Keras choose the format by it.
+        shared: Whether several processes may write it at once; then the temporary name is nobody else's, and what a
+            killed one leaves stays until somebody looks for ``.partial.*``.
     """
     destination.parent.mkdir(parents=True, exist_ok=True)
-    aside = destination.with_name(f".partial.{destination.name}")
+    own = f"{uuid.uuid4().hex}." if shared else ""
+    aside = destination.with_name(f".partial.{own}{destination.name}")
     try:
         yield aside
         aside.replace(destination)

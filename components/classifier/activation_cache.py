@@ -9,16 +9,20 @@ A folder for each kind of activations::
 
 The name of the folder is a digest of all that decides what the activations are: images, weights, preprocessing, where
 the backbone is cut, augmentation, precision. Whatever differs leads to another folder, so nothing is ever read that
-does not belong. A shard that is missing or damaged is computed again, and no other is.
+does not belong. A shard that is missing or damaged is computed again, and no other is. Several runs may share a root:
+one at a time writes to a cache, the others wait and find what it has written.
 """
 
+import contextlib
 import dataclasses
+import errno
+import fcntl
 import hashlib
 import json
 import math
 import shutil
 import tempfile
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -34,6 +38,8 @@ from components.publishing import published_file, write_json
 IMAGES_PER_SHARD = 512
 _FACTS_FILE = "cache.json"
 _CONTENTS_FILE = "contents.json"
+_LOCK_FILE = ".lock"
+_LOCKS_UNSUPPORTED = {errno.ENOSYS, errno.ENOTSUP, errno.ENOLCK}
 
 _MOUNTS = Path("/proc/mounts")
 _LOCAL = Path(tempfile.gettempdir()) / "activations"
@@ -85,6 +91,7 @@ class ActivationCache:
         self.folder = root / name
         self._handed_over = [folder / name for folder in handed_over]
         self._found: dict[str, tuple[Path, np.ndarray]] = {}
+        self._told: set[Path] = set()
         self._damage: list[str] = []
 
     @property
@@ -101,14 +108,29 @@ class ActivationCache:
         """Return how much is on disk."""
         return sum(path.stat().st_size for path in self.folder.glob("[!.]*.shard"))
 
-    def begin(self) -> None:
-        """Make the folder, and say in it what it is of."""
+    @contextlib.contextmanager
+    def writing(self) -> Iterator[None]:
+        """Make the folder, say in it what it is of, and let no other run write to it in the block.
+
+        Another run that is at it is waited for; one that dies lets go.
+        """
         self.folder.mkdir(parents=True, exist_ok=True)
-        if not (self.folder / _FACTS_FILE).exists():
-            write_json(self.folder / _FACTS_FILE, self._facts)
+        with (self.folder / _LOCK_FILE).open("ab") as lock:
+            try:
+                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                print(f"another run writes to {self.folder}: waiting for what it computes", flush=True)
+                fcntl.flock(lock, fcntl.LOCK_EX)
+            except OSError as error:
+                if error.errno not in _LOCKS_UNSUPPORTED:
+                    raise
+                print(f"{self.folder} has no locks: let one run at a time use its disk", flush=True)
+            if not (self.folder / _FACTS_FILE).exists():
+                write_json(self.folder / _FACTS_FILE, self._facts)
+            yield
 
     def shard(self, section: str, number: int) -> Path:
-        """Return where a shard of a section is written."""
+        """Return where a shard of a section is written, inside of ``writing``."""
         return self.folder / _file(section, number)
 
     def hand_over(self, root: Path) -> None:
@@ -145,12 +167,13 @@ class ActivationCache:
             places = shard_places(path, chunks)
             if places is not None:
                 if is_mounted_bucket(folder, _MOUNTS):  # images are read one by one, over and over
-                    with published_file(self.folder / file) as aside:
+                    with published_file(self.folder / file, shared=True) as aside:
                         shutil.copyfile(path, aside)
                     path = self.folder / file
                 self._found[file] = (path, places)
                 return True
-            if path.exists():
+            if path.exists() and path not in self._told:
+                self._told.add(path)
                 print(f"{path} is damaged", flush=True)
         return False
 
@@ -218,7 +241,9 @@ def hand_over_caches(caches: Iterable[ActivationCache], output: Path, mode: Mode
         cache.hand_over(output)
         names.add(cache.folder.name)
     for leftover in output.iterdir():
-        if leftover.is_dir() and leftover.name not in names:
+        if leftover.name in names:
+            (leftover / _LOCK_FILE).unlink(missing_ok=True)
+        elif leftover.is_dir():
             shutil.rmtree(leftover)
     write_json(output / _CONTENTS_FILE, {"caches": sorted(names), "training_mode": mode.name, "reason": mode.reason})
 

@@ -235,6 +235,17 @@ class _BackbonePass:
         if section in self._complete:
             return
         self._complete.add(section)
+        if any(cache.missing_shards(section, source.images) for cache in self._caches):
+            with contextlib.ExitStack() as stack:
+                # All runs in one order, so that no two wait for each other.
+                for cache in sorted(self._caches, key=lambda cache: cache.folder):
+                    stack.enter_context(cache.writing())
+                self._compute(section, source, view, what)
+        else:
+            print(f"activations of {what}: {source.images} images found in the cache", flush=True)
+
+    def _compute(self, section: str, source: SplitImages, view: int | None, what: str) -> None:
+        # Looked for again: another run may have written them meanwhile.
         missing = [cache.missing_shards(section, source.images) for cache in self._caches]
         wanted = sorted({number for numbers in missing for number in numbers})
         if not wanted:
@@ -285,7 +296,6 @@ class _BackbonePass:
             appends: list[Callable[[bytes], None] | None] = []
             for cache, lacks in zip(self._caches, lacking, strict=True):
                 if lacks:
-                    cache.begin()
                     appends.append(stack.enter_context(written_shard(cache.shard(section, number))))
                 else:
                     appends.append(None)

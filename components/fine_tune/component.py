@@ -60,7 +60,7 @@ def fine_tune(
         augmented_views: Views of each image in a cache, in turn by epoch: more vary more, and take longer to compute.
         cache_precision: float16, or float32 for twice the disk and the very weights of streaming.
         cache_limit_gb: Most disk that what a cache lacks may take, before compression.
-        cache_directory: Local folder that keeps caches for reruns, one run at a time; empty: a folder that goes when
+        cache_directory: Local folder that keeps caches for reruns and for other runs; empty: a folder that goes when
             the step is done.
         class_weights: none, or balanced to let small classes count as much as large ones.
         early_stopping_patience: Epochs without a better validation loss after which training stops; 0 never stops.

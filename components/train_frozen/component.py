@@ -64,7 +64,7 @@ def train_frozen(
             is computed here too and kept, unless it is 0.
         cache_precision: float16, or float32 for twice the disk and the very weights of streaming.
         cache_limit_gb: Most disk that what a cache lacks may take, before compression.
-        cache_directory: Local folder that keeps caches for reruns, one run at a time; empty: the output cache itself.
+        cache_directory: Local folder that keeps caches for reruns and for other runs; empty: the output cache itself.
         class_weights: none, or balanced to let small classes count as much as large ones.
         early_stopping_patience: Epochs without a better validation loss after which training stops; 0 never stops.
         plateau_patience: Likewise, after which the schedule plateau lowers the rate to a fifth; 0 never lowers it.

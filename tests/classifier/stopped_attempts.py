@@ -10,6 +10,7 @@ import os
 import signal
 import sys
 from collections.abc import Callable, Iterator, Mapping
+from multiprocessing.context import ForkServerProcess
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -54,11 +55,28 @@ def attempt(
         inputs: Arguments of ``run_train_frozen`` or ``run_fine_tune`` beside the output.
         by: The signal it dies by.
     """
+    return ended(begun(phase, output, log, dies, inputs, by))
+
+
+def begun(
+    phase: str,
+    output: Path,
+    log: Path,
+    dies: Moment | None,
+    inputs: Mapping[str, Any],
+    by: signal.Signals = signal.SIGKILL,
+) -> ForkServerProcess:
+    """Run a phase as ``attempt`` does, and do not wait for its end."""
     context = multiprocessing.get_context("forkserver")
     context.set_forkserver_preload([__name__])
     emulator = os.environ.get(HOST_VARIABLE)
     process = context.Process(target=_attempt, args=(phase, output, log, dies, dict(inputs), by, emulator))
     process.start()
+    return process
+
+
+def ended(process: ForkServerProcess) -> int:
+    """Wait for the end of an attempt and return its exit code."""
     process.join()
     code = process.exitcode
     assert code is not None

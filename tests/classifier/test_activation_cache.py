@@ -39,12 +39,12 @@ def cache_in(root: Path, **changes: Any) -> ActivationCache:
 
 
 def fill(cache: ActivationCache, values: list[np.ndarray], numbers: list[int]) -> None:
-    cache.begin()
-    for number in numbers:
-        with written_shard(cache.shard("validation", number)) as append:
-            for image in images_of_shard(number, IMAGES):
-                for array in values:
-                    append(compressed(array[image]))
+    with cache.writing():
+        for number in numbers:
+            with written_shard(cache.shard("validation", number)) as append:
+                for image in images_of_shard(number, IMAGES):
+                    for array in values:
+                        append(compressed(array[image]))
 
 
 def test_arrays_come_back_in_any_order(values: list[np.ndarray], tmp_path: Path) -> None:
@@ -137,14 +137,14 @@ def test_what_is_handed_over_is_read_and_the_rest_written_elsewhere(values: list
 
 def test_a_full_disk_leaves_no_shard(values: list[np.ndarray], tmp_path: Path) -> None:
     cache = cache_in(tmp_path)
-    cache.begin()
     path = cache.shard("validation", 0)
+    path.parent.mkdir()
     path.with_name(f".partial.{path.name}").symlink_to("/dev/full")
 
     with pytest.raises(OSError, match="No space left on device"):
         fill(cache, values, [0])
 
-    assert [file.name for file in cache.folder.iterdir()] == ["cache.json"]
+    assert {file.name for file in cache.folder.iterdir()} == {"cache.json", ".lock"}
 
 
 def mode(folder: Path, need: int, worthless: str = "", **changes: Any) -> Mode:

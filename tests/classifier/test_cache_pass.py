@@ -1,7 +1,10 @@
 """A pass through the frozen layers that is killed goes on where it was, and what it came to is used again."""
 
+import os
 import shutil
 import signal
+import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +13,7 @@ import pytest
 
 from tests.classifier.small_splits import drawn_shapes, write_small_splits
 from tests.classifier.step_runs import trained_model
-from tests.classifier.stopped_attempts import BACKBONE, BATCH, SHARD, WRITTEN, attempt
+from tests.classifier.stopped_attempts import BACKBONE, BATCH, SHARD, WRITING, WRITTEN, attempt, begun, ended
 
 # 27 images to train on in 4 shards of each view, 12 to choose by in 2; features and boundary are shards of their own.
 FROZEN: dict[str, Any] = {
@@ -134,3 +137,53 @@ def test_a_folder_for_caches_serves_the_next_run(splits: Path, undisturbed: Path
 
     assert "computed in" not in log
     assert "training mode cached: nothing more to compute" in log
+
+
+def wait_for(happened: Callable[[], bool]) -> None:
+    deadline = time.monotonic() + 120
+    while not happened():
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
+
+
+def test_two_runs_at_once_share_a_folder_for_caches(splits: Path, undisturbed: Path, tmp_path: Path) -> None:
+    """The first is held up in the midst of its pass; the second waits, and finds all that the first computes."""
+    inputs = {"splits": splits, **FROZEN, "cache_directory": str(tmp_path / "kept")}
+    first, second = tmp_path / "first", tmp_path / "second"
+    for output in (first, second):
+        output.mkdir()
+    held_up = begun("frozen", first, first / "log", (SHARD, 3), inputs, signal.SIGSTOP)
+    assert held_up.pid is not None
+    state = Path("/proc") / str(held_up.pid) / "stat"
+    wait_for(lambda: state.read_text().rpartition(")")[2].split()[0] == "T")
+
+    waiting = begun("frozen", second, second / "log", None, inputs)
+    wait_for(lambda: (second / "log").exists() and "another run writes to " in (second / "log").read_text())
+    os.kill(held_up.pid, signal.SIGCONT)
+
+    assert (ended(held_up), ended(waiting)) == (0, 0), (second / "log").read_text()
+    assert "activations of validation: 12 images found in the cache" in (second / "log").read_text()
+    said = [(output / "log").read_text() for output in (first, second)]
+    # Each section, validation and two views, was computed by one of them alone.
+    assert sum(text.count(": computed in ") for text in said) == 3
+    for output in (first, second):
+        assert set(shards(output)) == set(shards(tmp_path / "kept"))
+        assert_same(output, undisturbed / "frozen")
+
+
+def test_a_run_that_dies_lets_the_one_that_waits_for_it_go_on(splits: Path, undisturbed: Path, tmp_path: Path) -> None:
+    inputs = {"splits": splits, **FROZEN, "cache_directory": str(tmp_path / "kept")}
+    first, second = tmp_path / "first", tmp_path / "second"
+    for output in (first, second):
+        output.mkdir()
+    held_up = begun("frozen", first, first / "log", (WRITING, 2), inputs, signal.SIGSTOP)
+    assert held_up.pid is not None
+    wait_for(lambda: bool(list((tmp_path / "kept").rglob(".partial*"))))
+    waiting = begun("frozen", second, second / "log", None, inputs)
+    wait_for(lambda: (second / "log").exists() and "another run writes to " in (second / "log").read_text())
+
+    os.kill(held_up.pid, signal.SIGKILL)
+
+    assert (ended(held_up), ended(waiting)) == (-signal.SIGKILL, 0), (second / "log").read_text()
+    assert not list((tmp_path / "kept").rglob(".partial*"))
+    assert_same(second, undisturbed / "frozen")
