@@ -25,6 +25,7 @@ from components.classifier.head import head_of
 from components.classifier.input_pipeline import SplitImages, epoch_batches, read_labels, stored_batches
 from components.classifier.training import Validation
 from components.classifier.training_mode import Mode, choose_mode, resumed_mode
+from components.failures import StoppedError, TransientError
 from components.fine_tune.fine_tune_settings import FineTuneSettings
 from components.formats.splits import Splits
 
@@ -132,8 +133,17 @@ def plan_training(
 
 @contextlib.contextmanager
 def own_cache_folder(model_directory: Path) -> Iterator[Path]:
-    """Yield a folder beside the output that goes when the block succeeds; who was stopped finds it again."""
+    """Yield a folder beside the output that goes with the block, unless another attempt of the run may want it again.
+
+    That is after a ``TransientError`` or ``StoppedError``, or when the process is killed.
+    """
     folder = model_directory.with_name(f".{model_directory.name}.activations")
-    yield folder
-    if folder.exists():
-        shutil.rmtree(folder)
+    wanted_again = False
+    try:
+        yield folder
+    except (TransientError, StoppedError):
+        wanted_again = True
+        raise
+    finally:
+        if folder.exists() and not wanted_again:
+            shutil.rmtree(folder)

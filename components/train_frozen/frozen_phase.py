@@ -8,17 +8,18 @@ from typing import Any
 import keras
 
 from components.classifier.activation_cache import cache_root, hand_over_caches
-from components.classifier.backbones import Backbone, find_backbone
+from components.classifier.backbones import find_backbone
 from components.classifier.checkpoints import Checkpoints
-from components.classifier.devices import Devices, prepare_training
+from components.classifier.devices import prepare_training
 from components.classifier.fit_settings import check_checkpoint_seconds
-from components.classifier.head import head_layers, whole_model
+from components.classifier.head import head_layers, head_of, whole_model
 from components.classifier.input_pipeline import open_splits, print_counts, sample_images
 from components.classifier.model_folder import write_trained_model
 from components.classifier.report import SAMPLES_SHOWN, Story, kept_sentence, write_training_report
 from components.classifier.training_mode import STREAMING, Mode
 from components.classifier.training_state import training_identity
 from components.classifier.weights import load_weights
+from components.formats.splits import Splits
 from components.formats.trained_model import TrainingRecord
 from components.publishing import published_directory
 from components.train_frozen.frozen_settings import FrozenSettings, check_settings
@@ -62,9 +63,6 @@ def train_frozen_phase(
     devices = prepare_training(settings.gpu_count, settings.fit.seed, settings.fit.precision)
     with devices.building():
         network = backbone.build(splits.image_size_px)
-    # Before Cloud Storage is asked for anything: its client draws from the random numbers that seed the layers.
-    head = head_layers(len(splits.class_names), settings.head_units, settings.dropout)
-    with devices.building():
         weights_sha256 = load_weights(network, backbone, settings.weights)
         network.trainable = False
     frozen = FrozenBackbone(backbone, network, devices, splits, training, validation)
@@ -78,9 +76,13 @@ def train_frozen_phase(
     plan = plan_training(frozen, settings, cache_root(settings.mode, cache_directory), finished_epochs)
     all_settings = settings.as_record(plan.mode)
     checkpoints = Checkpoints.opened(checkpoint_uri, PHASE, identity(plan.mode), checkpoint_seconds)
+    # Anew: Cloud Storage's client draws from the random numbers that seed the layers.
+    keras.utils.set_random_seed(settings.fit.seed)
+    with plan.building():
+        head = _new_head(splits, settings)
     fit = fit_head(head, frozen, plan, settings, checkpoints)
     hand_over_caches(plan.caches.values(), cache_directory, plan.mode)
-    model = whole_model(backbone, _portable(network, backbone, devices), head)
+    model = _finished(frozen, head, settings)
     record = TrainingRecord(
         backbone=backbone.name,
         weights=settings.weights,
@@ -106,7 +108,7 @@ def train_frozen_phase(
         title=f"A new head on the frozen {backbone.name}",
         verdict=kept_sentence(PHASE, fit.best_epoch, fit.best_val_loss, fit.best_val_accuracy, validation.images),
         tone="good",
-        trained=_trained_sentence(head, model, all_settings),
+        trained=_trained_sentence(model, all_settings),
         warnings=fit.warnings,
         seconds=seconds,
     )
@@ -125,19 +127,27 @@ def train_frozen_phase(
     }
 
 
-def _portable(network: keras.Model, backbone: Backbone, devices: Devices) -> keras.Model:
-    """Return the backbone as a float32 model of one device, whatever it was run on."""
-    if devices.plain:
-        return network
+def _new_head(splits: Splits, settings: FrozenSettings) -> list[keras.layers.Layer]:
+    return head_layers(len(splits.class_names), settings.head_units, settings.dropout)
+
+
+def _finished(frozen: FrozenBackbone, head: Sequence[keras.layers.Layer], settings: FrozenSettings) -> keras.Model:
+    """Return the whole model in float32 for one device, whatever it was trained on."""
+    if frozen.devices.plain:
+        return whole_model(frozen.backbone, frozen.network, head)
     keras.utils.clear_session()  # layers are numbered from zero, whatever devices they were trained on
-    portable = backbone.build(network.input_shape[1])
-    portable.set_weights(network.get_weights())
-    portable.trainable = False
-    return portable
+    network = frozen.backbone.build(frozen.splits.image_size_px)
+    network.set_weights(frozen.network.get_weights())
+    network.trainable = False
+    portable = _new_head(frozen.splits, settings)
+    model = whole_model(frozen.backbone, network, portable)
+    for layer, trained in zip(portable, head, strict=True):
+        layer.set_weights(trained.get_weights())
+    return model
 
 
-def _trained_sentence(head: Sequence[keras.layers.Layer], model: keras.Model, settings: Mapping[str, Any]) -> str:
-    learned = sum(layer.count_params() for layer in head)
+def _trained_sentence(model: keras.Model, settings: Mapping[str, Any]) -> str:
+    learned = sum(layer.count_params() for layer in head_of(model))
     sentence = f"{learned:,} of {model.count_params():,} weights could learn: those of the head."
     if settings["training_mode"] == STREAMING:
         return f"{sentence} Every epoch went through the whole frozen backbone."

@@ -4,6 +4,7 @@ Both give the same weights: a frozen backbone gives the same answer in every epo
 computes the features, what fine-tuning will take from the layers that stay frozen is kept too.
 """
 
+import contextlib
 import dataclasses
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -64,11 +65,14 @@ class Plan:
         mode: Cached or streaming.
         caches: By kind: of features, and of the boundary when it is to be handed over; empty for streaming.
         extractor: Computes what is in them.
+        building: Returns what to make the head inside of: spread over the devices, except that on features it learns
+            on one alone, being too small to share.
     """
 
     mode: Mode
     caches: dict[str, ActivationCache]
     extractor: keras.Model
+    building: Callable[[], contextlib.AbstractContextManager[None]]
 
 
 def plan_training(
@@ -115,7 +119,9 @@ def plan_training(
     print(f"train_frozen: training mode {mode.name}: {mode.reason}", flush=True)
     if mode.cached and BOUNDARY_KIND in caches and cut:
         print(f"train_frozen: kept for fine_tune beside {FEATURES}: {cut.arrays}", flush=True)
-    return Plan(mode, caches if mode.cached else {}, extractor)
+    if mode.cached:
+        return Plan(mode, caches, extractor, contextlib.nullcontext)
+    return Plan(mode, {}, extractor, frozen.devices.building)
 
 
 def fit_head(
@@ -128,7 +134,7 @@ def fit_head(
     """Fit the head and leave it with the weights of its best epoch.
 
     Args:
-        head: Its layers.
+        head: Its layers, made as the plan has it.
         frozen: The backbone and the images.
         plan: How.
         settings: Checked settings.
@@ -145,7 +151,7 @@ def fit_head(
         activations = Activations(
             plan.caches, plan.extractor, frozen.training, frozen.validation, _views(settings), frozen.devices.strategy
         )
-        batching = Batching(fit.batch_size, 1)  # the head is too small to share among devices
+        batching = Batching(fit.batch_size, 1)
         held_back = activations.held_back(FEATURES_KIND, batching)
         model = head_model(head, plan.extractor.output[FEATURES].shape[1])
         compile_classifier(model, settings.fit)

@@ -86,6 +86,25 @@ def test_a_full_disk_for_the_model_publishes_none(splits: Path, small_disk: Path
     assert [path for path in small_disk.rglob("*") if "partial" in path.name] == []
 
 
+def test_a_cache_that_cannot_be_computed_leaves_nothing_behind(
+    splits: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Values that float16 cannot hold, which only the pass over the images shows."""
+    monkeypatch.setattr(backbones, "BACKBONES", {BACKBONE: tiny_backbone()})
+    frozen = tmp_path / "frozen"
+    run_train_frozen(splits, frozen, backbone=BACKBONE, epochs=1, unfrozen_layers=0)
+    model = trained_model(frozen)
+    model.set_weights([weights * 1e4 for weights in model.get_weights()])
+    model.save(frozen / "model" / "model.keras")
+    output = tmp_path / "output"
+
+    with pytest.raises(SystemExit, match="2"):
+        run_fine_tune(splits, frozen / "model", output, unfrozen_layers=5, training_mode="cached")
+
+    assert "set cache_precision to float32" in capsys.readouterr().err
+    assert [path.name for path in output.iterdir()] == []
+
+
 class Gate:
     """A way to a server that is shut for some seconds when so many uploads have gone through it."""
 
