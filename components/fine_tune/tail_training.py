@@ -116,6 +116,13 @@ def plan_training(
             lambda: Validation(stored_batches(images.validation, batching), read_labels(images.validation)),
         )
     print(f"fine_tune: {cut.arrays} cross from the frozen layers to the last {cut.last_layers}", flush=True)
+    if missing.views:
+        # A train_frozen that went on from a checkpoint elsewhere computed the views of its own epochs alone.
+        print(
+            f"fine_tune: {views.count - missing.views} of {views.count} views were handed over or cached before; what "
+            "is missing is computed when an epoch first sees it",
+            flush=True,
+        )
     with devices.building():
         extractor = boundary_extractor(backbone, network, cut)
         tail = tail_model(network, cut, head_of(model))

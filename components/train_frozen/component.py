@@ -75,7 +75,8 @@ def train_frozen(
         gpu_count: GPUs to train on, 0 for the CPU.
         seed: Of everything random.
         model: The trained model: model.keras, training.json, history.csv, curves.png.
-        cache: What fine_tune need not compute again; may hold nothing.
+        cache: What fine_tune need not compute again: of the views that this step's epochs saw, since it last went on
+            from a checkpoint on another disk; may hold nothing.
         report: What was kept and why, learning curves, settings and augmented samples.
         metrics: Validation accuracy and loss of the kept epoch, epochs run, images, seconds.
     """

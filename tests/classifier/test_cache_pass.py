@@ -13,7 +13,7 @@ import pytest
 
 from tests.classifier.small_splits import drawn_shapes, write_small_splits
 from tests.classifier.step_runs import trained_model
-from tests.classifier.stopped_attempts import BACKBONE, BATCH, SHARD, WRITING, WRITTEN, attempt, begun, ended
+from tests.classifier.stopped_attempts import BACKBONE, BATCH, POINTED, SHARD, WRITING, WRITTEN, attempt, begun, ended
 
 # 27 images to train on in 4 shards of each view, 12 to choose by in 2; features and boundary are shards of their own.
 FROZEN: dict[str, Any] = {
@@ -85,6 +85,7 @@ def test_fine_tuning_takes_what_it_is_handed(splits: Path, undisturbed: Path) ->
     assert "fine_tune: training mode cached: nothing more to compute" in log
     assert "convolution_1 (8, 8, 24) cross from the frozen layers to the last 5" in log
     assert "computed in" not in log
+    assert "views were handed over" not in log
     assert not list(undisturbed.rglob(".*.activations"))
 
 
@@ -113,6 +114,29 @@ def test_fine_tuning_computes_what_is_lost_and_goes_on_when_killed(
     assert shards(frozen) == before
     assert not list(tuned.rglob(".*.activations"))
     assert_same(tuned, undisturbed / "tuned")
+
+
+def test_fine_tuning_computes_the_views_that_a_resumed_frozen_phase_did_not(
+    splits: Path, undisturbed: Path, tmp_path: Path
+) -> None:
+    """Its first two epochs were trained on another node, where the second view stayed."""
+    inputs = {"splits": splits, **FROZEN, "checkpoint_uri": str(tmp_path / "kept")}
+    nodes = [tmp_path / name for name in ("lost", "frozen", "tuned")]
+    lost, frozen, tuned = nodes
+    for node in nodes:
+        node.mkdir()
+    assert attempt("frozen", lost, lost / "log", (POINTED, 2), inputs) == -signal.SIGKILL
+    assert "frozen: resuming after epoch 2 of 3" in run("frozen", frozen, inputs)
+    assert not any("train-view-1" in name for name in shards(frozen))
+
+    log = run("fine_tune", tuned, {"splits": splits, "frozen_model": frozen / "model", **FINE_TUNE})
+
+    assert "fine_tune: 1 of 2 views were handed over or cached before; what is missing is computed when an " in log
+    assert "activations of view 1 of 2: 27 images found in the cache" in log
+    assert "activations of view 2 of 2: 27 images\n" in log
+    assert not list(tuned.rglob("*.shard"))
+    for found, expected in ((frozen, "frozen"), (tuned, "tuned")):
+        assert_same(found, undisturbed / expected)
 
 
 def test_cached_training_goes_on_from_its_checkpoints(splits: Path, undisturbed: Path, tmp_path: Path) -> None:
