@@ -3,7 +3,7 @@
 import keras
 import tensorflow as tf
 
-from components.classifier.epoch_steps import EpochProgress, TrainingSteps
+from components.classifier.epoch_steps import BATCHES_ON_GPU, EpochProgress, TrainingSteps
 from components.classifier.input_pipeline import Batching, in_batches
 from components.classifier.learning_rates import PLATEAU, LearningRates
 
@@ -11,13 +11,20 @@ USUAL_BATCH_SIZE = 32
 """For each device; a CPU is as fast with it as with more."""
 _MOST_PER_DEVICE = 256
 _FEWEST_STEPS = 16  # an epoch of fewer, larger steps learns less than it gains in speed
+# While the first is trained on, the next has been asked for and as many as training keeps ahead wait on the GPU: a step
+# that fits alone may not fit beside them.
+_BATCHES_TRIED = 1 + 1 + BATCHES_ON_GPU
+# Tried is an eighth more than is taken: memory falls to pieces over hours, and what crosses a cut may be larger than an
+# image.
+_SPARED_PART = 8
 
 
 def found_batch_size(model: keras.Model, images: int, xla: bool) -> int:
     """Return how many images a training step takes on the devices the model was built for.
 
-    A CPU takes 32. On GPUs a step is tried with twice as many again and again, while it fits into memory, up to 256 for
-    each GPU and a sixteenth of the images. The same GPUs find the same number, so a rerun goes on from its checkpoints.
+    A CPU takes 32. On GPUs steps are tried with twice as many again and again, up to 256 for each GPU and a sixteenth
+    of the images, while a batch an eighth larger and the batches that wait for their turn fit into memory. The same
+    GPUs find the same number, so a rerun goes on from its checkpoints.
 
     Args:
         model: Compiled; compile it again afterwards, the rest of it is as before.
@@ -33,7 +40,7 @@ def found_batch_size(model: keras.Model, images: int, xla: bool) -> int:
 
 
 def largest_that_fits(model: keras.Model, usual: int, most: int, xla: bool) -> int:
-    """Return the usual batch size, doubled as often as a training step with it fits into memory.
+    """Return the usual batch size, doubled as often as training with it fits into memory with some to spare.
 
     Args:
         model: Compiled; its variables are as before, its optimizer's are not.
@@ -55,10 +62,12 @@ def largest_that_fits(model: keras.Model, usual: int, most: int, xla: bool) -> i
 
 def _fits(model: keras.Model, steps: TrainingSteps, size: int) -> bool:
     black = tf.zeros(model.input_shape[1:]), tf.zeros((), tf.int64)
-    batching = Batching(size, model.distribute_strategy.num_replicas_in_sync)
-    batch = in_batches(tf.data.Dataset.from_tensors(black).repeat(size), size, batching)
+    share = model.distribute_strategy.num_replicas_in_sync
+    tried = size + size // _SPARED_PART // share * share
+    images = tried * _BATCHES_TRIED
+    batches = in_batches(tf.data.Dataset.from_tensors(black).repeat(images), images, Batching(tried, share))
     try:
-        steps.run(batch, LearningRates(PLATEAU, 0, 1), 0, EpochProgress(0.0), lambda: None)
+        steps.run(batches, LearningRates(PLATEAU, 0, 1), 0, EpochProgress(0.0), lambda: None)
     except tf.errors.ResourceExhaustedError:
         return False
     return True

@@ -11,8 +11,8 @@ import tensorflow as tf
 
 from components.classifier.learning_rates import LearningRates
 
-# How many batches wait in a GPU's memory: the one after next is copied while a step runs.
-_BATCHES_ON_GPU = 2
+BATCHES_ON_GPU = 2
+"""How many batches wait in a GPU's memory beside the next one: they are copied while a step runs."""
 
 
 @dataclasses.dataclass
@@ -145,7 +145,7 @@ class TrainingSteps:
         gpus = tf.config.list_logical_devices("GPU")
         if not gpus:
             return batches
-        return batches.apply(tf.data.experimental.prefetch_to_device(gpus[0].name, _BATCHES_ON_GPU))
+        return batches.apply(tf.data.experimental.prefetch_to_device(gpus[0].name, BATCHES_ON_GPU))
 
     def _compile(self, element_spec: Any) -> Callable[..., tuple[tf.Tensor, tf.Tensor, tf.Tensor]]:
         # The signature is fixed, so that the last, smaller batch does not lead to another graph than the others: after

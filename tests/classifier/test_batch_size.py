@@ -1,13 +1,16 @@
 """The batch size that is found is the largest that a training step can hold, and finding it leaves no trace."""
 
 import dataclasses
+from typing import Any
 
 import keras
 import numpy as np
 import pytest
 import tensorflow as tf
 
+from components.classifier import epoch_steps
 from components.classifier.batch_size import found_batch_size, largest_that_fits
+from components.classifier.epoch_steps import BATCHES_ON_GPU
 from components.classifier.training import compile_classifier
 from tests.classifier.plain_settings import PLAIN
 
@@ -29,8 +32,12 @@ class Hungry(keras.layers.Layer):
 
 @pytest.fixture
 def model() -> keras.Model:
+    return model_that_bears(100)
+
+
+def model_that_bears(images: int) -> keras.Model:
     keras.utils.set_random_seed(1)
-    layers = [keras.Input((3,)), Hungry(100), keras.layers.Dropout(0.5), keras.layers.Dense(2, activation="softmax")]
+    layers = [keras.Input((3,)), Hungry(images), keras.layers.Dropout(0.5), keras.layers.Dense(2, activation="softmax")]
     model = keras.Sequential(layers)
     compile_classifier(model, SETTINGS)
     return model
@@ -45,6 +52,26 @@ def test_it_doubles_while_a_step_fits(model: keras.Model) -> None:
 
     for variable, value in zip(model.variables, before, strict=True):
         np.testing.assert_array_equal(variable.numpy(), value)
+
+
+def test_it_leaves_an_eighth_to_spare() -> None:
+    assert largest_that_fits(model_that_bears(72), 8, 64, xla=False) == 64
+    assert largest_that_fits(model_that_bears(71), 8, 64, xla=False) == 32
+
+
+def test_it_tries_as_many_batches_as_wait_in_training(model: keras.Model, monkeypatch: pytest.MonkeyPatch) -> None:
+    """One in training, one asked for, and those that are kept ahead."""
+    sizes = []
+    take_step = epoch_steps.take_step
+
+    def counted(step: Any, batch: Any) -> Any:
+        sizes.append(len(batch[0]))
+        return take_step(step, batch)
+
+    monkeypatch.setattr(epoch_steps, "take_step", counted)
+
+    assert largest_that_fits(model, 8, 16, xla=False) == 16
+    assert sizes == [18] * (2 + BATCHES_ON_GPU)
 
 
 def test_a_cpu_takes_the_usual_one(model: keras.Model, monkeypatch: pytest.MonkeyPatch) -> None:
