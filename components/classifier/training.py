@@ -27,6 +27,7 @@ _WATCHED = ("loss", "accuracy", "val_loss", "val_accuracy")  # by callbacks
 _PLATEAU_FACTOR = 0.2  # what the learning rate is multiplied by when progress stalls
 _SMALLEST_PROBABILITY = 1e-7  # as Keras clips, so that a sure mistake costs 16.1 and not infinity
 _SECONDS_BETWEEN_LINES = 10.0
+_SLOW_CHECKPOINT_SECONDS = 30.0
 
 _OPTIMIZERS: dict[str, Callable[[float], keras.optimizers.Optimizer]] = {
     "adam": keras.optimizers.Adam,
@@ -234,6 +235,12 @@ class _Fitting:
         with termination_deferred():
             self.checkpoints.write(self.state.capture(self.rows, progress))
         self.kept_seconds = time.monotonic() - started
+        if self.kept_seconds > _SLOW_CHECKPOINT_SECONDS:
+            print(
+                f"{self.phase}: keeping the state took {self.kept_seconds:.0f} s: {self.checkpoints.folder} is slow or "
+                "was out of reach",
+                flush=True,
+            )
         if progress is not None:
             progress.checkpoint_seconds += self.kept_seconds
 

@@ -86,6 +86,29 @@ def test_a_full_disk_for_the_model_publishes_none(splits: Path, small_disk: Path
     assert [path for path in small_disk.rglob("*") if "partial" in path.name] == []
 
 
+def test_a_full_disk_for_a_cache_leaves_whole_shards(
+    splits: Path, undisturbed: Path, small_disk: Path, tmp_path: Path
+) -> None:
+    """Those that fit: there are two of validation images and three of a view, for features and for the boundary."""
+    inputs: dict[str, Any] = {
+        "unfrozen_layers": 5, "training_mode": "cached", "cache_directory": str(small_disk / "cache")
+    }  # fmt: skip
+    said = run(splits, tmp_path / "output", 75, **inputs)
+
+    assert "train_frozen: error: the disk is full" in said.splitlines()[-1]
+    assert not published(tmp_path / "output")
+    whole = {path.name: path.stat().st_mtime_ns for path in small_disk.rglob("*.shard")}
+    assert whole
+    assert not any(name.startswith(".partial") for name in whole)
+
+    subprocess.run(["mount", "-o", "remount,size=10m", str(small_disk)], check=True)
+    run(splits, tmp_path / "output", 0, **inputs)
+
+    again = {path.name: path.stat().st_mtime_ns for path in small_disk.rglob("*.shard")}
+    assert whole.items() < again.items()
+    assert_same_weights(tmp_path / "output", undisturbed)
+
+
 def test_a_cache_that_cannot_be_computed_leaves_nothing_behind(
     splits: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
