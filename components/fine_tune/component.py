@@ -72,7 +72,7 @@ def fine_tune(
         checkpoint_seconds: How often the state is kept within an epoch; 0 for after each epoch alone.
         gpu_count: GPUs to train on, 0 for the CPU.
         seed: Of everything random.
-        model: The model kept: model.keras, a SavedModel that takes image bytes, training.json, history.csv, curves.png.
+        model: The model kept: model.keras, training.json, history.csv, curves.png; register exports it.
         report: What was kept and why, learning curves of both phases, settings and augmented samples.
         metrics: Validation accuracy and loss of the kept model and of both phases, epochs run, images, seconds.
     """

@@ -13,7 +13,7 @@ from components.classifier.backbones import Backbone, find_backbone
 from components.classifier.batch_size import found_batch_size
 from components.classifier.checkpoints import Checkpoints
 from components.classifier.devices import prepare_training
-from components.classifier.export import export_h5, export_saved_model
+from components.classifier.export import export_h5
 from components.classifier.fit_settings import check_checkpoint_seconds
 from components.classifier.head import head_layers, whole_model
 from components.classifier.input_pipeline import SplitImages, open_splits, print_counts, sample_images
@@ -33,7 +33,7 @@ from components.fine_tune.fine_tune_settings import FineTuneSettings, check_sett
 from components.fine_tune.tail_training import PHASE, Images, Training, own_cache_folder, plan_training
 from components.fine_tune.unfreezing import unfreeze_last_layers
 from components.formats.splits import Splits
-from components.formats.trained_model import SAVED_MODEL_FOLDER, TrainingRecord
+from components.formats.trained_model import TrainingRecord
 from components.publishing import published_directory
 
 FROZEN_PHASE = "frozen"
@@ -61,7 +61,7 @@ def fine_tune_phase(
     model_directory: Path,
     report: Path,
 ) -> dict[str, float]:
-    """Fine-tune, keep the better of both phases' models, and publish it with its exports and a report.
+    """Fine-tune, keep the better of both phases' models, and publish it and a report.
 
     Args:
         splits_directory: The splits the frozen model was trained on.
@@ -137,7 +137,6 @@ def fine_tune_phase(
     kept = _finished(model, backbone, frozen_record)
     with published_directory(model_directory) as directory:
         curves = write_trained_model(directory, kept, record, history)
-        export_saved_model(kept, record.class_names, record.resize_policy, directory / SAVED_MODEL_FOLDER)
         if settings.export_h5:
             export_h5(kept, directory / backbone.h5_file)
     seconds = time.monotonic() - started

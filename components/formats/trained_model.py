@@ -7,8 +7,7 @@ The folder:
       training.json     TrainingRecord
       history.csv       HISTORY_COLUMNS, one row per epoch, both phases
       curves.png
-      tensorboard/      event files, a folder per phase
-      saved_model/1/    fine_tune only: TF Serving layout, takes raw image bytes
+      tensorboard/      event files, a folder per phase and within it for training and validation
       *.h5              fine_tune only, when asked for
 """
 
@@ -24,6 +23,7 @@ RECORD_FILE = "training.json"
 HISTORY_FILE = "history.csv"
 CURVES_FILE = "curves.png"
 EVENTS_FOLDER = "tensorboard"
+# What register exports it to; it is not in the folder.
 SAVED_MODEL_FOLDER = "saved_model/1"
 TFLITE_FILE = "model.tflite"
 ONNX_FILE = "model.onnx"

@@ -21,7 +21,6 @@ import pytest
 from components import storage
 from components.classifier import activation_cache, activation_shards, activations, backbones, epoch_steps
 from components.failures import RETRY_WAITS_VARIABLE
-from components.fine_tune import fine_tune_phase
 from components.launch.gcs_emulator import HOST_VARIABLE
 from tests.classifier.step_runs import run_fine_tune, run_train_frozen
 
@@ -98,8 +97,6 @@ def _attempt(
         patch.setenv(HOST_VARIABLE, emulator)
     patch.setattr(backbones, "BACKBONES", {BACKBONE: tiny_backbone()})
     patch.setattr(activation_cache, "IMAGES_PER_SHARD", 8)
-    # Writing one takes as long as the rest of a small run, and begins when training has ended.
-    patch.setattr(fine_tune_phase, "export_saved_model", lambda *_: None)
     if dies is not None:
         _die(patch, *dies, by)
     with log.open("w") as file, contextlib.redirect_stdout(file), contextlib.redirect_stderr(file):

@@ -10,7 +10,6 @@ import pandas as pd
 import pytest
 
 from components.classifier import backbones
-from components.fine_tune import fine_tune_phase
 from components.formats.trained_model import read_training_record
 from tests.classifier.small_splits import drawn_shapes, write_small_splits
 from tests.classifier.step_runs import run_fine_tune, run_train_frozen, trained_model
@@ -64,7 +63,6 @@ def branching_network(image_size_px: int) -> keras.Model:
 def _tiny(monkeypatch: pytest.MonkeyPatch) -> None:
     backbone = dataclasses.replace(tiny_backbone(), build=branching_network)
     monkeypatch.setattr(backbones, "BACKBONES", {BACKBONE: backbone})
-    monkeypatch.setattr(fine_tune_phase, "export_saved_model", lambda *_: None)
 
 
 @pytest.fixture(scope="module")

@@ -20,7 +20,6 @@ from components.formats.trained_model import (
     HISTORY_COLUMNS,
     HISTORY_FILE,
     KERAS_FILE,
-    SAVED_MODEL_FOLDER,
     TrainingRecord,
     write_training_record,
 )
@@ -230,7 +229,6 @@ def write_model(directory: Path, class_names: Sequence[str], colours: np.ndarray
     # Softmax of minus 40 times the squared distance to each colour; the term that all classes share cancels.
     model.get_layer("head").set_weights([80 * scaled.T, -40 * (scaled**2).sum(axis=1)])
     model.save(directory / KERAS_FILE)
-    model.export(directory / SAVED_MODEL_FOLDER, verbose=False)
     rows = [
         ("frozen", 1, 1.1, 0.4, 1.2, 0.35, 1e-3, 2.0),
         ("frozen", 2, 0.7, 0.7, 0.9, 0.6, 1e-3, 2.0),

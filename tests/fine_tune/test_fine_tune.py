@@ -1,4 +1,4 @@
-"""Fine-tuning changes the layers it says and no others, keeps the better model, and exports it."""
+"""Fine-tuning changes the layers it says and no others, and keeps the better model."""
 
 import dataclasses
 import shutil
@@ -9,13 +9,10 @@ import keras
 import numpy as np
 import pandas as pd
 import pytest
-import tensorflow as tf
 
 from components.failures import UserError
-from components.fine_tune import fine_tune_phase
 from components.fine_tune.unfreezing import unfreeze_last_layers
 from components.formats.splits import read_splits, write_splits
-from components.formats.tfrecords import parse_example
 from components.formats.trained_model import read_training_record
 from tests.classifier.small_splits import drawn_shapes, write_small_splits
 from tests.classifier.step_runs import changed_layers, run_fine_tune, run_train_frozen, trained_model
@@ -62,12 +59,6 @@ def tuned_model(lite0: Run) -> keras.Model:
     return trained_model(lite0.tuned)
 
 
-@pytest.fixture
-def without_saved_model(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Writing one takes as long as the rest of a small run; one run of each backbone does."""
-    monkeypatch.setattr(fine_tune_phase, "export_saved_model", lambda *_: None)
-
-
 def test_the_older_format_holds_the_same_model(lite0: Run, tuned_model: keras.Model) -> None:
     pixels = np.random.default_rng(0).integers(0, 256, (2, SIZE_PX, SIZE_PX, 3)).astype(np.float32)
     h5 = lite0.tuned / "model" / "EfficientNet_Lite0_Animals_Classification.h5"
@@ -89,6 +80,10 @@ def test_fine_tuning_beats_the_frozen_phase_and_is_kept(lite0: Run) -> None:
     assert history["phase"].tolist() == ["frozen"] * 3 + ["fine_tune"] * 2
     assert history["epoch"].tolist() == [1, 2, 3, 1, 2]
     assert set(record.settings) == {"frozen", "fine_tune"}
+    assert {path.name for path in (lite0.tuned / "model").iterdir()} == {
+        "model.keras", "training.json", "history.csv", "curves.png", "tensorboard",
+        "EfficientNet_Lite0_Animals_Classification.h5",
+    }  # fmt: skip
     page = (lite0.tuned / "report").read_text()
     assert f"Kept: epoch {record.best_epoch} of fine-tuning" in page
 
@@ -105,23 +100,6 @@ def test_batch_normalization_and_early_layers_stay_as_they_were(
     assert changed == [i for i in range(first, len(after.layers)) if isinstance(after.layers[i], convolutions)]
 
 
-def test_the_saved_model_says_what_the_model_says(lite0: Run, tuned_model: keras.Model) -> None:
-    """On the stored JPEG of a validation image, byte for byte what training read."""
-    splits = read_splits(lite0.splits)
-    records = tf.data.TFRecordDataset([str(path) for path in splits.shard_paths(lite0.splits, "validation")])
-    images = [parse_example(record)["image"].numpy() for record in records]
-    pixels = np.stack([tf.io.decode_jpeg(image, channels=3).numpy() for image in images])
-    serve = tf.saved_model.load(str(lite0.tuned / "model" / "saved_model" / "1")).signatures["serving_default"]
-
-    answers = serve(image_bytes=tf.constant(images))
-
-    expected = np.asarray(tuned_model(pixels))
-    np.testing.assert_allclose(answers["probabilities"], expected, atol=1e-5)
-    labels = [splits.class_names[i] for i in expected.argmax(axis=1)]
-    assert [label.decode() for label in answers["label"].numpy()] == labels
-
-
-@pytest.mark.usefixtures("without_saved_model")
 def test_the_frozen_model_is_kept_when_fine_tuning_makes_it_worse(
     lite0: Run, frozen_model: keras.Model, tmp_path: Path
 ) -> None:
@@ -138,7 +116,6 @@ def test_the_frozen_model_is_kept_when_fine_tuning_makes_it_worse(
     assert "No epoch of fine-tuning was better" in (tmp_path / "report").read_text()
 
 
-@pytest.mark.usefixtures("without_saved_model")
 def test_the_same_seed_gives_the_same_weights(lite0: Run, tuned_model: keras.Model, tmp_path: Path) -> None:
     metrics = run_fine_tune(lite0.splits, lite0.frozen / "model", tmp_path, **SETTINGS)
 

