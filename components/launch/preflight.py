@@ -63,7 +63,7 @@ def check_values(values: Mapping[str, Any], training_gpus: int = 0) -> None:
     from components.ingest.ingestion import check_settings as check_ingest  # noqa: PLC0415
     from components.ingest.limits import Limits  # noqa: PLC0415
     from components.register.model_exports import check_formats  # noqa: PLC0415
-    from components.register.other_registries import other_registry  # noqa: PLC0415
+    from components.register.other_registries import check_other_registries  # noqa: PLC0415
     from components.register.promotion_gate import Gate  # noqa: PLC0415
     from components.register.registry import ModelRegistry  # noqa: PLC0415
     from components.split.split_settings import SplitSettings  # noqa: PLC0415
@@ -93,8 +93,7 @@ def check_values(values: Mapping[str, Any], training_gpus: int = 0) -> None:
     _check_training(values, training_gpus)
     Gate(values["minimum_accuracy"], values["class_recall_floors"], values["maximum_calibration_error"])
     check_formats(values["exports"])
-    for target in values["other_registries"]:
-        other_registry(target)
+    check_other_registries(values["other_registries"], values["registry_uri"], values["exports"])
     check_evaluate(values["batch_size"], values["label_check_images"])
     ModelRegistry(values["registry_uri"], values["model_name"])
 

@@ -9,10 +9,13 @@ from pathlib import Path
 from components import storage
 from components.failures import TransientError, UserError
 from components.formats.model_bundle import LINEAGE_FILE, MODEL_CARD_FILE, read_manifest
-from components.register.other_registries import announcement_of, other_registry, tell
+from components.register.other_registries import announce, other_registry
 from components.register.registry import ModelRegistry, model_names
 from components.register.signatures import sign_bundle, verify_signature
 from components.register.version_index import CHAMPION, Index, VersionRecord, promote, rollback
+
+EVERY_VERSION = "all"
+"""In place of a version, for ``announce``."""
 
 _EPILOG = """\
 REGISTRY is what registry_uri was: gs://bucket/prefix or a local folder. VERSION is a version, its first digits, or an
@@ -83,9 +86,11 @@ def _parser() -> argparse.ArgumentParser:
     promotes.add_argument("--even-rejected", action="store_true", help="take one that the gate rejected")
     promotes.set_defaults(do=_promote)
 
-    announces = commands.add_parser("announce", parents=[registry], help="tell another registry of a version")
+    announces = commands.add_parser(
+        "announce", parents=[registry], help="tell another registry of a version, and who is the champion by now"
+    )
     announces.add_argument("model", metavar="MODEL")
-    announces.add_argument("version", metavar="VERSION")
+    announces.add_argument("version", metavar="VERSION", help=f"or {EVERY_VERSION}, for every one of the model")
     announces.add_argument(
         "target",
         metavar="TARGET",
@@ -113,7 +118,7 @@ def _list(options: argparse.Namespace) -> Iterator[str]:
     yield f"{'version':<14}{'created':<27}{'accuracy':>8}  {'state':<10}aliases"
     for record in index.versions:
         aliases = ", ".join(index.aliases_of(record)) or "-"
-        yield f"{record.version:<14}{record.created:<27}{record.accuracy:>8.4f}  {_state(record):<10}{aliases}"
+        yield f"{record.version:<14}{record.created:<27}{record.accuracy:>8.4f}  {record.state:<10}{aliases}"
 
 
 def _show(options: argparse.Namespace) -> Iterator[str]:
@@ -138,7 +143,7 @@ def _show(options: argparse.Namespace) -> Iterator[str]:
     rows = {
         "version": f"{options.model} {record.version}",
         "aliases": ", ".join(aliases) or "-",
-        "state": _state(record),
+        "state": record.state,
         "gate": record.gate_reason,
         "accuracy": _accuracy(record),
         "created": record.created,
@@ -213,8 +218,10 @@ def _rollback(options: argparse.Namespace) -> Iterator[str]:
 def _announce(options: argparse.Namespace) -> Iterator[str]:
     other = other_registry(options.target)
     registry, index = _opened(options)
-    record = index.named(options.version)
-    yield tell(other, announcement_of(index, record, registry.bundle_uri(record)))
+    every = options.version == EVERY_VERSION
+    versions = [record.version for record in (index.versions if every else [index.named(options.version)])]
+    names = announce(other, registry, versions)
+    yield from (names[version] for version in versions)
 
 
 def _opened(options: argparse.Namespace) -> tuple[ModelRegistry, Index]:
@@ -227,10 +234,6 @@ def _opened(options: argparse.Namespace) -> tuple[ModelRegistry, Index]:
 
 def _aliases(index: Index) -> str:
     return ", ".join(f"{alias} {version}" for alias, version in sorted(index.aliases.items()))
-
-
-def _state(record: VersionRecord) -> str:
-    return "accepted" if record.gate_passed else "rejected"
 
 
 def _accuracy(record: VersionRecord) -> str:

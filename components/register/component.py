@@ -63,11 +63,13 @@ def register(
     from components.failures import UserError, attempts
     from components.register.lineage import Origin
     from components.register.model_exports import temperature_of, write_exports
+    from components.register.other_registries import check_other_registries
     from components.register.promotion_gate import Gate
     from components.register.registration import register_model
 
     for attempt in attempts("register"):
         with attempt, tempfile.TemporaryDirectory(prefix="register-") as folder:
+            check_other_registries(other_registries, registry_uri, exports)
             gate = Gate(minimum_accuracy, class_recall_floors, maximum_calibration_error)
             evaluated = Path(evaluation.path)
             exported = Path(folder) / "exports"

@@ -21,8 +21,8 @@ class RefusedError(Exception):
         answer: What it said.
     """
 
-    def __init__(self, status: int, answer: str) -> None:
-        super().__init__(f"{status} {answer[:300]}")
+    def __init__(self, asked: str, status: int, answer: str) -> None:
+        super().__init__(f"{asked}: {status} {answer[:300]}")
         self.status = status
         self.answer = answer
 
@@ -74,7 +74,7 @@ class JsonService:
                 raise TransientError(
                     f"{self._name} at {self._address} could not answer: {error.code} {said[:200]}"
                 ) from error
-            raise RefusedError(error.code, said) from error
+            raise RefusedError(f"{method} {path}", error.code, said) from error
         except (OSError, http.client.HTTPException) as error:
             raise TransientError(f"{self._name} at {self._address} does not answer: {error}") from error
         try:

@@ -11,7 +11,7 @@ from components.formats.model_bundle import MODEL_CARD_PAGE, Manifest, describe_
 from components.publishing import published_directory, published_file, write_json
 from components.register.bundle_content import collect_bundle
 from components.register.lineage import Origin
-from components.register.other_registries import announcement_of, other_registry, tell
+from components.register.other_registries import announce, other_registry
 from components.register.promotion_gate import Gate, check_floors
 from components.register.registry import ModelRegistry, bundle_path
 from components.register.version_index import CHAMPION, VersionRecord
@@ -128,7 +128,8 @@ def register_model(
     with published_file(card) as path:
         path.write_bytes(storage.read_bytes(storage.join(uri, MODEL_CARD_PAGE)))
     for other in told:
-        print(f"register: {type(other).__name__} knows it as {tell(other, announcement_of(index, record, uri))}")
+        name = announce(other, registry, {record.version})[record.version]
+        print(f"register: {type(other).__name__} knows it as {name}", flush=True)
     champion = CHAMPION in aliases
     return Registration(uri, record.version, record.accuracy, record.gate_rejections, champion, len(index.versions))
 

@@ -12,6 +12,7 @@ from components.register.promotion_gate import Gate, Scores, rejections, stands_
 CANDIDATE = "candidate"
 CHAMPION = "champion"
 PREVIOUS = "previous"
+ALIASES = (CANDIDATE, CHAMPION, PREVIOUS)
 
 _SHORTEST_PREFIX = 4
 
@@ -52,6 +53,11 @@ class VersionRecord:
     def accepted(self) -> bool:
         """Whether it may be served: the gate let it through, or a person did."""
         return self.gate_passed or self.promoted
+
+    @property
+    def state(self) -> str:
+        """``accepted`` or ``rejected``, in a word for people."""
+        return "accepted" if self.accepted else "rejected"
 
 
 @dataclasses.dataclass(frozen=True)

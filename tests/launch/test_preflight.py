@@ -119,6 +119,22 @@ def test_what_a_step_would_refuse_is_refused_early(
         check_values({**defaults, name: value})
 
 
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"exports": ["h5"]}, "Vertex AI serves SavedModels: add saved_model to exports"),
+        ({"registry_uri": "models"}, "takes no version that lies in the local folder models"),
+    ],
+)
+def test_a_registry_that_cannot_take_the_model_is_refused_early(
+    defaults: dict[str, Any], changes: dict[str, Any], message: str
+) -> None:
+    vertex = {"other_registries": ["vertex:project/europe-west4/registry.example/serving:1"]}
+    check_values({**defaults, **vertex})
+    with pytest.raises(UserError, match=message):
+        check_values({**defaults, **vertex, **changes})
+
+
 def test_a_batch_too_small_for_the_gpus_is_refused_early(defaults: dict[str, Any]) -> None:
     check_values({**defaults, "batch_size": 4}, training_gpus=4)
     with pytest.raises(UserError, match="batch_size is 3 and is shared among 4 GPUs: set it to at least 4"):

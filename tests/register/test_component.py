@@ -95,3 +95,15 @@ def test_wrong_settings_end_with_exit_code_2(
         run(evaluated, tmp_path, 80.0)
     assert exit_.value.code == 2
     assert "register: error: minimum_accuracy is 80.0" in capsys.readouterr().err
+
+
+def test_what_another_registry_cannot_take_is_refused_before_anything_is_exported(
+    evaluated: EvaluatedProject, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(SystemExit) as exit_:
+        run(evaluated, tmp_path, 0.8, exports=["h5"], other_registries=["vertex:project/europe-west4/serving:1"])
+    assert exit_.value.code == 2
+    said = capsys.readouterr()
+    assert "Vertex AI serves SavedModels: add saved_model to exports" in said.err
+    assert "golden batch" not in said.out
+    assert not (tmp_path / "registry").exists()

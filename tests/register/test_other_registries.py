@@ -1,291 +1,294 @@
-"""A version is told to other registries once and completely, however often, by however many at once."""
+"""Others know what the index says: each version once and completely, and who is the champion, whoever tells them."""
 
-import contextlib
-import json
-import os
-import shutil
-import socket
-import subprocess
-import threading
-import time
-import urllib.error
-import urllib.parse
-import urllib.request
-from collections.abc import Iterator
+import random
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
-from typing import Any
 
 import pytest
-from google.cloud import aiplatform_v1
 
 from components.failures import TransientError, UserError
+from components.register.announcement import ModelNews
 from components.register.command_line import main
-from components.register.json_service import JsonService
-from components.register.other_registries import Announcement, VertexRegistry, other_registry
+from components.register.other_registries import OtherRegistry, announce, check_other_registries, other_registry
 from components.register.promotion_gate import Gate
+from components.register.version_index import Index, make_champion, promote, rollback
+from components.register.vertex_registry import VertexRegistry, model_identifier
 from tests.register.conftest import Register
+from tests.register.kubeflow_api import KubeflowApi, text
+from tests.register.mlflow_server import mlflow_server
+from tests.register.told_registries import (
+    Other,
+    Trees,
+    api_service,
+    forget_trees,
+    served,
+    told_kubeflow,
+    told_mlflow,
+    told_vertex,
+    without_order,
+)
+from tests.register.vertex_api import VertexApi
 
-MLFLOW = os.environ.get("MLFLOW_COMMAND") or shutil.which("mlflow")
-FACTS = {"accuracy": "0.8824", "dataset": "d" * 64}
-FIRST = Announcement("trees", "aaaa1111", "gs://models/trees/versions/aaaa1111/x", ["candidate", "champion"], FACTS)
-SECOND = Announcement("trees", "bbbb2222", "gs://models/trees/versions/bbbb2222/x", ["champion"], FACTS)
-
-
-@pytest.fixture(scope="module")
-def mlflow(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    """Address of a real MLflow server with an empty database."""
-    if not MLFLOW:
-        pytest.skip("mlflow is not installed: put it on PATH, or name it in MLFLOW_COMMAND")
-    folder = tmp_path_factory.mktemp("mlflow")
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
-    command = [MLFLOW, "server", "--host", "127.0.0.1", "--port", str(port), "--workers", "1"]
-    command += ["--backend-store-uri", f"sqlite:///{folder}/mlflow.db", "--artifacts-destination", str(folder)]
-    environment = {name: value for name, value in os.environ.items() if not name.startswith("PYTHON")}
-    with (folder / "log").open("w") as log:
-        server = subprocess.Popen(command, stdout=log, stderr=log, env=environment, cwd=folder)
-    address = f"http://127.0.0.1:{port}"
-    try:
-        for _ in range(600):
-            with contextlib.suppress(OSError), urllib.request.urlopen(f"{address}/health", timeout=1):
-                break
-            assert server.poll() is None, (folder / "log").read_text()
-            time.sleep(0.2)
-        yield address
-    finally:
-        server.terminate()
-        server.wait()
-
-
-def test_mlflow(mlflow: str) -> None:
-    registry = other_registry(f"mlflow:{mlflow}")
-    assert registry.announce(FIRST) == registry.announce(FIRST) == "trees version 1"
-    assert registry.announce(SECOND) == "trees version 2"
-    api = JsonService(f"{mlflow}/api/2.0/mlflow", "MLflow")
-    versions = api.ask("GET", "model-versions/search", filter="name='trees'")["model_versions"]
-    assert {version["source"] for version in versions} == {FIRST.uri, SECOND.uri}
-    assert all(FACTS.items() <= {tag["key"]: tag["value"] for tag in one["tags"]}.items() for one in versions)
-    model = api.ask("GET", "registered-models/get", name="trees")["registered_model"]
-    assert {one["alias"]: one["version"] for one in model["aliases"]} == {"candidate": "1", "champion": "2"}
-
-
-def test_eight_at_once_leave_one_version_in_mlflow(mlflow: str) -> None:
-    oak = Announcement("oaks", "cccc3333", "gs://models/oaks/versions/cccc3333/x", ["champion"], {})
-    with ThreadPoolExecutor(8) as pool:
-        list(pool.map(lambda _: other_registry(f"mlflow:{mlflow}").announce(oak), range(8)))
-    other_registry(f"mlflow:{mlflow}").announce(oak)
-    api = JsonService(f"{mlflow}/api/2.0/mlflow", "MLflow")
-    assert len(api.ask("GET", "model-versions/search", filter="name='oaks'")["model_versions"]) == 1
-
-
-def test_mlflow_takes_no_local_registry(mlflow: str) -> None:
-    local = Announcement("elms", "dddd4444", "/registry/elms/versions/dddd4444/x", [], {})
-    with pytest.raises(UserError, match="it takes a gs:// registry_uri, and a local one not at all"):
-        other_registry(f"mlflow:{mlflow}").announce(local)
-
-
-class KubeflowApi:
-    """The part of the Model Registry's v1alpha3 that is used, as its OpenAPI document describes it."""
-
-    def __init__(self) -> None:
-        self.kept: dict[str, dict[str, Any]] = {}
-        self.lock = threading.Lock()
-        self.dies_after: int | None = None
-        self.changes = 0
-
-    def answer(self, method: str, path: str, query: dict[str, str], body: dict[str, Any]) -> tuple[int, Any]:
-        with self.lock:
-            if method != "GET":
-                self.changes += 1
-                if self.dies_after is not None and self.changes > self.dies_after:
-                    return 503, {"message": "going down"}
-            return self._answer(method, path, query, body)
-
-    def _answer(self, method: str, path: str, query: dict[str, str], body: dict[str, Any]) -> tuple[int, Any]:
-        kind, *rest = path.split("/")
-        if method == "GET" and kind in ("registered_model", "model_version"):
-            parent = query.get("parentResourceId", "")
-            found = self._named(f"{kind}s", query["name"], parent)
-            return (200, found) if found else (404, {"code": "", "message": f"no {kind} {query['name']}"})
-        if method == "GET" and rest == rest[:1]:
-            return 200, self.kept[rest[0]]
-        if method == "GET":
-            return 200, {"items": [one for one in self.kept.values() if one["kind"] == f"artifact of {rest[0]}"]}
-        if method == "PATCH":
-            self.kept[rest[0]]["customProperties"] = body["customProperties"]
-            return 200, self.kept[rest[0]]
-        kind = f"artifact of {rest[0]}" if rest else kind
-        if self._named(kind, body["name"], body.get("registeredModelId", "")):
-            return 409, {"code": "", "message": "already exists"}
-        number = str(len(self.kept) + 1)
-        self.kept[number] = body | {"id": number, "kind": kind}
-        return 201, self.kept[number]
-
-    def _named(self, kind: str, name: str, parent: str) -> dict[str, Any] | None:
-        for one in self.kept.values():
-            if (one["kind"], one["name"], one.get("registeredModelId", "")) == (kind, name, parent):
-                return one
-        return None
-
-    def of_kind(self, kind: str) -> list[dict[str, Any]]:
-        return [one for one in self.kept.values() if one["kind"].startswith(kind)]
+SERVING = "project/europe-west4/registry.example/serving:1"
+ASH, BIRCH, CEDAR = "aaaa11112222", "bbbb11112222", "cccc11112222"
 
 
 @pytest.fixture
 def kubeflow() -> Iterator[tuple[KubeflowApi, str]]:
-    """A Kubeflow Model Registry on loopback, and its target."""
+    """A Kubeflow Model Registry, and its target."""
     api = KubeflowApi()
-
-    class Handler(BaseHTTPRequestHandler):
-        def do(self) -> None:
-            parts = urllib.parse.urlsplit(self.path)
-            body = json.loads(self.rfile.read(int(self.headers.get("Content-Length") or 0)) or b"{}")
-            path = parts.path.removeprefix("/api/model_registry/v1alpha3/")
-            status, value = api.answer(self.command, path, dict(urllib.parse.parse_qsl(parts.query)), body)
-            self.send_response(status)
-            self.end_headers()
-            self.wfile.write(json.dumps(value).encode())
-
-        do_GET = do_POST = do_PATCH = do  # noqa: N815
-
-        def log_message(self, *_: object) -> None:
-            pass
-
-    with served(Handler) as address:
+    with served(api) as address:
         yield api, f"kubeflow:{address}"
-
-
-@contextlib.contextmanager
-def served(handler: type[BaseHTTPRequestHandler]) -> Iterator[str]:
-    server = ThreadingHTTPServer(("127.0.0.1", 0), handler)
-    threading.Thread(target=server.serve_forever, daemon=True).start()
-    yield f"http://127.0.0.1:{server.server_port}"
-    server.shutdown()
-    server.server_close()
-
-
-class VertexApi:
-    """Models of Vertex AI v1 over HTTP; requests and answers go through Google's own messages, strictly."""
-
-    def __init__(self) -> None:
-        self.versions: list[aiplatform_v1.Model] = []
-        self.authorizations: set[str] = set()
-        self.lock = threading.Lock()
-
-    def answer(self, method: str, path: str, body: dict[str, Any]) -> tuple[int, Any]:
-        with self.lock:
-            place, _, verb = path.removeprefix("/v1/").partition(":")
-            name, _, number = place.partition("@")
-            if verb == "upload":
-                return self._upload(
-                    place, aiplatform_v1.UploadModelRequest.from_json(json.dumps(body | {"parent": "p"}))
-                )
-            found = [one for one in self.versions if one.name == name]
-            if verb == "listVersions":
-                listed = aiplatform_v1.ListModelVersionsResponse(models=found)
-                return (200, json.loads(type(listed).to_json(listed))) if found else (404, {"error": "no such model"})
-            (version,) = [one for one in found if one.version_id == number] or [None]
-            if version is None:
-                return 404, {"error": "no such version"}
-            if method == "DELETE":
-                self.versions.remove(version)
-                return 200, {"name": "operations/2", "done": True}
-            for alias in body["versionAliases"]:
-                for one in found:
-                    if alias in one.version_aliases:
-                        one.version_aliases.remove(alias)
-                version.version_aliases.append(alias)
-            return 200, json.loads(aiplatform_v1.Model.to_json(version))
-
-    def _upload(self, place: str, request: aiplatform_v1.UploadModelRequest) -> tuple[int, Any]:
-        name = request.parent_model or f"{place}/{request.model_id}"
-        numbers = [int(one.version_id) for one in self.versions if one.name == name]
-        if numbers and request.model_id:
-            return 409, {"error": "already exists"}
-        model = aiplatform_v1.Model(request.model)
-        model.name, model.version_id = name, str(max(numbers, default=0) + 1)
-        self.versions.append(model)
-        return 200, {"name": f"{place}/operations/1", "done": True}
 
 
 @pytest.fixture
 def vertex() -> Iterator[tuple[VertexApi, VertexRegistry]]:
-    """Vertex AI on loopback, and a registry that talks to it."""
+    """Vertex AI, and a registry that talks to it."""
     api = VertexApi()
-
-    class Handler(BaseHTTPRequestHandler):
-        def do(self) -> None:
-            body = json.loads(self.rfile.read(int(self.headers.get("Content-Length") or 0)) or b"{}")
-            api.authorizations.add(str(self.headers["Authorization"]))
-            status, value = api.answer(self.command, urllib.parse.urlsplit(self.path).path, body)
-            self.send_response(status)
-            self.end_headers()
-            self.wfile.write(json.dumps(value).encode())
-
-        do_GET = do_POST = do_DELETE = do  # noqa: N815
-
-        def log_message(self, *_: object) -> None:
-            pass
-
-    with served(Handler) as address:
-        service = JsonService(f"{address}/v1", "Vertex AI", lambda: "secret")
-        yield api, VertexRegistry("project/europe-west4/registry.example/serving:1", service)
+    with served(api) as address:
+        yield api, VertexRegistry(SERVING, api_service(address))
 
 
-def test_vertex(vertex: tuple[VertexApi, VertexRegistry]) -> None:
+@pytest.fixture(scope="module")
+def mlflow(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """Address of an MLflow server."""
+    with mlflow_server(tmp_path_factory.mktemp("mlflow")) as address:
+        yield address
+
+
+@pytest.fixture(params=["kubeflow", "vertex", "mlflow"])
+def other(request: pytest.FixtureRequest) -> Other:
+    """Each kind of registry in turn, empty."""
+    if request.param == "kubeflow":
+        api, target = request.getfixturevalue("kubeflow")
+        return Other(other_registry(target), lambda: told_kubeflow(api), api)
+    if request.param == "vertex":
+        vertex_api, registry = request.getfixturevalue("vertex")
+        return Other(registry, lambda: told_vertex(vertex_api), vertex_api)
+    address = request.getfixturevalue("mlflow")
+    forget_trees(address)
+    return Other(other_registry(f"mlflow:{address}"), lambda: told_mlflow(address))
+
+
+@pytest.fixture
+def trees(request: pytest.FixtureRequest, tmp_path: Path) -> Trees:
+    """A registry of our own without a version; for MLflow, which takes no folder, in a bucket."""
+    if "mlflow" in request.fixturenames or "[mlflow]" in request.node.name:
+        return Trees(f"{request.getfixturevalue('new_bucket')()}/models")
+    return Trees(str(tmp_path / "registry"))
+
+
+def champion(version: str) -> Callable[[Index], Index]:
+    return lambda index: make_champion(index, index.named(version))[0]
+
+
+def test_the_champion_moves_there_too(other: Other, trees: Trees) -> None:
+    trees.add(ASH, candidate=ASH, champion=ASH)
+    announce(other.registry, trees.registry, [ASH])
+    assert without_order(other.told()) == without_order(trees.told(ASH))
+    trees.add(BIRCH, candidate=BIRCH)
+    trees.registry.change(champion(BIRCH))
+    for _ in range(2):
+        announce(other.registry, trees.registry, [BIRCH])
+        assert other.told().aliases == {"candidate": BIRCH, "champion": BIRCH, "previous": ASH}
+        assert without_order(other.told()) == without_order(trees.told(ASH, BIRCH))
+    trees.registry.change(rollback)
+    announce(other.registry, trees.registry, [BIRCH])
+    assert other.told().aliases == {"candidate": BIRCH, "champion": ASH, "previous": BIRCH}
+
+
+def test_whoever_is_named_is_known_and_the_rest_on_demand(other: Other, trees: Trees) -> None:
+    trees.add(ASH, champion=ASH)
+    trees.add(BIRCH, passed=False)
+    trees.add(CEDAR, candidate=CEDAR)
+    announce(other.registry, trees.registry, [CEDAR])
+    assert without_order(other.told()) == without_order(trees.told(ASH, CEDAR)), "ash is the champion"
+    announce(other.registry, trees.registry, [ASH, BIRCH, CEDAR])
+    assert without_order(other.told()) == without_order(trees.told(ASH, BIRCH, CEDAR))
+
+
+def test_what_was_told_of_another_version_is_brought_up_to_date(other: Other, trees: Trees) -> None:
+    trees.add(ASH, passed=False)
+    trees.add(BIRCH, candidate=BIRCH, champion=BIRCH)
+    announce(other.registry, trees.registry, [ASH, BIRCH])
+    assert other.told().states == {ASH: "rejected", BIRCH: "accepted"}
+    trees.registry.change(lambda index: promote(index, ASH, even_rejected=True))
+    announce(other.registry, trees.registry, [BIRCH])
+    assert other.told().states == {ASH: "accepted", BIRCH: "accepted"}
+    assert other.told().aliases == {"candidate": BIRCH, "champion": ASH, "previous": BIRCH}
+
+
+def test_an_alias_that_names_nothing_any_more_is_taken_away(other: Other, trees: Trees) -> None:
+    trees.add(ASH, candidate=ASH)
+    announce(other.registry, trees.registry, [ASH])
+    trees.registry.change(lambda index: Index(index.model_name, index.versions, {}))
+    announce(other.registry, trees.registry, [ASH])
+    assert other.told().aliases == {}
+    announce(other.registry, trees.registry, [ASH])
+    assert without_order(other.told()) == without_order(trees.told(ASH))
+
+
+def test_a_version_that_was_rejected_and_has_another_bundle_by_now(other: Other, trees: Trees) -> None:
+    trees.add(ASH, passed=False)
+    announce(other.registry, trees.registry, [ASH])
+    trees.add(ASH, content="c2", candidate=ASH)
+    for _ in range(2):
+        announce(other.registry, trees.registry, [ASH])
+        assert other.told().bundles == [trees.bundle(ASH)]
+        assert without_order(other.told()) == without_order(trees.told(ASH))
+
+
+class Overtaken:
+    """A registry that somebody else tells of a later index, at the worst moment."""
+
+    def __init__(self, registry: OtherRegistry, meanwhile: Callable[[], object]) -> None:
+        self._registry = registry
+        self._meanwhile: list[Callable[[], object]] = [meanwhile]
+
+    def bring_in_line(self, model: ModelNews) -> dict[str, str]:
+        if self._meanwhile:
+            self._meanwhile.pop()()
+        return self._registry.bring_in_line(model)
+
+
+def test_who_is_overtaken_leaves_what_the_index_says(other: Other, trees: Trees) -> None:
+    trees.add(ASH, candidate=ASH, champion=ASH)
+    trees.add(BIRCH)
+    announce(other.registry, trees.registry, [ASH, BIRCH])
+
+    def meanwhile() -> None:
+        trees.registry.change(champion(BIRCH))
+        announce(other.registry, trees.registry, [BIRCH])
+        assert other.told().aliases["champion"] == BIRCH
+
+    announce(Overtaken(other.registry, meanwhile), trees.registry, [ASH])
+    assert other.told().aliases == {"candidate": ASH, "champion": BIRCH, "previous": ASH}
+
+
+def test_an_index_that_never_rests(kubeflow: tuple[KubeflowApi, str], trees: Trees) -> None:
+    trees.add(ASH)
+    trees.add(BIRCH)
+
+    class Restless:
+        def bring_in_line(self, model: ModelNews) -> dict[str, str]:
+            now = trees.registry.read_index().aliases.get("champion")
+            trees.registry.change(champion(BIRCH if now == ASH else ASH))
+            return {}
+
+    with pytest.raises(TransientError, match="the index of trees changes while it is told"):
+        announce(Restless(), trees.registry, [ASH])
+
+
+def test_eight_at_once_promote_and_tell(other: Other, trees: Trees) -> None:
+    versions = [ASH, BIRCH, CEDAR]
+    for version in versions:
+        trees.add(version)
+
+    def promote_and_tell(number: int) -> None:
+        version = random.Random(number).choice(versions)
+        trees.registry.change(champion(version))
+        announce(other.registry, trees.registry, [version])
+
+    with ThreadPoolExecutor(8) as pool:
+        list(pool.map(promote_and_tell, range(8)))
+    # One more, for a version that two made at once is doubled until somebody looks again.
+    announce(other.registry, trees.registry, versions)
+    assert without_order(other.told()) == without_order(trees.told(*versions))
+
+
+@pytest.mark.parametrize("other", ["kubeflow", "vertex"], indirect=True)
+def test_one_that_dies_at_any_change_is_completed(other: Other, trees: Trees) -> None:
+    assert other.api is not None
+    trees.add(ASH, candidate=ASH, champion=ASH)
+    trees.add(BIRCH, previous=BIRCH)
+    announce(other.registry, trees.registry, [ASH])
+    trees.registry.change(champion(BIRCH))
+    trees.add(CEDAR, candidate=CEDAR)
+    for after in range(100):
+        other.api.changes, other.api.dies_after = 0, after
+        try:
+            announce(other.registry, trees.registry, [CEDAR])
+        except TransientError as error:
+            assert "going down" in str(error)  # noqa: PT017 - the last one is not raised
+        else:
+            break
+        other.api.dies_after = None
+        announce(other.registry, trees.registry, [CEDAR])
+        assert without_order(other.told()) == without_order(trees.told(ASH, BIRCH, CEDAR)), after
+        other.api.dies_after = None
+        trees.registry.change(champion([ASH, BIRCH][after % 2]))
+    assert after > 1
+    other.api.dies_after = None
+    announce(other.registry, trees.registry, [CEDAR])
+    assert without_order(other.told()) == without_order(trees.told(ASH, BIRCH, CEDAR))
+
+
+def test_a_kubeflow_registry_older_than_v1(kubeflow: tuple[KubeflowApi, str], trees: Trees) -> None:
+    api, target = kubeflow
+    trees.add(ASH, champion=ASH)
+    api.releases = {"v1alpha3"}
+    announce(other_registry(target), trees.registry, [ASH])
+    assert told_kubeflow(api).aliases == {"champion": ASH}
+    api.releases = set()
+    with pytest.raises(UserError, match="answers none of v1, v1alpha3: check its address"):
+        announce(other_registry(target), trees.registry, [ASH])
+
+
+@pytest.mark.parametrize("merges", [False, True], ids=["replaces", "merges"])
+def test_what_others_wrote_into_kubeflow_stays(kubeflow: tuple[KubeflowApi, str], trees: Trees, merges: bool) -> None:
+    api, target = kubeflow
+    api.merges = merges
+    trees.add(ASH, champion=ASH, candidate=ASH)
+    announce(other_registry(target), trees.registry, [ASH])
+    for one in (*api.of_kind("registered_models"), *api.of_kind("model_versions")):
+        one["customProperties"]["owner"] = {"metadataType": "MetadataStringValue", "string_value": "vision"}
+    trees.registry.change(lambda index: Index(index.model_name, index.versions, {"champion": ASH}))
+    announce(other_registry(target), trees.registry, [ASH])
+    (model,), (version,) = api.of_kind("registered_models"), api.of_kind("model_versions")
+    assert text(model) == {"champion": ASH, "candidate": "", "previous": "", "owner": "vision"}
+    assert (text(version)["owner"], text(version)["aliases"]) == ("vision", "champion")
+
+
+def test_what_vertex_is_told(vertex: tuple[VertexApi, VertexRegistry], trees: Trees) -> None:
     api, registry = vertex
-    parent = "projects/project/locations/europe-west4/models/m-trees"
-    assert registry.announce(FIRST) == registry.announce(FIRST) == f"{parent}@1"
-    assert registry.announce(SECOND) == f"{parent}@2"
-    first, second = api.versions
-    assert (first.artifact_uri, second.artifact_uri) == (f"{FIRST.uri}/saved_model/1", f"{SECOND.uri}/saved_model/1")
-    assert first.container_spec.image_uri == "registry.example/serving:1"
-    assert (list(first.version_aliases), list(second.version_aliases)) == (["candidate"], ["champion"])
+    trees.add(ASH, champion=ASH)
+    names = announce(registry, trees.registry, [ASH])
+    assert names == {ASH: "projects/project/locations/europe-west4/models/m-trees@1"}
+    (version,) = api.versions
+    assert version.artifact_uri == f"{trees.bundle(ASH)}/saved_model/1"
+    assert version.container_spec.image_uri == "registry.example/serving:1"
+    assert set(version.version_aliases) == {"default", "champion"}
+    assert dict(version.labels) == {"image_classification_version": ASH, "bundle": "c1", "state": "accepted"}
     assert api.authorizations == {"Bearer secret"}
 
 
-def test_eight_at_once_leave_one_version_in_vertex(vertex: tuple[VertexApi, VertexRegistry]) -> None:
+def test_vertex_takes_only_what_it_can_serve(vertex: tuple[VertexApi, VertexRegistry], trees: Trees) -> None:
     api, registry = vertex
-    with ThreadPoolExecutor(8) as pool:
-        list(pool.map(lambda _: registry.announce(FIRST), range(8)))
-    registry.announce(FIRST)
-    assert [one.version_id for one in api.versions] == ["1"]
+    trees.add(ASH, champion=ASH)
+    trees.add(BIRCH, candidate=BIRCH)
+    bundle = Path(trees.bundle(ASH))
+    (bundle / "manifest.json").write_text((bundle / "manifest.json").read_text().replace("saved_model/1/", ""))
+    announce(registry, trees.registry, [BIRCH])
+    assert told_vertex(api).aliases == {"candidate": BIRCH}, "the champion cannot be served there"
+    with pytest.raises(UserError, match="Vertex AI serves SavedModels, and .* holds none"):
+        announce(registry, trees.registry, [ASH])
 
 
-def test_kubeflow(kubeflow: tuple[KubeflowApi, str]) -> None:
-    api, target = kubeflow
-    for announcement in (FIRST, FIRST, SECOND, FIRST):
-        other_registry(target).announce(announcement)
-    other_registry(target).announce(SECOND)
-    (model,) = api.of_kind("registered_models")
-    aliases = {name: value["string_value"] for name, value in model["customProperties"].items()}
-    assert aliases == {"candidate": FIRST.version, "champion": SECOND.version}
-    assert [version["name"] for version in api.of_kind("model_versions")] == [FIRST.version, SECOND.version]
-    assert [artifact["uri"] for artifact in api.of_kind("artifact")] == [FIRST.uri, SECOND.uri]
-    assert api.of_kind("model_versions")[0]["customProperties"]["accuracy"]["string_value"] == "0.8824"
-
-
-def test_kubeflow_that_dies_at_any_request_is_completed(kubeflow: tuple[KubeflowApi, str]) -> None:
-    api, target = kubeflow
-    for after in range(4):
-        api.kept.clear()
-        api.changes, api.dies_after = 0, after
-        with pytest.raises(TransientError, match="going down"):
-            other_registry(target).announce(FIRST)
-        api.dies_after = None
-        other_registry(target).announce(FIRST)
-        counts = [len(api.of_kind(kind)) for kind in ("registered_models", "model_versions", "artifact")]
-        assert counts == [1, 1, 1], after
-
-
-def test_names_made_by_eight_at_once_are_made_once(kubeflow: tuple[KubeflowApi, str]) -> None:
-    api, target = kubeflow
-    with ThreadPoolExecutor(8) as pool:
-        list(pool.map(lambda _: other_registry(target).announce(FIRST), range(8)))
-    assert [len(api.of_kind(kind)) for kind in ("registered_models", "model_versions", "artifact")] == [1, 1, 1]
+def test_identifiers_in_vertex() -> None:
+    names = [
+        "trees", "Trees", "tr.ees", "tr-ees", "tr_ees", "-trees", "1", "a" * 61, "a" * 62, "a" * 63, "A" * 63, "a.b",
+        "a-b", "A-b", "n-a-b", "m-trees",
+    ]  # fmt: skip
+    identifiers = {name: model_identifier(name) for name in names}
+    assert len(set(identifiers.values())) == len(names)
+    for name, identifier in identifiers.items():
+        assert len(identifier) <= 63
+        assert set(identifier) <= set("abcdefghijklmnopqrstuvwxyz0123456789-_")
+        assert identifier[0].isalpha()
+        assert model_identifier(name) == identifier
+    assert identifiers["trees"] == "m-trees"
+    assert identifiers["a.b"].startswith("n-a-b-")
 
 
 def test_registering_tells_and_promoting_can_be_told(
@@ -293,14 +296,14 @@ def test_registering_tells_and_promoting_can_be_told(
 ) -> None:
     api, target = kubeflow
     rejected = register(gate=Gate(0.99), other_registries=[target])
-    (version,) = api.of_kind("model_versions")
-    assert version["customProperties"]["state"]["string_value"] == "rejected"
+    assert told_kubeflow(api).states == {rejected.version: "rejected"}
     registry = str(tmp_path / "registry")
     assert main(["promote", registry, "trees", rejected.version, "--even-rejected"]) == 0
     assert main(["announce", registry, "trees", "champion", target]) == 0
     assert f"trees {rejected.version}" in capsys.readouterr().out
-    (model,) = api.of_kind("registered_models")
-    assert model["customProperties"]["champion"]["string_value"] == rejected.version
+    assert told_kubeflow(api).aliases == {"champion": rejected.version}
+    assert told_kubeflow(api).states == {rejected.version: "accepted"}
+    assert main(["announce", registry, "trees", "all", target]) == 0
 
 
 @pytest.mark.parametrize("target", ["", "mlflow:", "mlflow:ftp://host", "vertex:project", "http://mlflow:5000"])
@@ -309,6 +312,33 @@ def test_targets_that_name_nothing(target: str) -> None:
         other_registry(target)
 
 
-def test_nobody_there(tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("target", "registry_uri", "exports", "message"),
+    [
+        (f"vertex:{SERVING}", "gs://models", ["h5"], "Vertex AI serves SavedModels: add saved_model to exports"),
+        (f"vertex:{SERVING}", "/models", ["saved_model"], "takes no version that lies in the local folder /models"),
+        ("mlflow:http://mlflow:5000", "models", [], "takes no version that lies in the local folder models"),
+    ],
+)
+def test_targets_that_cannot_take_it(target: str, registry_uri: str, exports: list[str], message: str) -> None:
+    with pytest.raises(UserError, match=message):
+        check_other_registries([target], registry_uri, exports)
+
+
+def test_targets_that_can(trees: Trees) -> None:
+    check_other_registries(["kubeflow:http://registry:8080"], "/models", [])
+    check_other_registries(["mlflow:http://mlflow:5000"], "gs://models", ["h5"])
+    check_other_registries([f"vertex:{SERVING}"], "gs://models", ["saved_model", "h5"])
+
+
+def test_nobody_there(trees: Trees) -> None:
+    trees.add(ASH)
     with pytest.raises(TransientError, match=r"MLflow at .* does not answer"):
-        other_registry("mlflow:http://127.0.0.1:9").announce(FIRST)
+        announce(other_registry("mlflow:http://127.0.0.1:9"), trees.registry, [ASH])
+
+
+def test_mlflow_takes_no_folder(mlflow: str, tmp_path: Path) -> None:
+    trees = Trees(str(tmp_path / "registry"))
+    trees.add(ASH)
+    with pytest.raises(UserError, match="it takes a gs:// registry_uri, and a local one not at all"):
+        announce(other_registry(f"mlflow:{mlflow}"), trees.registry, [ASH])
