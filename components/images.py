@@ -22,6 +22,11 @@ WEIGHTS_SHA256_LABEL = "image-classification.weights.sha256"
 BAKED_WEIGHTS_FOLDER = "/opt/keras/models"
 """Where the training image keeps that file."""
 
+IMAGE_REFERENCE_VARIABLE = "IMAGE_REFERENCE"
+"""Environment variable with the image that a step runs in, by its digest where a pipeline was given that."""
+NO_IMAGE = "none: a process of the machine that launched the run"
+"""In its place where a step runs in no container."""
+
 IMAGE_USER = 65532
 """Numeric user and group of both images."""
 

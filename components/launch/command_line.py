@@ -7,7 +7,7 @@ import os
 import re
 import sys
 import tempfile
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +16,7 @@ from kfp.dsl.base_component import BaseComponent
 from components import __version__
 from components.failures import TransientError, UserError
 from components.formats.evaluation import read_evaluation
-from components.images import SHORT_NAMES
+from components.images import NO_IMAGE, SHORT_NAMES
 from components.launch.accelerators import ACCELERATORS, find_accelerator
 from components.launch.cluster_reach import (
     choose_checkpoints,
@@ -28,6 +28,7 @@ from components.launch.cluster_reach import (
 )
 from components.launch.compilation import compile_components, compile_pipeline
 from components.launch.containment import Terminated, contained_steps
+from components.launch.docker_runner import image_name
 from components.launch.kubeflow_submission import submit_to_kubeflow
 from components.launch.labels import read_labels, read_node_selector
 from components.launch.local_run import RunResult, StepFailedError, run_locally
@@ -243,7 +244,7 @@ def _image_digests(assignments: Sequence[str]) -> dict[str, str]:
     return digests
 
 
-def _on_this_machine(embedding_audit: EmbeddingAudit) -> Placement:
+def _on_this_machine(embedding_audit: EmbeddingAudit, image_names: Mapping[str, str] | None = None) -> Placement:
     return Placement(
         target="vertex",  # its settings need nothing of Kubernetes, and kfp.local ignores them
         accelerator=None,
@@ -253,6 +254,7 @@ def _on_this_machine(embedding_audit: EmbeddingAudit) -> Placement:
         node_selector={},
         image_registry="",
         image_tag="",
+        image_names=image_names or {},
         embedding_audit=embedding_audit,
     )
 
@@ -293,7 +295,8 @@ def _compile_components(components: Sequence[BaseComponent], options: argparse.N
 
 
 def _run(build: PipelineBuilder, options: argparse.Namespace) -> None:
-    pipeline = build(_on_this_machine(options.embedding_audit))
+    names = {image: image_name(image) if options.run == "docker" else NO_IMAGE for image in SHORT_NAMES.values()}
+    pipeline = build(_on_this_machine(options.embedding_audit, names))
     parameters = pipeline_parameters(pipeline)
     values = _values(options, pipeline, parameters)
     now = datetime.datetime.now(tz=datetime.UTC)

@@ -58,6 +58,27 @@ def docker_runner(
     )
 
 
+def image_name(image: str) -> str:
+    """Return what to call an image of this machine: by the digest it was pulled by, or by the identifier of its bytes.
+
+    It is the plain reference where docker does not know the image, or does not answer.
+    """
+    import docker  # noqa: PLC0415 - only for this runner
+
+    try:
+        client = docker.from_env()
+        try:
+            known = client.images.get(image).attrs
+        finally:
+            client.close()
+    except (docker.errors.DockerException, OSError):
+        return image
+    own = f"{image.rpartition(':')[0]}@"
+    # One that was pushed to other registries has digests there, too.
+    pulled = (digest for digest in known.get("RepoDigests") or () if digest.startswith(own))
+    return next(pulled, f"{image} (image {known['Id']})")
+
+
 def _container_user() -> tuple[int, int]:
     return (os.getuid(), os.getgid()) if os.getuid() else (IMAGE_USER, IMAGE_USER)
 

@@ -13,7 +13,7 @@ from kfp import dsl, kubernetes
 
 from components import __version__
 from components.failures import UserError
-from components.images import IMAGE_USER, published_reference
+from components.images import IMAGE_REFERENCE_VARIABLE, IMAGE_USER, published_reference
 from components.launch.accelerators import Accelerator
 from components.launch.image_registry import require_registry_and_tag
 
@@ -54,6 +54,8 @@ class Placement:
         image_tag: Tag of the images, empty for the version of this package.
         weights_claim: PersistentVolumeClaim that training steps see at WEIGHTS_FOLDER, empty: none (Kubernetes only).
         image_digests: Digest by image, DATA or TRAINING, that pins its bytes; an image without one goes by its tag.
+        image_names: What a step is told of the image DATA or TRAINING that it runs in, where that is not what it is
+            pulled by.
         pod_labels: More labels of every pod, value by name (Kubernetes only).
         embedding_audit: Whether the pipeline has the step that audits embeddings, and what it runs on: a CPU machine,
             or the GPU of the training steps; empty: it has not.
@@ -69,6 +71,7 @@ class Placement:
     image_tag: str
     weights_claim: str = ""
     image_digests: Mapping[str, str] = dataclasses.field(default_factory=dict)
+    image_names: Mapping[str, str] = dataclasses.field(default_factory=dict)
     pod_labels: Mapping[str, str] = dataclasses.field(default_factory=dict)
     embedding_audit: EmbeddingAudit = ""
 
@@ -107,6 +110,10 @@ class Placement:
         """Return where the image DATA or TRAINING is pulled from."""
         digest = self.image_digests.get(image, "")
         return published_reference(image, self.image_registry, self.image_tag, digest)
+
+    def step_environment(self, image: str) -> dict[str, str]:
+        """Return the variables of a step in the image DATA or TRAINING: what lineage is to call that image."""
+        return {IMAGE_REFERENCE_VARIABLE: self.image_names.get(image) or self.image_reference(image)}
 
     def on_cpu(self, task: dsl.PipelineTask, *, vcpus: int, memory_gb: int) -> dsl.PipelineTask:
         """Give a step CPUs and memory."""
@@ -167,7 +174,10 @@ class Placement:
         return task
 
     def _pull_from_registry(self, task: dsl.PipelineTask) -> None:
-        task.set_container_image(self.image_reference(task.container_spec.image))
+        image = task.container_spec.image
+        task.set_container_image(self.image_reference(image))
+        for name, value in self.step_environment(image).items():
+            task.set_env_variable(name, value)
 
     def _secure_and_label(self, task: dsl.PipelineTask, workload: str) -> None:
         # The images' own user, said again where the cluster's policies look for it.

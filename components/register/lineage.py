@@ -11,10 +11,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from components import images
-
-IMAGE_REFERENCE_VARIABLE = "IMAGE_REFERENCE"
-"""Environment variable that names the container image; without it, the one that this code is made for."""
+from components.images import IMAGE_REFERENCE_VARIABLE
 
 CODE_REVISION_VARIABLE = "CODE_REVISION"
 """Environment variable with the revision of the code, set in the images; elsewhere git is asked."""
@@ -45,8 +42,8 @@ def value_sha256(value: Mapping[str, Any]) -> str:
 
 
 def image_reference() -> str:
-    """Return the container image that registers."""
-    return os.environ.get(IMAGE_REFERENCE_VARIABLE) or images.TRAINING
+    """Return the container image that registers, as whoever placed the step named it; ``unknown`` where nobody did."""
+    return os.environ.get(IMAGE_REFERENCE_VARIABLE) or "unknown"
 
 
 @functools.cache

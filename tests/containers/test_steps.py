@@ -134,6 +134,13 @@ def test_the_pipeline_registers_the_same_version_from_containers(in_processes: R
     assert versions[0] == versions[1]
 
 
+def test_lineage_names_the_bytes_of_the_image(in_containers: Run) -> None:
+    (version,) = (in_containers.directory / "registry" / "animals" / "versions").glob("*/*")
+    image = json.loads((version / "lineage.json").read_text(encoding="utf-8"))["image"]
+    assert image.startswith(images.TRAINING.partition(":")[0])
+    assert "sha256:" in image
+
+
 def test_a_container_leaves_its_checkpoints_where_it_was_told(in_processes: Run, in_containers: Run) -> None:
     for run in (in_processes, in_containers):
         kept = {path.parent.name.partition("-")[0] for path in (run.directory.parent / "checkpoints").rglob("*.npz")}

@@ -21,6 +21,7 @@ from components.formats.decisions import read_decisions
 from components.formats.findings import read_findings, read_measurements
 from components.formats.image_archive import read_catalog, read_skipped
 from components.formats.splits import read_splits
+from components.images import NO_IMAGE
 from components.launch.command_line import main
 from pipeline import image_classification
 from samples.demo import upload_sample
@@ -91,6 +92,8 @@ def test_the_registry_holds_the_version_the_run_returned(run: Run) -> None:
     assert version.is_relative_to(run.directory / "registry")
     assert (version / "manifest.json").is_file()
     assert (version / "model.keras").is_file()
+    lineage = json.loads((version / "lineage.json").read_text(encoding="utf-8"))
+    assert lineage["image"] == NO_IMAGE
 
 
 def test_every_step_recorded_success(run: Run) -> None:

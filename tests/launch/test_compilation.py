@@ -71,6 +71,8 @@ def test_a_published_component_is_one_anybody_can_load(tmp_path: Path) -> None:
     pulled = {name: one.component_spec.implementation.container.image for name, one in loaded.items()}
     assert pulled["clean"] == f"example.org/team/{images.DATA}"
     assert pulled["evaluate"] == f"example.org/team/image-classification-training@{digest}"
+    # kfp 2.17 cannot compile a loaded component that sets a variable: such a container says what its image says.
+    assert not any(one.component_spec.implementation.container.env for one in loaded.values())
     assert executors(PUBLISHED / "vertex.yaml")["exec-clean"]["container"]["image"] == images.DATA, "left as it was"
 
 
@@ -274,6 +276,22 @@ def test_images_are_pulled_from_the_registry_that_was_given(tmp_path: Path) -> N
         "registry.example/team/image-classification-data:v7",
         "registry.example/team/image-classification-training:v7",
     }
+
+
+@pytest.mark.parametrize("target", ["kubeflow", "vertex"])
+def test_each_step_is_told_which_image_it_runs_in(tmp_path: Path, target: str) -> None:
+    digest = f"sha256:{'b' * 64}"
+    where = ["--image-registry", "registry.example/team", "--image-tag", "v7", "--image-digest", f"training={digest}"]
+    given = {
+        name: (value["container"]["image"], {one["name"]: one["value"] for one in value["container"]["env"]})
+        for name, value in executors(compiled(tmp_path, "--target", target, "--embedding-audit", *where)).items()
+    }
+    assert len(given) == len(COMPONENTS)
+    for image, variables in given.values():
+        assert variables["IMAGE_REFERENCE"] == image
+    assert (
+        given["exec-register"][1]["IMAGE_REFERENCE"] == f"registry.example/team/image-classification-training@{digest}"
+    )
 
 
 def test_an_image_can_be_pinned_to_its_bytes_and_the_other_to_a_tag(tmp_path: Path) -> None:

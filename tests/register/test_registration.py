@@ -124,9 +124,20 @@ def test_what_the_bundle_says(register: Register) -> None:
     assert lineage["dataset"]["digest"] == "d" * 64
     assert lineage["training"]["settings"] == {"frozen": {"epochs": 2}, "fine_tune": {"epochs": 1}}
     assert lineage["package"]["version"]
+    assert lineage["image"] == "unknown"
     card = (bundle / "README.md").read_text()
     assert "| Accuracy | 0.882 (15 of 17 images) |" in card
     assert "| cedar | 1.000 | 0.500 |" in card
+
+
+def test_lineage_names_the_image_that_the_step_was_placed_in(
+    register: Register, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    image = f"registry.example/team/image-classification-training@sha256:{'b' * 64}"
+    monkeypatch.setenv("IMAGE_REFERENCE", image)
+    bundle = Path(register().uri)
+    assert read_json(bundle / "lineage.json")["image"] == image
+    assert image in (bundle / "README.md").read_text(encoding="utf-8")
 
 
 def test_a_second_registration_changes_nothing(register: Register, tmp_path: Path) -> None:
