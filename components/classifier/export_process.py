@@ -30,12 +30,12 @@ from components.classifier.export import (
     export_tflite,
 )
 from components.failures import TransientError, UserError
+from components.formats.model_bundle import GOLDEN_FILE
 from components.formats.tfrecords import parse_example
 from components.formats.trained_model import KERAS_FILE, ONNX_FILE, SAVED_MODEL_FOLDER, TFLITE_FILE
 from components.publishing import write_json
 
 REQUEST_FILE = "request.json"
-GOLDEN_FILE = "golden_batch.json"
 
 Probabilities = npt.NDArray[np.float32]
 

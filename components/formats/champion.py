@@ -19,6 +19,8 @@ from components.formats.evaluation import PREDICTIONS_FILE
 from components.formats.model_bundle import read_manifest
 
 INDEX_FILE = "index.json"
+CHAMPION = "champion"
+"""The alias of the version to serve."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -53,7 +55,7 @@ def find_champion(registry_uri: str, model_name: str) -> Champion | None:
         return None
     try:
         index = json.loads(found[0])
-        version = index["aliases"].get("champion")
+        version = index["aliases"].get(CHAMPION)
         record = next((record for record in index["versions"] if record["version"] == version), None)
         if record is None:
             return None

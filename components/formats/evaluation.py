@@ -276,6 +276,16 @@ def write_slices(slices: pd.DataFrame, directory: Path) -> None:
         slices[list(SLICE_COLUMNS)].to_csv(path, index=False, float_format="%.6f", lineterminator="\n")
 
 
+def read_slices(directory: Path) -> pd.DataFrame | None:
+    """Read ``slices.csv``, ``SLICE_COLUMNS``; None where there is none, as in evaluations of earlier versions."""
+    if not (directory / SLICES_FILE).is_file():
+        return None
+    table = pd.read_csv(directory / SLICES_FILE, dtype=str, keep_default_na=False)
+    numbers = table.columns.difference(["measure", "slice"])
+    table[numbers] = table[numbers].replace("", "nan")
+    return table.astype(dict(SLICE_COLUMNS))
+
+
 def write_predictions(
     paths: list[str],
     labels: npt.NDArray[np.int64],

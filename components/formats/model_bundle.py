@@ -3,7 +3,8 @@
 The folder, local or in Cloud Storage:
 
     <bundle>/
-      model.keras            takes images in [0, 255], gives calibrated probabilities, as all exports do
+      model.keras            takes images in [0, 255], gives probabilities; as all exports do, calibrated ones where
+                             apply_temperature said so: preprocessing.json tells the temperature
       saved_model/1/         TF Serving layout, takes raw image bytes; when asked for, as the next two
       *.h5                   older HDF5 format
       model.tflite           weights in float16; takes what model.keras takes
@@ -16,7 +17,8 @@ The folder, local or in Cloud Storage:
       metrics.json           components.formats.evaluation
       per_class.csv          likewise
       predictions.parquet    likewise
-      confusion_matrix.png, roc.png, curves.png
+      slices.csv             likewise
+      confusion_matrix.png, roc.png, curves.png, reliability.png
       history.csv            components.formats.trained_model
       lineage.json           source, dataset, training settings, digests, code revision, hardware
       packages.txt           what was installed where it was registered, name==version
@@ -40,6 +42,8 @@ from components.failures import UserError
 from components.publishing import published_directory
 
 MANIFEST_FILE = "manifest.json"
+GOLDEN_FILE = "golden_batch.json"
+EXPORTS_FILE = "exports.json"
 LABELS_FILE = "labels.json"
 LABELS_TEXT_FILE = "labels.txt"
 PREPROCESSING_FILE = "preprocessing.json"

@@ -17,10 +17,13 @@ from components.formats.evaluation import (
     METRICS_FILE,
     PER_CLASS_FILE,
     PREDICTIONS_FILE,
+    RELIABILITY_FILE,
     ROC_FILE,
+    SLICES_FILE,
     Evaluation,
     read_evaluation,
     read_per_class,
+    read_slices,
 )
 from components.formats.model_bundle import (
     LABELS_FILE,
@@ -43,15 +46,13 @@ from components.formats.trained_model import (
 )
 from components.register.lineage import Origin, code_revision, image_reference, installed_packages, value_sha256
 from components.register.model_card import (
-    RELIABILITY_FILE,
-    SLICES_FILE,
     Card,
     card_html,
     card_markdown,
     summarize_cleaning,
 )
-from components.register.model_exports import Exports, calibration_of, comparison_of, exported_files, read_exports
-from components.register.promotion_gate import Comparison, Scores
+from components.register.model_exports import Exports, exported_files, read_exports
+from components.register.promotion_gate import Difference, Scores
 from components.register.version_identity import keras_content_sha256, version_of, weights_sha256
 
 PACKAGE_NAME = "image-classification-components"
@@ -99,7 +100,7 @@ def collect_bundle(
     try:
         training, scores, contents = read_training_record(model), read_evaluation(evaluation), read_splits(splits)
         per_class, history = read_per_class(evaluation), pd.read_csv(model / HISTORY_FILE)
-        slices = pd.read_csv(evaluation / SLICES_FILE) if (evaluation / SLICES_FILE).is_file() else None
+        slices = read_slices(evaluation)
         cleaning = None if decisions is None else summarize_cleaning(read_decisions(decisions))
     except FileNotFoundError as error:
         raise UserError(f"{error.filename} is missing: give the outputs of the steps before this one") from error
@@ -112,7 +113,6 @@ def collect_bundle(
     if exported.model_sha256 != scores.model_sha256:
         raise UserError(f"the exports are of another {KERAS_FILE}: export this model before registering it")
     files |= exported_files(exports)
-    calibration, compared = calibration_of(evaluation), comparison_of(evaluation)
     preprocessing = preprocessing_contract(training, exported)
     content_sha256 = keras_content_sha256(keras_file)
     version = version_of(content_sha256, training.class_names, preprocessing, training.dataset_digest)
@@ -124,7 +124,7 @@ def collect_bundle(
             "weights_sha256": weights_sha256(keras_file),
             "evaluated_keras_sha256": scores.model_sha256,
         },
-        "calibration": calibration | {"applied_temperature": exported.temperature},
+        "calibration": dataclasses.asdict(scores.calibration) | {"applied_temperature": exported.temperature},
     }
     labels = "".join(f"{' '.join(name.splitlines())}\n" for name in training.class_names)
     card = Card(model_name, version, training, contents, scores, per_class, slices, lineage, exported, sorted(files))
@@ -138,35 +138,21 @@ def collect_bundle(
         MODEL_CARD_FILE: card_markdown(card).encode(),
         MODEL_CARD_PAGE: card_html(card, files).encode(),
     }
-    return BundleContent(version, files | written, _shown(scores, per_class, calibration, compared, exported))
+    return BundleContent(version, files | written, _shown(scores, per_class, exported))
 
 
-def _shown(
-    evaluation: Evaluation,
-    per_class: pd.DataFrame,
-    calibration: Mapping[str, Any],
-    compared: Mapping[str, Any],
-    exports: Exports,
-) -> Scores:
+def _shown(evaluation: Evaluation, per_class: pd.DataFrame, exports: Exports) -> Scores:
     recalls = per_class.set_index("class_name")["recall"]
-    # Uncalibrated probabilities are served where the temperature is not applied.
-    error = calibration.get("ece_before" if exports.temperature == 1.0 else "ece_after")
+    calibration, compared = evaluation.calibration, evaluation.comparison
     return Scores(
         accuracy=evaluation.accuracy,
         accuracy_low=evaluation.accuracy_low,
         accuracy_high=evaluation.accuracy_high,
         dataset_digest=evaluation.dataset_digest,
         recalls={str(name): None if pd.isna(recall) else float(recall) for name, recall in recalls.items()},
-        calibration_error=None if error is None else float(error),
-        comparison=Comparison(
-            champion=compared["champion"],
-            difference=compared["accuracy_difference"],
-            low=compared["accuracy_difference_low"],
-            high=compared["accuracy_difference_high"],
-            p=compared["mcnemar_p"],
-        )
-        if compared
-        else None,
+        # Uncalibrated probabilities are served where the temperature is not applied.
+        calibration_error=calibration.ece_before if exports.temperature == 1.0 else calibration.ece_after,
+        difference=None if compared is None else Difference.of(compared),
         broken_exports=tuple(str(check) for check in exports.checks if not check.passed),
     )
 

@@ -8,11 +8,12 @@ from pathlib import Path
 
 from components import storage
 from components.failures import TransientError, UserError
+from components.formats.champion import CHAMPION
 from components.formats.model_bundle import LINEAGE_FILE, MODEL_CARD_FILE, read_manifest
 from components.register.other_registries import announce, other_registry
 from components.register.registry import ModelRegistry, model_names
 from components.register.signatures import sign_bundle, verify_signature
-from components.register.version_index import CHAMPION, Index, VersionRecord, promote, rollback
+from components.register.version_index import Index, VersionRecord, promote, rollback
 
 EVERY_VERSION = "all"
 """In place of a version, for ``announce``."""

@@ -11,17 +11,17 @@ from typing import Any
 
 import pandas as pd
 
-from components.formats.evaluation import CONFUSION_MATRIX_FILE, CURVES_FILE, ROC_FILE, Evaluation
+from components.formats.evaluation import (
+    CONFUSION_MATRIX_FILE,
+    CURVES_FILE,
+    RELIABILITY_FILE,
+    ROC_FILE,
+    Evaluation,
+)
 from components.formats.splits import Splits
 from components.formats.trained_model import KERAS_FILE, ONNX_FILE, SAVED_MODEL_FOLDER, TFLITE_FILE, TrainingRecord
 from components.register.model_exports import Exports
 from components.report.page import data_uri, render_page
-
-RELIABILITY_FILE = "reliability.png"
-"""Chart of the evaluation, where it has one."""
-
-SLICES_FILE = "slices.csv"
-"""Table of the evaluation, where it has one: measure, slice, images, correct, accuracy, low, high."""
 
 _MARKUP = re.compile(r"([\\`*_\[\]<>|~#$&!])")
 _CHARTS = {
@@ -127,7 +127,6 @@ def card_html(card: Card, files: Mapping[str, bytes | Path]) -> str:
         card=card,
         e=card.evaluation,
         training=card.training,
-        calibration=card.lineage["calibration"],
         charts=charts,
         classes=classes,
         slices=[]
@@ -172,7 +171,7 @@ def _what(training: TrainingRecord) -> str:
 
 
 def _results(card: Card) -> str:
-    e, calibration = card.evaluation, card.lineage["calibration"]
+    e = card.evaluation
     auc = "n/a" if e.auc_macro is None else f"{e.auc_macro:.3f}"
     rows = [
         ("Accuracy", f"{e.accuracy:.3f} ({e.correct_images} of {e.test_images} images)"),
@@ -185,8 +184,8 @@ def _results(card: Card) -> str:
         ("Log loss", f"{e.log_loss:.3f}"),
     ]
     for key, name in (("ece_before", "as trained"), ("ece_after", "with the temperature")):
-        if calibration.get(key) is not None:
-            rows.append((f"Calibration error, {name}", f"{calibration[key]:.3f}"))
+        if (error := getattr(e.calibration, key)) is not None:
+            rows.append((f"Calibration error, {name}", f"{error:.3f}"))
     rows.append(("Temperature applied", f"{card.exports.temperature:.3f}"))
     return "On a held-out test split:\n\n" + _table(("measure", "value"), rows)
 

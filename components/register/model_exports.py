@@ -13,15 +13,20 @@ import sys
 import tempfile
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
 from components.failures import UserError
-from components.formats.evaluation import METRICS_FILE, PREDICTIONS_FILE, read_predictions, with_temperature
-from components.formats.model_bundle import describe_files
+from components.formats.evaluation import (
+    METRICS_FILE,
+    PREDICTIONS_FILE,
+    read_evaluation,
+    read_predictions,
+    with_temperature,
+)
+from components.formats.model_bundle import EXPORTS_FILE, GOLDEN_FILE, describe_files
 from components.formats.splits import read_splits
 from components.formats.trained_model import KERAS_FILE, TFLITE_FILE, read_training_record
 from components.publishing import published_directory, write_json
@@ -29,8 +34,6 @@ from components.publishing import published_directory, write_json
 EXPORTS = ("saved_model", "h5", "tflite", "onnx")
 """What can be asked for besides ``model.keras``, which a bundle always has."""
 
-GOLDEN_FILE = "golden_batch.json"
-EXPORTS_FILE = "exports.json"
 GOLDEN_IMAGES = 16
 GOLDEN_TOLERANCE = 1e-4
 """How far a probability of an export may be from the evaluated one."""
@@ -93,33 +96,20 @@ def check_formats(formats: Sequence[str]) -> None:
             raise UserError(f"exports names {name!r}: choose among {', '.join(EXPORTS)}; model.keras is always there")
 
 
-def calibration_of(evaluation: Path) -> dict[str, Any]:
-    """Return what the evaluation says of calibration; an empty dictionary when it says nothing.
+def temperature_of(evaluation: Path, *, apply_temperature: bool) -> float:
+    """Return the temperature to export with: the evaluation's, or 1 when it has none or it should not be applied.
 
     Raises:
-        UserError: When the evaluation is damaged.
+        UserError: When the evaluation is missing or damaged.
     """
-    return _part_of(evaluation, "calibration")
-
-
-def comparison_of(evaluation: Path) -> dict[str, Any]:
-    """Return how the model does beside the champion on the same images, likewise."""
-    return _part_of(evaluation, "comparison")
-
-
-def _part_of(evaluation: Path, name: str) -> dict[str, Any]:
+    if not apply_temperature:
+        return 1.0
     try:
-        found = json.loads((evaluation / METRICS_FILE).read_text(encoding="utf-8")).get(name)
+        return read_evaluation(evaluation).calibration.temperature
     except FileNotFoundError as error:
         raise UserError(f"{error.filename} is missing: give the outputs of the steps before this one") from error
-    except (ValueError, AttributeError) as error:
+    except (ValueError, TypeError, KeyError, AttributeError) as error:
         raise UserError(f"{METRICS_FILE} is damaged ({error}): run the evaluation again") from error
-    return dict(found or {})
-
-
-def temperature_of(evaluation: Path, *, apply_temperature: bool) -> float:
-    """Return the temperature to export with: the evaluation's, or 1 when it has none or it should not be applied."""
-    return float(calibration_of(evaluation).get("temperature") or 1.0) if apply_temperature else 1.0
 
 
 def write_exports(

@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import Protocol
 
 from components.failures import UserError
+from components.formats.evaluation import Comparison
 
 EVERY_CLASS = "*"
 """In ``class_recall_floors``: every class that is not named itself."""
@@ -48,8 +49,8 @@ def check_share(name: str, value: object) -> None:
 
 
 @dataclasses.dataclass(frozen=True)
-class Comparison:
-    """A model beside a champion on the very same images, as the evaluation saw them.
+class Difference:
+    """How much more accurate a model is than a champion on the very same images.
 
     Attributes:
         champion: Version of the champion.
@@ -64,6 +65,17 @@ class Comparison:
     low: float
     high: float
     p: float | None = None
+
+    @classmethod
+    def of(cls, comparison: Comparison) -> "Difference":
+        """Return what an evaluation saw of the champion that it compared with."""
+        return cls(
+            champion=comparison.champion,
+            difference=comparison.accuracy_difference,
+            low=comparison.accuracy_difference_low,
+            high=comparison.accuracy_difference_high,
+            p=comparison.mcnemar_p,
+        )
 
     @property
     def is_worse(self) -> bool:
@@ -83,7 +95,7 @@ class Scores:
         recalls: By class, [0, 1]; None for a class without test images.
         calibration_error: Expected calibration error of the probabilities that are served, [0, 1]; None when the
             evaluation does not say.
-        comparison: With a champion whose model was tried on the same images; None without.
+        difference: From a champion whose model was tried on the same images; None without.
         broken_exports: What is wrong with exported files, a sentence each: they do not answer as the evaluated model.
     """
 
@@ -93,7 +105,7 @@ class Scores:
     dataset_digest: str
     recalls: Mapping[str, float | None]
     calibration_error: float | None = None
-    comparison: Comparison | None = None
+    difference: Difference | None = None
     broken_exports: Sequence[str] = ()
 
 
@@ -156,16 +168,16 @@ def stands_above(gate: Gate, scores: Scores, champion: Champion | None) -> tuple
     return True, f"{reached} and is not below champion {champion.version} on the same images"
 
 
-def _compared(scores: Scores, champion: Champion | None) -> Comparison | None:
+def _compared(scores: Scores, champion: Champion | None) -> Difference | None:
     """Return how a model does beside the champion on the same images, None when nobody knows."""
     if champion is None:
         return None
-    if scores.comparison is not None and scores.comparison.champion == champion.version:
-        return scores.comparison
+    if scores.difference is not None and scores.difference.champion == champion.version:
+        return scores.difference
     return accuracy_difference(scores, champion) if champion.dataset_digest == scores.dataset_digest else None
 
 
-def accuracy_difference(scores: Scores, champion: Champion) -> Comparison:
+def accuracy_difference(scores: Scores, champion: Champion) -> Difference:
     """Return how much more accurate a model is than the champion, and the 95 % interval of that.
 
     Newcombe 1998, "Interval estimation for the difference between independent proportions", method 10, from the Wilson
@@ -177,7 +189,7 @@ def accuracy_difference(scores: Scores, champion: Champion) -> Comparison:
     difference = scores.accuracy - champion.accuracy
     below = math.hypot(scores.accuracy - scores.accuracy_low, high - champion.accuracy)
     above = math.hypot(scores.accuracy_high - scores.accuracy, champion.accuracy - low)
-    return Comparison(champion.version, difference, difference - below, difference + above)
+    return Difference(champion.version, difference, difference - below, difference + above)
 
 
 def check_floors(gate: Gate, scores: Scores) -> None:

@@ -7,6 +7,7 @@ from typing import Any
 
 from components import storage
 from components.failures import UserError
+from components.formats.champion import CHAMPION
 from components.formats.model_bundle import MODEL_CARD_PAGE, Manifest, describe_files, read_manifest
 from components.publishing import published_directory, published_file, write_json
 from components.register.bundle_content import collect_bundle
@@ -14,7 +15,7 @@ from components.register.lineage import Origin
 from components.register.other_registries import announce, other_registry
 from components.register.promotion_gate import Gate, check_floors
 from components.register.registry import ModelRegistry, bundle_path
-from components.register.version_index import CHAMPION, VersionRecord
+from components.register.version_index import VersionRecord
 
 ENTRY_FILE = "entry.json"
 

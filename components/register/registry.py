@@ -20,6 +20,7 @@ from pathlib import Path, PurePosixPath
 
 from components import storage
 from components.failures import TransientError, UserError
+from components.formats.champion import INDEX_FILE
 from components.formats.model_bundle import (
     MANIFEST_FILE,
     Manifest,
@@ -30,8 +31,6 @@ from components.formats.model_bundle import (
 )
 from components.register.promotion_gate import Gate, Scores
 from components.register.version_index import Index, VersionRecord, enter
-
-INDEX_FILE = "index.json"
 
 _MODEL_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,62}")
 _CONTENT_DIGITS = 12

@@ -6,11 +6,11 @@ from collections.abc import Mapping
 from typing import Any
 
 from components.failures import UserError
+from components.formats.champion import CHAMPION
 from components.formats.model_bundle import json_bytes
 from components.register.promotion_gate import Gate, Scores, rejections, stands_above
 
 CANDIDATE = "candidate"
-CHAMPION = "champion"
 PREVIOUS = "previous"
 ALIASES = (CANDIDATE, CHAMPION, PREVIOUS)
 

@@ -20,6 +20,7 @@ from components.formats.evaluation import (
     read_evaluation,
     read_per_class,
     read_predictions,
+    read_slices,
     write_evaluation,
     write_per_class,
     write_predictions,
@@ -81,6 +82,16 @@ def test_slices_have_gaps_where_too_few_images_tell_nothing(tmp_path: Path) -> N
         "shape,all: 1,3,2,,,",
         "colour,gray,40,30,0.750000,0.600000,0.860000",
     ]
+
+
+def test_slices_round_trip_keeps_names_and_gaps(tmp_path: Path) -> None:
+    assert read_slices(tmp_path) is None
+    rows = [("NA", "007", 3, 2, np.nan, np.nan, np.nan), ("colour", "", 40, 30, 0.75, 0.5, 0.875)]
+    table = pd.DataFrame(rows, columns=list(SLICE_COLUMNS)).astype(dict(SLICE_COLUMNS))
+    write_slices(table, tmp_path)
+    read = read_slices(tmp_path)
+    assert read is not None
+    pd.testing.assert_frame_equal(read, table)
 
 
 def test_a_value_that_is_not_finite_is_refused(tmp_path: Path) -> None:

@@ -9,7 +9,7 @@ import pytest
 
 from components.failures import UserError
 from components.formats.evaluation import read_evaluation
-from components.register.model_exports import EXPORTS_FILE
+from components.formats.model_bundle import EXPORTS_FILE
 from components.register.promotion_gate import Gate
 from tests.evaluate.tiny_project import TinyProject, evaluate_project
 from tests.register.conftest import EvaluatedProject, Register

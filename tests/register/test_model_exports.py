@@ -1,6 +1,7 @@
 """Exports answer as the evaluated model, calibrated, from the bytes that a client would send; others are caught."""
 
 import base64
+import dataclasses
 import importlib.util
 import json
 import shutil
@@ -13,7 +14,14 @@ import pandas as pd
 import pytest
 
 from components.failures import UserError
-from components.formats.evaluation import METRICS_FILE, read_predictions, with_temperature
+from components.formats.evaluation import (
+    METRICS_FILE,
+    Calibration,
+    read_evaluation,
+    read_predictions,
+    with_temperature,
+    write_evaluation,
+)
 from components.register.model_exports import (
     Exports,
     check_formats,
@@ -135,11 +143,33 @@ def test_onnx_without_its_converter_names_the_extra(evaluated: EvaluatedProject,
 
 @pytest.mark.parametrize(
     ("calibration", "applied", "expected"),
-    [({"temperature": 1.7}, True, 1.7), ({"temperature": 1.7}, False, 1.0), (None, True, 1.0), ({}, True, 1.0)],
+    [(Calibration(1.7, fitted=True), True, 1.7), (Calibration(1.7), False, 1.0), (Calibration(), True, 1.0)],
 )
-def test_which_temperature_is_applied(calibration: object, applied: bool, expected: float, tmp_path: Path) -> None:
-    (tmp_path / METRICS_FILE).write_text(json.dumps({"calibration": calibration} if calibration is not None else {}))
+def test_which_temperature_is_applied(
+    evaluated: EvaluatedProject, calibration: Calibration, applied: bool, expected: float, tmp_path: Path
+) -> None:
+    write_evaluation(dataclasses.replace(read_evaluation(evaluated.evaluation), calibration=calibration), tmp_path)
     assert temperature_of(tmp_path, apply_temperature=applied) == expected
+
+
+def test_an_evaluation_of_before_there_was_calibration_has_no_temperature(
+    evaluated: EvaluatedProject, tmp_path: Path
+) -> None:
+    known = json.loads((evaluated.evaluation / METRICS_FILE).read_text())
+    del known["calibration"]
+    (tmp_path / METRICS_FILE).write_text(json.dumps(known))
+    assert temperature_of(tmp_path, apply_temperature=True) == 1.0
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [(None, r"metrics\.json is missing"), ("{", r"metrics\.json is damaged"), ("[]", "damaged"), ("{}", "damaged")],
+)
+def test_an_evaluation_that_cannot_be_read(content: str | None, message: str, tmp_path: Path) -> None:
+    if content is not None:
+        (tmp_path / METRICS_FILE).write_text(content)
+    with pytest.raises(UserError, match=message):
+        temperature_of(tmp_path, apply_temperature=True)
 
 
 def test_the_golden_batch_has_every_class_and_is_always_the_same() -> None:

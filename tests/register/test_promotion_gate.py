@@ -6,7 +6,7 @@ import pytest
 
 from components.failures import UserError
 from components.register.promotion_gate import (
-    Comparison,
+    Difference,
     Gate,
     Scores,
     accuracy_difference,
@@ -114,16 +114,16 @@ def test_a_champion_tested_on_other_images_is_not_compared() -> None:
 
 
 def test_what_the_evaluation_saw_of_both_counts_more_than_two_intervals() -> None:
-    worse = dataclasses.replace(SCORES, comparison=Comparison("A", -0.05, -0.08, -0.02))
+    worse = dataclasses.replace(SCORES, difference=Difference("A", -0.05, -0.08, -0.02))
     assert len(rejections(Gate(0.0), worse, champion(0.84, 0.77, 0.9, "d2"))) == 1
-    other = dataclasses.replace(SCORES, comparison=Comparison("B", -0.05, -0.08, -0.02))
+    other = dataclasses.replace(SCORES, difference=Difference("B", -0.05, -0.08, -0.02))
     assert rejections(Gate(0.0), other, champion(0.84, 0.77, 0.9, "d2")) == [], "of another champion"
 
 
 def test_a_difference_that_chance_explains_rejects_nothing_however_narrow_the_interval() -> None:
     """Four of 100 images that only the champion gets right: the bootstrap's interval ends below 0, p is 0.125."""
-    chance = dataclasses.replace(SCORES, comparison=Comparison("A", -0.04, -0.08, -0.01, p=0.125))
+    chance = dataclasses.replace(SCORES, difference=Difference("A", -0.04, -0.08, -0.01, p=0.125))
     assert rejections(Gate(0.0), chance, champion(0.84, 0.77, 0.9)) == []
     assert not stands_above(Gate(0.0), chance, champion(0.84, 0.77, 0.9))[0]
-    proven = dataclasses.replace(SCORES, comparison=Comparison("A", -0.06, -0.11, -0.02, p=0.03125))
+    proven = dataclasses.replace(SCORES, difference=Difference("A", -0.06, -0.11, -0.02, p=0.03125))
     assert len(rejections(Gate(0.0), proven, champion(0.84, 0.77, 0.9))) == 1

@@ -20,11 +20,11 @@ import pytest
 
 from components import storage
 from components.failures import UserError
+from components.formats import model_bundle
 from components.formats.evaluation import read_evaluation, write_evaluation
-from components.formats.model_bundle import verify_bundle
+from components.formats.model_bundle import EXPORTS_FILE, verify_bundle
 from components.formats.trained_model import KERAS_FILE
 from components.register.lineage import Origin
-from components.register.model_exports import EXPORTS_FILE
 from components.register.promotion_gate import Gate
 from components.register.registration import Registration
 from tests.register.conftest import CREATED, EvaluatedProject, Register
@@ -112,6 +112,11 @@ def test_first_registration(register: Register, tmp_path: Path) -> None:
     assert entry["aliases"] == ["candidate", "champion"]
     assert entry["gate"]["passed"]
     assert {file["path"] for file in entry["files"]} == BUNDLE_FILES - {"manifest.json"}
+
+
+def test_every_file_of_a_bundle_is_in_its_description() -> None:
+    described = str(model_bundle.__doc__)
+    assert [path for path in BUNDLE_FILES if path.partition("/")[0] not in described] == []
 
 
 def test_what_the_bundle_says(register: Register) -> None:
@@ -319,7 +324,6 @@ PROCESS = """
 import sys
 from pathlib import Path
 from components.register.lineage import Origin
-from components.register.model_exports import EXPORTS_FILE
 from components.register.promotion_gate import Gate
 from components.register.registration import register_model
 model, evaluation, splits, exports, registry, entry = sys.argv[1:]

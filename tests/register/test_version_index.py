@@ -5,7 +5,7 @@ import json
 import pytest
 
 from components.failures import UserError
-from components.register.promotion_gate import Comparison, Gate, Scores
+from components.register.promotion_gate import Difference, Gate, Scores
 from components.register.version_index import Index, VersionRecord, enter, promote, rollback
 
 EMPTY = Index("trees", (), {})
@@ -66,7 +66,7 @@ def test_one_that_was_rejected_is_judged_anew() -> None:
 
 
 def test_a_candidate_that_is_rejected_later_leaves_the_newest_accepted_one() -> None:
-    beside = Scores(0.7, 0.6, 0.8, "d1", {}, comparison=Comparison("A", -0.1, -0.2, 0.01))
+    beside = Scores(0.7, 0.6, 0.8, "d1", {}, difference=Difference("A", -0.1, -0.2, 0.01))
     record = VersionRecord("B", "versions/B/x", "2026-01-01", 0.7, "d1", "run", 0.6, 0.8)
     index = enter(index_of(A=0.8), record, Gate(0.5), beside)[0]
     assert index.aliases == {"candidate": "B", "champion": "A"}
