@@ -5,7 +5,7 @@ After Mitchell et al. 2019, "Model cards for model reporting".
 
 import dataclasses
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Hashable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -18,12 +18,16 @@ from components.formats.evaluation import (
     ROC_FILE,
     Evaluation,
 )
+from components.formats.model_bundle import GOLDEN_FILE, LABELS_FILE, LINEAGE_FILE, MANIFEST_FILE
 from components.formats.splits import Splits
 from components.formats.trained_model import KERAS_FILE, ONNX_FILE, SAVED_MODEL_FOLDER, TFLITE_FILE, TrainingRecord
 from components.register.model_exports import Exports
 from components.report.page import data_uri, render_page
+from components.report.shown_text import MESSAGE_CHARACTERS, NAME_CHARACTERS, shown
 
-_MARKUP = re.compile(r"([\\`*_\[\]<>|~#$&!])")
+_MARKUP = re.compile(r"([\\`*_\[\]<>|~#$&!@])")
+# Markdown as many places show it makes links of addresses without being asked.
+_LINK = re.compile(r"(?i)\b(https?|ftp|mailto|xmpp|www)([:.])")
 _CHARTS = {
     CONFUSION_MATRIX_FILE: "Confusion matrix",
     ROC_FILE: "Receiver operating characteristic",
@@ -79,31 +83,36 @@ def summarize_cleaning(decisions: pd.DataFrame) -> dict[str, Any]:
 
 def card_markdown(card: Card) -> str:
     """Return the card as Markdown."""
+    words, e = _MARKDOWN, card.evaluation
     slices = ["## Slices", _slice_table(card.slices)] if card.slices is not None else []
+    guess = f"Always answering {literal(e.majority_class)} gets {e.majority_baseline:.3f}."
     sections = [
         f"# {literal(card.model_name)} {card.version}",
-        _what(card.training),
+        *_what(card.training, words),
         "## Results",
-        _results(card),
+        f"On a held-out test split. {guess}",
+        _table(("measure", "value"), _results(e)),
         _class_table(card.per_class, card.training),
+        "### Probabilities",
+        _probability_table(card),
         *(f"![{title}]({file})" for file, title in _CHARTS.items() if file in card.files),
         *slices,
         "## Data",
-        _list(_data(card)),
+        _list(_data(card, words)),
         "## Cleaning",
-        _list(_cleaning(card.lineage)),
+        _list(_cleaning(card.lineage, words)),
         "## Training",
-        _list(_training(card)),
+        _list(_training(card, words)),
         "## Limits",
-        _list(_limits(card.evaluation, card.per_class)),
+        _list(_limits(card.evaluation, card.per_class, words)),
         "## Use",
-        _list(_use(card)),
+        _list(_use(card, words)),
         "## Exports",
         _export_table(card.exports),
         "## Lineage",
-        _table(("what", "value"), [(name, f"`{value}`") for name, value in _lineage(card)]),
+        _table(("what", "value"), [(name, literal_code(value)) for name, value in _lineage(card)]),
         "## Licence",
-        _licence(card.lineage),
+        _licence(card.lineage, words),
     ]
     return "\n\n".join(sections) + "\n"
 
@@ -120,91 +129,149 @@ def card_html(card: Card, files: Mapping[str, bytes | Path]) -> str:
         for file, title in _CHARTS.items()
         if file in files
     }
-    classes = card.per_class.astype(object).where(card.per_class.notna(), None).to_dict("records")
+    words = _PLAIN
     return render_page(
         Path(__file__).parent,
         "model_card.html",
         card=card,
         e=card.evaluation,
         training=card.training,
+        results=_results(card.evaluation),
+        probabilities=_probabilities(card.evaluation, card.exports.temperature),
         charts=charts,
-        classes=classes,
-        slices=[]
-        if card.slices is None
-        else card.slices.astype(object).where(card.slices.notna(), None).to_dict("records"),
-        what=_plain(_what(card.training)),
-        data=_plain(_data(card)),
-        cleaning=_plain(_cleaning(card.lineage)),
-        trained=_plain(_training(card)),
-        limits=_plain(_limits(card.evaluation, card.per_class)),
-        use=_plain(_use(card)),
+        classes=_rows(card.per_class),
+        slices=[] if card.slices is None else _rows(card.slices),
+        what=_what(card.training, words),
+        data=_data(card, words),
+        cleaning=_cleaning(card.lineage, words),
+        trained=_training(card, words),
+        limits=_limits(card.evaluation, card.per_class, words),
+        use=_use(card, words),
         lineage=_lineage(card),
-        licence=_plain([_licence(card.lineage)])[0],
+        licence=_licence(card.lineage, words),
+        shown=shown,
+        whole=_whole,
     )
 
 
-def literal(text: str) -> str:
-    """Return text that Markdown shows as it is, in one line."""
-    return _MARKUP.sub(r"\\\1", " ".join(text.split()))
+def _rows(table: pd.DataFrame) -> list[dict[Hashable, Any]]:
+    """Return the rows of a table, with None for what is missing."""
+    return table.astype(object).where(table.notna(), None).to_dict("records")
 
 
-def _plain(lines: Sequence[str] | str) -> list[str]:
-    """Return lines of Markdown as text: the page escapes in its own way."""
-    given = lines.split("\n\n") if isinstance(lines, str) else lines
-    return [re.sub(r"\\([\\`*_\[\]<>|~#$&!])", r"\1", line.replace("`", "")) for line in given]
+def literal(text: str, limit: int = NAME_CHARACTERS) -> str:
+    """Return text that Markdown shows as it is, in one line: neither markup nor a link, whatever it holds."""
+    escaped = _MARKUP.sub(r"\\\1", " ".join(shown(text, limit).split()))
+    return _LINK.sub(r"\1\\\2", escaped)
+
+
+def literal_code(text: str, limit: int = MESSAGE_CHARACTERS) -> str:
+    """Return text as code in a Markdown table: in a fence longer than any in it, and its bars escaped."""
+    visible = shown(text, limit).replace("|", "\\|")
+    fence = "`" * (1 + max(map(len, re.findall("`+", visible)), default=0))
+    space = " " if visible[:1] in ("`", " ") or visible[-1:] in ("`", " ") else ""
+    return f"{fence}{space}{visible}{space}{fence}"
+
+
+@dataclasses.dataclass(frozen=True)
+class _Words:
+    """How text from outside gets into sentences.
+
+    Attributes:
+        name: Returns a name.
+        text: Returns what may be longer than a name.
+        code: Returns it as code.
+    """
+
+    name: Callable[[str], str]
+    text: Callable[[str], str]
+    code: Callable[[str], str]
+
+
+def _whole(text: str) -> str:
+    return shown(text, MESSAGE_CHARACTERS)
+
+
+_MARKDOWN = _Words(literal, lambda text: literal(text, MESSAGE_CHARACTERS), literal_code)
+_PLAIN = _Words(shown, _whole, _whole)
+"""Of the page, whose template escapes."""
 
 
 def _list(lines: Sequence[str]) -> str:
     return "\n".join(f"- {line}" for line in lines)
 
 
-def _what(training: TrainingRecord) -> str:
-    names = ", ".join(literal(name) for name in training.class_names[:50])
+def _what(training: TrainingRecord, words: _Words) -> list[str]:
+    names = ", ".join(words.name(name) for name in training.class_names[:50])
     more = f" and {len(training.class_names) - 50} more" if len(training.class_names) > 50 else ""
     phase = "fine-tuning" if training.best_phase == "fine_tune" else "the frozen phase"
-    return (
-        f"Says which of {len(training.class_names)} classes an image shows: {names}{more}.\n\n"
-        f"Transfer learning on {literal(training.backbone)} (weights: {literal(training.weights)}) at "
+    return [
+        f"Says which of {len(training.class_names)} classes an image shows: {names}{more}.",
+        f"Transfer learning on {words.name(training.backbone)} (weights: {words.name(training.weights)}) at "
         f"{training.image_size_px} x {training.image_size_px} pixels; kept is epoch {training.best_epoch} of {phase}, "
-        f"validation accuracy {training.best_val_accuracy:.3f}."
-    )
+        f"validation accuracy {training.best_val_accuracy:.3f}.",
+    ]
 
 
-def _results(card: Card) -> str:
-    e = card.evaluation
+def _results(e: Evaluation) -> list[tuple[str, str]]:
+    """Return what was measured on the test split, of the model as it was trained, and its value."""
     auc = "n/a" if e.auc_macro is None else f"{e.auc_macro:.3f}"
-    rows = [
+    f1 = f"{e.macro_f1:.3f}"
+    if e.macro_f1_low is not None and e.macro_f1_high is not None:
+        f1 += f" (95 % interval {e.macro_f1_low:.3f} to {e.macro_f1_high:.3f}, bootstrap)"
+    return [
         ("Accuracy", f"{e.accuracy:.3f} ({e.correct_images} of {e.test_images} images)"),
         ("95 % interval (Wilson)", f"{e.accuracy_low:.3f} to {e.accuracy_high:.3f}"),
-        ("Majority guess", f"{e.majority_baseline:.3f} (always {literal(e.majority_class)})"),
         ("Macro precision", f"{e.macro_precision:.3f}"),
         ("Macro recall", f"{e.macro_recall:.3f}"),
-        ("Macro F1", f"{e.macro_f1:.3f}"),
+        ("Macro F1", f1),
         ("Macro AUC, one against the rest", auc),
-        ("Log loss", f"{e.log_loss:.3f}"),
     ]
-    for key, name in (("ece_before", "as trained"), ("ece_after", "with the temperature")):
-        if (error := getattr(e.calibration, key)) is not None:
-            rows.append((f"Calibration error, {name}", f"{error:.3f}"))
-    rows.append(("Temperature applied", f"{card.exports.temperature:.3f}"))
-    return "On a held-out test split:\n\n" + _table(("measure", "value"), rows)
 
 
-def _number(value: float) -> str:
-    return "n/a" if pd.isna(value) else f"{value:.3f}"
+def _probabilities(e: Evaluation, temperature: float) -> list[tuple[str, float | None, float | None, bool]]:
+    """Return how far probabilities can be believed: whose, calibration error, log loss, and whether they are served."""
+    calibration = e.calibration
+    # Evaluations of earlier versions know no calibration, and so no temperature.
+    trained = calibration.log_loss_before if calibration.log_loss_before is not None else e.log_loss
+    rows: list[tuple[str, float | None, float | None, bool]] = [
+        ("as trained", calibration.ece_before, trained, temperature == 1.0)
+    ]
+    if calibration.fitted or temperature != 1.0:
+        scaled = f"with temperature {calibration.temperature:.3f}"
+        rows.append((scaled, calibration.ece_after, calibration.log_loss_after, temperature != 1.0))
+    return rows
+
+
+def _probability_table(card: "Card") -> str:
+    rows = [
+        (whose, _number(error), _number(loss), "yes" if served else "no")
+        for whose, error, loss, served in _probabilities(card.evaluation, card.exports.temperature)
+    ]
+    return _table(("probabilities", "calibration error", "log loss", "exports give these"), rows)
+
+
+def _number(value: float | None) -> str:
+    return "n/a" if value is None or pd.isna(value) else f"{value:.3f}"
+
+
+def _interval(value: float, low: float, high: float) -> str:
+    return "n/a" if pd.isna(value) else f"{value:.3f} ({low:.3f} to {high:.3f})"
 
 
 def _class_table(per_class: pd.DataFrame, training: TrainingRecord) -> str:
     rows = [
         (
             literal(row["class_name"]),
-            *(_number(row[column]) for column in ("precision", "recall", "f1", "auc")),
+            _number(row["precision"]),
+            _interval(row["recall"], row["recall_low"], row["recall_high"]),
+            *(_number(row[column]) for column in ("f1", "auc")),
             str(row["test_images"]),
             str(training.images_per_class.get(row["class_name"], 0)),
         )
         for row in per_class.to_dict("records")
     ]
-    return _table(("class", "precision", "recall", "F1", "AUC", "test images", "training images"), rows)
+    return _table(("class", "precision", "recall (95 % interval)", "F1", "AUC", "test images", "training images"), rows)
 
 
 def _slice_table(slices: pd.DataFrame) -> str:
@@ -221,40 +288,41 @@ def _slice_table(slices: pd.DataFrame) -> str:
     return _table(("measure", "slice", "images", "accuracy", "95 % interval"), rows)
 
 
-def _data(card: Card) -> list[str]:
+def _data(card: Card, words: _Words) -> list[str]:
     splits = card.splits
     counts = ", ".join(f"{split.images} {name}" for name, split in splits.splits.items())
     lines = [
-        f"Source: {literal(str(card.lineage['source']))}",
-        f"Images: {counts}; seed {splits.seed}; resized by {literal(splits.resize_policy)}",
-        f"Dataset digest: `{splits.dataset_digest}`",
+        f"Source: {words.text(str(card.lineage['source']))}",
+        f"Images: {counts}; seed {splits.seed}; resized by {words.name(splits.resize_policy)}",
+        f"Dataset digest: {words.code(splits.dataset_digest)}",
     ]
     if "groups_across_splits" in splits.certificate:
         lines.append(f"Groups of copies across splits: {splits.certificate['groups_across_splits']}")
     return lines
 
 
-def _cleaning(lineage: Mapping[str, Any]) -> list[str]:
+def _cleaning(lineage: Mapping[str, Any], words: _Words) -> list[str]:
     cleaning = lineage["cleaning"]
     if not cleaning:
         return ["Not known: the model was registered without the decisions of a cleaning."]
     lines = [
         f"{cleaning['kept_images']} of {cleaning['images']} images were kept, {cleaning['fixed_images']} of them mended"
     ]
-    lines += [f"Dropped for {literal(check)}: {count}" for check, count in cleaning["dropped_by_check"].items()]
+    lines += [f"Dropped for {words.name(check)}: {count}" for check, count in cleaning["dropped_by_check"].items()]
     return lines
 
 
-def _training(card: Card) -> list[str]:
+def _training(card: Card, words: _Words) -> list[str]:
     lines = [
-        f"{literal(phase)}: " + ", ".join(f"{literal(name)} {literal(str(value))}" for name, value in settings.items())
+        f"{words.name(phase)}: "
+        + ", ".join(f"{words.name(name)} {words.name(str(value))}" for name, value in settings.items())
         for phase, settings in card.training.settings.items()
     ]
-    devices = ", ".join(literal(device) for device in card.training.devices)
+    devices = ", ".join(words.name(device) for device in card.training.devices)
     return [*lines, f"On {devices}, {card.lineage['training_seconds']:.0f} s in all epochs"]
 
 
-def _limits(evaluation: Evaluation, per_class: pd.DataFrame) -> list[str]:
+def _limits(evaluation: Evaluation, per_class: pd.DataFrame, words: _Words) -> list[str]:
     lines = [
         "It always answers with one of its classes, also for an image that shows none of them.",
         "The results hold for images like those of the source; other cameras, places or seasons are untested.",
@@ -263,34 +331,37 @@ def _limits(evaluation: Evaluation, per_class: pd.DataFrame) -> list[str]:
     ]
     untested = per_class.loc[per_class["test_images"] == 0, "class_name"].tolist()
     if untested:
-        lines.append(f"Without any test image, so unknown: {', '.join(map(literal, untested))}.")
+        lines.append(f"Without any test image, so unknown: {', '.join(map(words.name, untested))}.")
     weak = per_class[(per_class["test_images"] > 0) & (per_class["recall"] < 0.5)]["class_name"].tolist()
     if weak:
-        lines.append(f"It misses more than half of: {', '.join(map(literal, weak))}.")
+        lines.append(f"It misses more than half of: {', '.join(map(words.name, weak))}.")
     return lines
 
 
-def _use(card: Card) -> list[str]:
-    size = card.training.image_size_px
+def _use(card: Card, words: _Words) -> list[str]:
+    size, keras = card.training.image_size_px, words.code(KERAS_FILE)
     lines = [
-        f"`{KERAS_FILE}` takes RGB images in [0, 255], `[batch, {size}, {size}, 3]`, and gives probabilities in the "
-        "order of `labels.json`. Scaling happens inside the model."
+        f"{keras} takes RGB images in [0, 255], {words.code(f'[batch, {size}, {size}, 3]')}, and gives probabilities "
+        f"in the order of {words.code(LABELS_FILE)}. Scaling happens inside the model."
     ]
     if any(file.startswith(f"{SAVED_MODEL_FOLDER}/") for file in card.files):
-        lines.append(f"`{SAVED_MODEL_FOLDER}/` serves with TF Serving or KServe and takes encoded image files.")
+        folder = words.code(f"{SAVED_MODEL_FOLDER}/")
+        lines.append(f"{folder} serves with TF Serving or KServe and takes encoded image files.")
     if TFLITE_FILE in card.files:
-        lines.append(f"`{TFLITE_FILE}` takes what `{KERAS_FILE}` takes, its weights in half precision.")
+        lines.append(f"{words.code(TFLITE_FILE)} takes what {keras} takes, its weights in half precision.")
     if ONNX_FILE in card.files:
-        lines.append(f"`{ONNX_FILE}` takes float32 of what `{KERAS_FILE}` takes.")
-    lines.append("`golden_batch.json` holds a predict request and what a server must answer to it.")
-    lines.append("`manifest.json` holds the SHA-256 of every file, `lineage.json` the way here.")
+        lines.append(f"{words.code(ONNX_FILE)} takes float32 of what {keras} takes.")
+    lines.append(f"{words.code(GOLDEN_FILE)} holds a predict request and what a server must answer to it.")
+    lines.append(
+        f"{words.code(MANIFEST_FILE)} holds the SHA-256 of every file, {words.code(LINEAGE_FILE)} the way here."
+    )
     return lines
 
 
 def _export_table(exports: Exports) -> str:
     rows = [
         (
-            f"`{check.path}`",
+            literal_code(check.path),
             f"{check.largest_difference:.1e}",
             f"{check.tolerance:.0e}",
             "yes" if check.passed else "NO",
@@ -318,9 +389,9 @@ def _lineage(card: Card) -> list[tuple[str, str]]:
     ]
 
 
-def _licence(lineage: Mapping[str, Any]) -> str:
+def _licence(lineage: Mapping[str, Any], words: _Words) -> str:
     stated = lineage["licence"]
-    own = f"{literal(stated)}." if stated else "Nobody stated one for this model."
+    own = f"{words.text(stated)}." if stated else "Nobody stated one for this model."
     return f"{own} Those of the photos in the source and of the backbone's pretrained weights apply too."
 
 

@@ -1,5 +1,6 @@
 """Names and numbers as people can read them safely."""
 
+import re
 import unicodedata
 
 import pandas as pd
@@ -7,13 +8,26 @@ import pandas as pd
 NAME_CHARACTERS = 96
 MESSAGE_CHARACTERS = 320
 
-# What turns the direction of the text around it, so that exe.gpj reads jpg.exe (Unicode standard annex 9).
-_DIRECTION_MARKS = set("\u061c\u200e\u200f\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069")
+# Control characters; surrogates; format characters: those of no width, and those that turn the direction of the text
+# around them, so that exe.gpj reads jpg.exe (Unicode standard annex 9); separators of lines and paragraphs.
+_INVISIBLE = frozenset({"Cc", "Cs", "Cf", "Zl", "Zp"})
+
+# Letters without a shape, which names that look alike can differ by (Unicode standard, Default_Ignorable_Code_Point).
+_BLANKS = set("\u034f\u115f\u1160\u17b4\u17b5\u2800\u3164\uffa0")
+
+# Joiners are part of how words are written in Persian or Malayalam, and of what makes one picture of several emoji.
+_JOINER = re.compile(r"(?<=[^\x00-\u024f\u200b-\u200f])([\u200c\u200d])(?=[^\x00-\u024f\u200b-\u200f])")
 
 
 def shown(name: str, limit: int = NAME_CHARACTERS) -> str:
-    """Return a name as it can safely be looked at: control and direction marks made visible, the middle cut if long."""
-    visible = "".join(_visible(character) for character in name)
+    """Return a name as it can safely be looked at: what is invisible or turns text around is named, a long middle cut.
+
+    Control and direction marks, characters of no width and line separators become ``⟨200B⟩`` and the like.
+    """
+    parts = _JOINER.split(name)
+    visible = "".join(
+        part if number % 2 else "".join(_visible(character) for character in part) for number, part in enumerate(parts)
+    )
     if len(visible) <= limit:
         return visible
     tail = limit // 2
@@ -35,6 +49,6 @@ def counted(count: int, thing: str, things: str = "") -> str:
 
 
 def _visible(character: str) -> str:
-    if character in _DIRECTION_MARKS or unicodedata.category(character) in {"Cc", "Cs"}:
+    if character in _BLANKS or unicodedata.category(character) in _INVISIBLE:
         return f"⟨{ord(character):04X}⟩"
     return character
