@@ -70,7 +70,7 @@ CLEANING_POLICY = {
     "class_imbalance": "warn",
     "near_empty_class": "warn",
     "similar_class_names": "warn",
-    "label_error": "warn",  # these three are of the embedding audit, and hints for a person
+    "label_error": "warn",  # of the embedding audit, as the next two are, and of an earlier run: hints for a person
     "semantic_duplicate": "warn",
     "embedding_outlier": "warn",
 }
@@ -122,6 +122,7 @@ def image_classification(placement: Placement) -> Any:
         allow_list: list = [],  # noqa: B006 - kfp copies it into the compiled pipeline
         deny_list: list = [],  # noqa: B006
         previous_decisions: str = "",
+        earlier_findings: str = "",
         # Split
         train_fraction: float = 0.8,
         validation_fraction: float = 0.1,
@@ -232,6 +233,7 @@ def image_classification(placement: Placement) -> Any:
             allow_list=allow_list,
             deny_list=deny_list,
             previous_decisions=previous_decisions,
+            earlier_findings=earlier_findings,
         ).set_display_name("3 Clean")
         divided = split(
             archive=ingested.outputs["archive"],

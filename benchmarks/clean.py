@@ -205,7 +205,13 @@ def _clean(folder: Path, repeats: int) -> dict[str, float]:
         started, started_cpu = time.perf_counter(), time.process_time()
         with contextlib.redirect_stdout(io.StringIO()):
             counts = clean_archive(
-                folder / "archive", folder / "findings", policy, "", folder / "decisions", folder / "summary.md"
+                folder / "archive",
+                folder / "findings",
+                policy,
+                "",
+                folder / "decisions",
+                folder / "summary.md",
+                earlier_findings="",
             )
         wall.append(time.perf_counter() - started)
         cpu.append(time.process_time() - started_cpu)

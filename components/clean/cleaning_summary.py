@@ -11,13 +11,16 @@ import pandas as pd
 from components.clean.check_counts import CheckCounts, check_counts
 from components.clean.cleaning_policy import ALLOW_LIST, DAMAGED, DENY_LIST, UNDECODABLE, CleaningPolicy
 from components.clean.earlier_cleaning import EarlierCleaning, changed_actions, counts_of
+from components.clean.earlier_findings import APPLIES, OUTCOMES_IN_WORDS, EarlierFindings
 from components.clean.keep_decisions import Decided
 from components.formats.check_names import CHECK_MEANINGS
 from components.formats.decisions import entry_for
+from components.report.shown_text import counted
 
 EXAMPLES = 3
 LISTED_CLASSES = 50
 LISTED_CHANGES = 20
+LISTED_EARLIER_FINDINGS = 10
 
 CHANGES_IN_WORDS = {
     "newly_dropped": "kept before, dropped now",
@@ -41,6 +44,7 @@ def summary_markdown(
     *,
     earlier: EarlierCleaning | None,
     changes: pd.DataFrame | None,
+    earlier_findings: EarlierFindings | None,
 ) -> str:
     """Return the summary of one cleaning.
 
@@ -50,6 +54,7 @@ def summary_markdown(
         policy: The policy the decisions were made by.
         earlier: The cleaning it is compared with, None without.
         changes: ``CHANGE_COLUMNS``, None without.
+        earlier_findings: What an earlier run found, None without.
     """
     images = decided.images
     counts = check_counts(decided, findings, policy, EXAMPLES)
@@ -64,6 +69,8 @@ def summary_markdown(
     ]
     if earlier is not None and changes is not None:
         parts += ["## Since the earlier cleaning", *_changes(earlier, changes, policy)]
+    if earlier_findings is not None:
+        parts += ["## Found by an earlier run", *_earlier_findings(earlier_findings, policy)]
     parts += ["## Checks", _checks(counts)]
     if any(one.examples for one in counts):
         parts += [
@@ -204,6 +211,33 @@ def _changes(earlier: EarlierCleaning, changes: pd.DataFrame, policy: CleaningPo
     unlisted = counts["newly_dropped"] + counts["newly_kept"] - len(listed)
     if unlisted:
         yield f"and {unlisted:,} more: changes.parquet beside the decisions has all of them."
+
+
+def _earlier_findings(earlier: EarlierFindings, policy: CleaningPolicy) -> Iterable[str]:
+    """Yield what an earlier run found, and what has become of it: of each outcome a few."""
+    found, counts = earlier.findings, earlier.counts
+    checks = sorted(set(found["check"]))
+    actions = ", ".join(f"{escape(check)} is {escape(policy.action(check))}" for check in checks)
+    yield (
+        f"{escape(earlier.uri)} names {counted(len(found), 'image')}."
+        + (f" As they were: {counts[APPLIES]:,}; of these the policy decides: {actions}." if checks else "")
+    )
+    if not checks:
+        return
+    yield _table(
+        ["images", "finding"],
+        [[f"{number:,}", OUTCOMES_IN_WORDS[outcome]] for outcome, number in counts.items() if number],
+    )
+    listed = found.groupby("outcome", sort=False).head(LISTED_EARLIER_FINDINGS)
+    yield _table(
+        ["image", "what was found", "now"],
+        [
+            [escape(path), escape(message), OUTCOMES_IN_WORDS[outcome]]
+            for path, message, outcome in listed[["path", "message", "outcome"]].itertuples(index=False, name=None)
+        ],
+    )
+    if len(listed) < len(found):
+        yield f"and {len(found) - len(listed):,} more."
 
 
 def why_changed(keep: bool, reasons_before: str, reasons_now: str, other_bytes: bool) -> str:

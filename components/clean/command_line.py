@@ -75,6 +75,12 @@ def _parser() -> argparse.ArgumentParser:
             help=f"{verb} this image whatever the checks say: a path, a glob, or @ and a file of them; repeatable",
         )
     parser.add_argument("--previous", default="", metavar="DECISIONS", help="tell what changed since these decisions")
+    parser.add_argument(
+        "--earlier-findings",
+        default="",
+        metavar="RUN",
+        help="clean by the suspected labels of this earlier run too: its folder, or its evaluate/suspected",
+    )
     parser.add_argument("--why", action="append", default=[], metavar="IMAGE", help="explain one image; repeatable")
     parser.add_argument("--examples", type=int, default=3, metavar="N", help="images shown of each check (default: 3)")
     parser.add_argument("--write", type=Path, metavar="FOLDER", help="write the decisions, for split to read")
@@ -91,7 +97,9 @@ def _clean(options: argparse.Namespace) -> None:
             raise UserError(f"{folder} has no {file}: give the folder of {step}")
     if options.write is not None:
         _require_replaceable(options.write)
-    cleaning = decide_archive(options.archive, options.findings, _policy(options), options.previous)
+    cleaning = decide_archive(
+        options.archive, options.findings, _policy(options), options.previous, options.earlier_findings
+    )
     lines = (
         [line for path in options.why for line in _explanation(cleaning, path)]
         if options.why
@@ -137,6 +145,9 @@ def _summary(cleaning: Cleaning, examples: int) -> Iterator[str]:
     if acting:
         yield ""
         yield from _check_lines(acting)
+    if cleaning.earlier_findings is not None:
+        yield ""
+        yield f"{cleaning.earlier_findings.in_words}: {printable(cleaning.earlier_findings.uri)}"
     if cleaning.earlier is not None and cleaning.changes is not None:
         yield ""
         yield f"Since {cleaning.earlier.uri}:"

@@ -13,6 +13,7 @@ def clean(
     allow_list: list,
     deny_list: list,
     previous_decisions: str,
+    earlier_findings: str,
     decisions: dsl.Output[dsl.Dataset],
     summary: dsl.Output[dsl.Markdown],
     metrics: dsl.Output[dsl.Metrics],
@@ -29,9 +30,13 @@ def clean(
         deny_list: Paths or globs of images to drop whatever the checks found, and files of them.
         previous_decisions: Folder or gs:// URI of the decisions of an earlier run, to tell what changed; empty for
             none.
+        earlier_findings: Folder or gs:// URI of an earlier run, or of what its evaluate step called suspected: training
+            labels that it took for wrong are findings of the check label_error, of images whose path and bytes are as
+            they were; empty for none.
         decisions: The catalog with keep, fix, drop or quarantine for every image, and why.
         summary: What was dropped and why, for a person.
-        metrics: How many images were kept, fixed, dropped and quarantined, by which reasons, and what changed.
+        metrics: How many images were kept, fixed, dropped and quarantined, by which reasons, what changed, and how many
+            of the earlier findings still apply.
     """
     from pathlib import Path
 
@@ -48,6 +53,7 @@ def clean(
                 previous_decisions=previous_decisions,
                 decisions=Path(decisions.path),
                 summary=Path(summary.path),
+                earlier_findings=earlier_findings,
             )
             for name, count in counts.items():
                 metrics.log_metric(name, count)

@@ -35,7 +35,7 @@ def evaluate(
         evaluation: Metrics with intervals and calibration, predictions of every test image, tables and charts.
         report: The evaluation as a page: intervals, confusions, calibration, weak spots, mistakes, learning curves.
         suspected: The findings, and those about training images whose label is probably wrong, in the same format;
-            and suspected_labels.txt, a list of these for deny_list.
+            these alone for earlier_findings of the next run; and suspected_labels.txt, a list of them for deny_list.
         metrics: Accuracy and mean F1 with intervals, AUC, calibration, the champion beside it, and counts.
         classification: Confusion matrix and micro-averaged ROC for the pipeline's own view.
 

@@ -140,7 +140,7 @@ def file_sha256(path: Path) -> str:
 def images_of(
     splits: Splits, directory: Path, split: str, positions: npt.NDArray[np.int64] | None = None
 ) -> tf.data.Dataset:
-    """Yield image uint8 ``[size, size, 3]``, label and path in shard order.
+    """Yield image uint8 ``[size, size, 3]``, label, path and md5 of the original bytes in shard order.
 
     Args:
         splits: What the folder claims to hold.
@@ -153,7 +153,7 @@ def images_of(
         example = parse_example(record)
         image = tf.io.decode_jpeg(example["image"], channels=3)
         image = tf.ensure_shape(image, (splits.image_size_px, splits.image_size_px, 3))
-        return {"image": image, "label": example["label"], "path": example["path"]}
+        return {"image": image, **{name: example[name] for name in ("label", "path", "md5")}}
 
     records = tf.data.TFRecordDataset([str(path) for path in splits.shard_paths(directory, split)])
     if positions is not None and len(positions) < splits.splits[split].images:

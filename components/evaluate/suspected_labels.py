@@ -25,21 +25,23 @@ from components.formats.findings import (
     write_findings,
 )
 from components.formats.splits import ASSIGNMENTS_FILE, Splits
+from components.formats.suspected_labels import (
+    LABEL_ERROR,
+    SUSPECTED_COLUMNS,
+    SUSPECTED_LIST_FILE,
+    write_suspected_labels,
+)
 from components.label_errors.confident_learning import judge_labels, require_cleanlab
 from components.publishing import published_directory, write_json
 from components.report.shown_text import shown
 
-CHECK = "label_error"
-"""As the embedding audit calls it: cleaning policies have an action for it."""
-
-SUSPECTED_FILE = "suspected_labels.txt"
-"""Beside the findings, for a person: the same images as a list that ``deny_list`` takes."""
-
 _SUSPECT_COLUMNS = {
     "path": "str",
+    "md5": "str",
     "label": "str",
     "suggested": "str",
     "confidence": "float64",
+    "usual_confidence": "float64",
     "suggested_confidence": "float64",
     "position": "int64",
 }
@@ -50,8 +52,9 @@ class SuspectedLabels:
     """What was found.
 
     Attributes:
-        table: One row per label that is probably wrong, the least confident first: ``path``, ``label``, ``suggested``,
-            ``confidence`` of the label and ``suggested_confidence``, [0, 1], and ``position`` in the training shards.
+        table: One row per label that is probably wrong, the least confident first: ``path``, ``md5``, ``label``,
+            ``suggested``, ``confidence`` of the label, ``usual_confidence`` of images of its class, which is more, and
+            ``suggested_confidence``, [0, 1], and ``position`` in the training shards.
         judged_images: Of how many training images the labels were judged.
         not_judged: Why of none, in words; empty when they were.
     """
@@ -91,14 +94,16 @@ def suspect_labels(
     if not judged.judged.any():
         return _none("no two classes have enough training images")
     names = np.asarray(splits.class_names, object)
-    rows = np.flatnonzero(judged.wrong)
+    rows = np.flatnonzero(judged.wrong & (judged.confidence < judged.usual_confidence))
     rows = rows[np.argsort(judged.confidence[rows], kind="stable")]
     table = pd.DataFrame(
         {
             "path": np.asarray(seen.paths, object)[rows],
+            "md5": np.asarray(seen.digests, object)[rows],
             "label": names[seen.labels[rows]],
             "suggested": names[judged.suggested[rows]],
             "confidence": judged.confidence[rows],
+            "usual_confidence": judged.usual_confidence[rows],
             "suggested_confidence": judged.suggested_confidence[rows],
             "position": seen.positions[rows],
         }
@@ -107,7 +112,7 @@ def suspect_labels(
 
 
 def write_suspected_findings(suspects: pd.DataFrame, findings: Path, measurements: pd.DataFrame, output: Path) -> None:
-    """Publish the audit's findings and those about suspected labels, and a list of these images beside them.
+    """Publish the audit's findings and those about suspected labels, and these alone: see ``SUSPECTED_COLUMNS``.
 
     Args:
         suspects: ``SuspectedLabels.table``.
@@ -126,22 +131,25 @@ def write_suspected_findings(suspects: pd.DataFrame, findings: Path, measurement
         f"Filed under '{label}'; models that have not seen it say '{suggested}' ({sure:.2f})."
         for label, suggested, sure in suspects[["label", "suggested", "suggested_confidence"]].itertuples(index=False)
     ]
-    new = pd.DataFrame({"path": suspects["path"], "message": messages, "measured": suspects["confidence"]})
-    new = new.assign(check=CHECK, severity="warning").reindex(columns=list(FINDING_COLUMNS))
+    new = suspects.rename(columns={"confidence": "measured", "usual_confidence": "threshold"})
+    new = new.assign(check=LABEL_ERROR, severity="warning", message=pd.Series(messages, suspects.index, "str"))
+    new = new.reindex(columns=list(SUSPECTED_COLUMNS)).astype(dict(SUSPECTED_COLUMNS))
     # An embedding audit may have found the same: once is enough.
-    known = known[~((known["check"] == CHECK) & known["path"].isin(new["path"]))]
-    everything = pd.concat([known[list(FINDING_COLUMNS)], new.astype(dict(FINDING_COLUMNS))], ignore_index=True)
+    known = known[~((known["check"] == LABEL_ERROR) & known["path"].isin(new["path"]))]
+    everything = pd.concat([known[list(FINDING_COLUMNS)], new[list(FINDING_COLUMNS)]], ignore_index=True)
     with published_directory(output) as directory:
         write_findings(sorted_findings(everything), measurements, directory)
         write_json(directory / FACTS_FILE, facts)
-        with (directory / SUSPECTED_FILE).open("w", encoding="utf-8") as file:
+        write_suspected_labels(new, directory)
+        with (directory / SUSPECTED_LIST_FILE).open("w", encoding="utf-8") as file:
             file.writelines(f"{line}\n" for line in _lines(suspects))
 
 
 def _lines(suspects: pd.DataFrame) -> Iterator[str]:
-    yield f"# Training images whose label is probably wrong, {len(suspects)}, the least credible first. To drop them in"
-    yield "# the next run, delete the lines of those whose label is right, and name the file in deny_list: '@' and its"
-    yield "# absolute path or gs:// URI. Better is to move each into the folder of its class."
+    yield f"# Training images whose label is probably wrong, {len(suspects)}, the least credible first. Best is to move"
+    yield "# each into the folder of its class. To drop them in the next run, delete the lines of those whose label is"
+    yield "# right, and name the file in deny_list: '@' and its absolute path or gs:// URI. Or name its folder in"
+    yield "# earlier_findings, and the cleaning policy decides about all of them, under label_error."
     for row in suspects.to_dict("records"):
         given, suggested = shown(row["label"]), shown(row["suggested"])
         yield f"# {given} {row['confidence']:.2f}, {suggested} {row['suggested_confidence']:.2f}"

@@ -21,12 +21,14 @@ class TrainingFeatures:
 
     Attributes:
         paths: The images' names.
+        digests: MD5 of their original bytes, hexadecimal.
         labels: int64 ``[images]``, indices into the class names.
         positions: int64 ``[images]``, where each is in the shards.
         features: float16 ``[images, features]`` of length 1.
     """
 
     paths: list[str]
+    digests: list[str]
     labels: npt.NDArray[np.int64]
     positions: npt.NDArray[np.int64]
     features: npt.NDArray[np.float16]
@@ -52,6 +54,7 @@ def training_features(
     count = splits.splits[TRAINING_SPLIT].images
     positions = np.sort(np.random.default_rng(seed).permutation(count)[:most_images])
     paths: list[str] = []
+    digests: list[str] = []
     labels: list[int] = []
     features: list[npt.NDArray[np.float16]] = []
     reported = time.monotonic()
@@ -61,7 +64,9 @@ def training_features(
         features.append((pooled / np.maximum(length, np.finfo(np.float32).tiny)).astype(np.float16))
         labels.extend(batch["label"].numpy().tolist())
         paths.extend(path.decode() for path in batch["path"].numpy())
+        digests.extend(digest.decode() for digest in batch["md5"].numpy())
         if time.monotonic() - reported > SECONDS_BETWEEN_LINES:
             reported = time.monotonic()
             print(f"evaluate: features of {len(paths)} of {len(positions)} training images", flush=True)
-    return TrainingFeatures(paths, np.asarray(labels, np.int64), positions[: len(paths)], np.concatenate(features))
+    numbers = np.asarray(labels, np.int64)
+    return TrainingFeatures(paths, digests, numbers, positions[: len(paths)], np.concatenate(features))

@@ -35,12 +35,15 @@ class JudgedLabels:
         confidence: float64, probability of the image's own label, [0, 1]; NaN for images that are not judged.
         suggested: int64, the likeliest label; -1 likewise.
         suggested_confidence: float64, its probability; NaN likewise.
+        usual_confidence: float64, mean ``confidence`` of the images with the same label; NaN likewise. Confident
+            learning counts an image as one of a class from this on: t_j in equation 2 of the article.
         wrong: Whether confident learning takes the label for wrong.
     """
 
     confidence: npt.NDArray[np.float64]
     suggested: npt.NDArray[np.int64]
     suggested_confidence: npt.NDArray[np.float64]
+    usual_confidence: npt.NDArray[np.float64]
     wrong: npt.NDArray[np.bool_]
 
     @property
@@ -64,8 +67,9 @@ def judge_labels(
     folds = folds_of(labels, groups, seed)
     rows = np.flatnonzero(folds >= 0)
     classes, codes = np.unique(labels[rows], return_inverse=True)
+    confidence, suggested_confidence, usual_confidence = np.full((3, count), np.nan)
     judged = JudgedLabels(
-        np.full(count, np.nan), np.full(count, -1, np.int64), np.full(count, np.nan), np.zeros(count, bool)
+        confidence, np.full(count, -1, np.int64), suggested_confidence, usual_confidence, np.zeros(count, bool)
     )
     if len(classes) < 2:
         return judged
@@ -73,6 +77,8 @@ def judge_labels(
     judged.confidence[rows] = probabilities[np.arange(len(rows)), codes]
     judged.suggested[rows] = classes[probabilities.argmax(axis=1)]
     judged.suggested_confidence[rows] = probabilities.max(axis=1)
+    usual = np.bincount(codes, judged.confidence[rows], len(classes)) / np.bincount(codes, minlength=len(classes))
+    judged.usual_confidence[rows] = usual[codes]
     judged.wrong[rows[find_wrong_labels(codes, probabilities)]] = True
     return judged
 

@@ -1,6 +1,7 @@
 """What steps on a cluster can reach and what outlives their pods: what must be in Cloud Storage, and why."""
 
 import dataclasses
+from collections.abc import Mapping
 from pathlib import Path
 
 from components import storage
@@ -58,6 +59,15 @@ def require_readable_source(uri: str) -> None:
     """Raise ``UserError`` unless steps on a cluster can read photos from there."""
     if not storage.is_remote(uri):
         raise UserError(f"a cluster cannot read {uri}; upload it and give --source gs://bucket/Photos.zip")
+
+
+def require_readable_earlier_runs(values: Mapping[str, str]) -> None:
+    """Raise ``UserError`` unless steps on a cluster can read what earlier runs left, where parameters name any."""
+    for name in ("previous_decisions", "earlier_findings"):
+        if values[name] and not storage.is_remote(values[name]):
+            raise UserError(
+                f"a cluster cannot read {values[name]}; upload it and give --set {name}=gs://bucket/earlier-run"
+            )
 
 
 def require_lasting_registry(uri: str) -> None:

@@ -22,6 +22,7 @@ from components.launch.cluster_reach import (
     choose_checkpoints,
     require_lasting_checkpoints,
     require_lasting_registry,
+    require_readable_earlier_runs,
     require_readable_source,
     require_readable_weights,
     unused_volume,
@@ -31,7 +32,7 @@ from components.launch.containment import Terminated, contained_steps
 from components.launch.docker_runner import image_name
 from components.launch.kubeflow_submission import submit_to_kubeflow
 from components.launch.labels import read_labels, read_node_selector
-from components.launch.local_run import RunResult, StepFailedError, run_locally
+from components.launch.local_run import PLACES, RunResult, StepFailedError, run_locally
 from components.launch.option_uses import require_used
 from components.launch.optional_parameters import left_out_parameters
 from components.launch.parameters import (
@@ -43,7 +44,7 @@ from components.launch.parameters import (
     with_defaults,
 )
 from components.launch.placement import WEIGHTS_FOLDER, EmbeddingAudit, Placement, Target
-from components.launch.preflight import WEIGHTS_IN_WORDS, check_places, check_values
+from components.launch.preflight import WEIGHTS_IN_WORDS, check_earlier_findings, check_places, check_values
 from components.launch.submission import Destination, require_options
 from components.launch.vertex_submission import submit_to_vertex
 
@@ -304,7 +305,7 @@ def _run(build: PipelineBuilder, options: argparse.Namespace) -> None:
     _require_new(directory)
     values.setdefault("registry_uri", str(directory / "registry"))
     require_values(values, parameters)
-    for name in ("source", "registry_uri", "weights", "checkpoint_uri", "cache_directory", "previous_decisions"):
+    for name in PLACES:
         # Steps do not run in the user's folder, in docker above all.
         value = values.get(name, "")
         if value and "://" not in value and (name != "weights" or value not in WEIGHTS_IN_WORDS):
@@ -379,7 +380,9 @@ def _submit(build: PipelineBuilder, options: argparse.Namespace) -> None:
     require_lasting_registry(complete["registry_uri"])
     require_lasting_checkpoints(complete["checkpoint_uri"])
     require_readable_weights(complete["weights"], options.weights_claim)
+    require_readable_earlier_runs(complete)
     check_values(complete, placement.training_gpus)
+    check_earlier_findings(complete["earlier_findings"])
     destination = _destination(options, options.submit)
     require_options(options.submit, destination)
     _say_what_is_unused(complete["weights"], options.weights_claim)

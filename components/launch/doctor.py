@@ -17,6 +17,7 @@ from typing import Any, Literal
 
 from components import __version__, images, storage
 from components.classifier.weights_source import IMAGENET, IMAGENET_ADDRESS, IMAGENET_FILE, RANDOM, check_weights
+from components.clean.earlier_findings import find_earlier_findings
 from components.failures import TransientError, UserError
 from components.ingest.source import find_source, require_fingerprint
 from components.launch import argo_retries, cluster_apis
@@ -27,6 +28,7 @@ from components.launch.cluster_reach import (
     in_volume,
     require_lasting_checkpoints,
     require_lasting_registry,
+    require_readable_earlier_runs,
     require_readable_source,
     require_readable_weights,
     unused_volume,
@@ -106,6 +108,7 @@ def examine(
         _Check("registry", lambda: _registry(values["registry_uri"], values["model_name"])),
         _Check("pipeline root", lambda: _pipeline_root(target, destination.pipeline_root)),
         *([_Check("checkpoints", lambda: _checkpoints(checkpoints))] if checkpoints.uri else []),
+        *([_Check("earlier run", lambda: _earlier_run(values))] if values["earlier_findings"] else []),
         _Check("data image", lambda: _image(images.DATA, placement)),
         _Check("training image", lambda: _image(images.TRAINING, placement)),
         _Check("GPU", lambda: _gpu(placement)),
@@ -266,6 +269,11 @@ def _checkpoints(place: CheckpointPlace) -> str:
     if place.caution:
         raise NoteError(f"{found}; {place.caution}")
     return found
+
+
+def _earlier_run(values: Mapping[str, Any]) -> str:
+    require_readable_earlier_runs(values)
+    return find_earlier_findings(values["earlier_findings"])
 
 
 def _probe(uri: str) -> None:

@@ -26,6 +26,10 @@ from components.launch.run_log import RunLog
 
 Runner = Literal["local", "docker"]
 
+_WRITTEN_PLACES = ("registry_uri", "checkpoint_uri", "cache_directory")
+PLACES = ("source", "weights", *_WRITTEN_PLACES, "previous_decisions", "earlier_findings")
+"""Parameters that may be paths on this machine."""
+
 # Artifacts have no suffix where kfp puts them; a browser needs one.
 _REPORTS = {
     ("audit", "report"): "1-audit.html",
@@ -124,12 +128,9 @@ def _docker_runner(outcomes: Path, steps: Path, values: Mapping[str, Any], netwo
     passed_on = ("STORAGE_EMULATOR_HOST", RETRY_WAITS_VARIABLE)
     environment |= {name: os.environ[name] for name in passed_on if name in os.environ}
     local_paths = {
-        name: Path(value).resolve()
-        for name in ("source", "weights", "registry_uri", "checkpoint_uri", "cache_directory", "previous_decisions")
-        if (value := str(values.get(name, ""))) and "://" not in value
+        name: Path(value).resolve() for name in PLACES if (value := str(values.get(name, ""))) and "://" not in value
     }
-    kept = ("registry_uri", "checkpoint_uri", "cache_directory")
-    written = [local_paths.pop(name) for name in kept if name in local_paths]
+    written = [local_paths.pop(name) for name in _WRITTEN_PLACES if name in local_paths]
     writable = [outcomes, *written]
     # A weights value may be a word instead; a source that is missing is for ingest to tell.
     readable = {path for path in local_paths.values() if path.exists()}

@@ -76,6 +76,8 @@ def check_values(values: Mapping[str, Any], training_gpus: int = 0) -> None:
     if set(EMBEDDING_PARAMETERS) <= set(values):  # the pipeline has the step
         check_embeddings(EmbeddingSettings(require_gpu=False, **{name: values[name] for name in _EMBEDDINGS}))
     cleaning_policy(values["cleaning_policy"], values["allow_list"], values["deny_list"])
+    for place in ("previous_decisions", "earlier_findings"):
+        storage.join(values[place], "file")
     check_split(
         SplitSettings(
             fractions={name: values[f"{name}_fraction"] for name in SPLIT_NAMES},
@@ -144,10 +146,10 @@ def _parameters_of(phase: str, values: Mapping[str, Any]) -> Iterator[None]:
 
 
 def check_places(values: Mapping[str, Any]) -> None:
-    """Check, for a run on this machine, that the registry can be used and a weights file is there.
+    """Check, for a run on this machine, that the registry can be used, and weights and earlier findings are there.
 
     Raises:
-        UserError: When the registry cannot be read or written, or the weights are missing.
+        UserError: When the registry cannot be read or written, or the weights or the earlier findings are missing.
         TransientError: When Cloud Storage does not answer.
     """
     from components.register.registry import ModelRegistry  # noqa: PLC0415
@@ -162,3 +164,17 @@ def check_places(values: Mapping[str, Any]) -> None:
         raise UserError(
             f"weights {weights} is not a file: give the path or gs:// URI of a weights file, imagenet or random"
         )
+    check_earlier_findings(values["earlier_findings"])
+
+
+def check_earlier_findings(uri: str) -> None:
+    """Check that an earlier run left findings to clean by, where one is named.
+
+    Raises:
+        UserError: When it left none.
+        TransientError: When Cloud Storage does not answer.
+    """
+    from components.clean.earlier_findings import find_earlier_findings  # noqa: PLC0415
+
+    if uri:
+        find_earlier_findings(uri)

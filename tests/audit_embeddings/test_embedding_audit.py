@@ -122,14 +122,14 @@ def test_a_second_run_on_its_own_output_adds_nothing(step: Step, tmp_path: Path)
 
 
 def test_clean_reads_the_findings_and_keeps_one_image_of_each_scene(step: Step) -> None:
-    warned = decide_archive(step.archive, step.output, cleaning_policy({}, [], []), "").decided.images
+    warned = decide_archive(step.archive, step.output, cleaning_policy({}, [], []), "", "").decided.images
     assert warned["keep"].all()
     groups = step.own[step.own["check"] == "semantic_duplicate"].groupby("group")["path"].apply(list)
     together = warned.set_index("path")["duplicate_group"]
     for members in groups:
         assert together[members].nunique() == 1, "split keeps them together"
     policy = cleaning_policy({"semantic_duplicate": "drop", "label_error": "drop"}, [], [])
-    kept = decide_archive(step.archive, step.output, policy, "").decided.images.set_index("path")["keep"]
+    kept = decide_archive(step.archive, step.output, policy, "", "").decided.images.set_index("path")["keep"]
     assert not kept[step.own.loc[step.own["check"] == "label_error", "path"]].any()
     for members in groups:
         assert kept[members].sum() == 1

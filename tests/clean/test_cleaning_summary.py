@@ -13,7 +13,7 @@ from tests.clean.tables import catalog_of, decided, distinct_catalog, findings_o
 
 
 def summary_of(decision: Decided, findings: pd.DataFrame, policy: CleaningPolicy) -> str:
-    return summary_markdown(decision, findings, policy, earlier=None, changes=None)
+    return summary_markdown(decision, findings, policy, earlier=None, changes=None, earlier_findings=None)
 
 
 def test_it_counts_classes_checks_and_names_twins() -> None:

@@ -27,6 +27,7 @@ def run_clean(
         allow_list=[],
         deny_list=["cat/3.jpg"],
         previous_decisions=previous_decisions,
+        earlier_findings="",
         decisions=dsl.Dataset(name="decisions", uri=str(directory / "decisions"), metadata={}),
         summary=dsl.Markdown(name="summary", uri=str(directory / "summary.md"), metadata={}),
         metrics=metrics,

@@ -23,7 +23,8 @@ def cleaned(
 ) -> dict[str, int]:
     folder.mkdir()
     archive, findings = write_both(folder, catalog_of(digests), findings_of(found))
-    return clean_archive(archive, findings, policy, previous, folder / "decisions", folder / "summary.md")
+    outputs = (folder / "decisions", folder / "summary.md")
+    return clean_archive(archive, findings, policy, previous, *outputs, earlier_findings="")
 
 
 def test_changes_are_counted_listed_and_explained(tmp_path: Path) -> None:

@@ -359,6 +359,18 @@ def test_a_place_for_checkpoints_is_tried_when_there_is_one(new_bucket: Callable
     assert results({**values(), "checkpoint_uri": "/tmp/x"})["checkpoints"].verdict == "fix"
 
 
+def test_an_earlier_run_to_clean_by_is_looked_for(new_bucket: Callable[[], str], values: Values) -> None:
+    assert "earlier run" not in results(values())
+    bucket = new_bucket()
+    found = results({**values(), "earlier_findings": f"{bucket}/run"})["earlier run"]
+    assert (found.verdict, "earlier_findings has no" in found.detail) == ("fix", True)
+    lying = f"{bucket}/run/evaluate/suspected/suspected_labels.parquet"
+    storage.write_if_absent(lying, b"findings")
+    assert results({**values(), "earlier_findings": f"{bucket}/run"})["earlier run"].detail == lying
+    here = results({**values(), "earlier_findings": "runs/demo"})["earlier run"]
+    assert here.detail.startswith("a cluster cannot read runs/demo; upload it and give --set earlier_findings=gs://")
+
+
 def test_on_spot_nodes_the_place_that_a_submission_would_choose_is_tried(
     new_bucket: Callable[[], str], values: Values
 ) -> None:

@@ -110,6 +110,8 @@ def test_the_defaults_pass(defaults: dict[str, Any]) -> None:
         ("unfrozen_layers", 11, "the last 11 layers of inception_v3 hold no weights that can learn"),
         ("unfrozen_layers", 312, "inception_v3 has 311 layers: set it between 12 and 311$"),
         ("checkpoint_uri", "s3://bucket/state", "neither a gs:// URI nor a local path"),
+        ("previous_decisions", "s3://bucket/run", "neither a gs:// URI nor a local path"),
+        ("earlier_findings", "s3://bucket/run", "neither a gs:// URI nor a local path"),
     ],
 )
 def test_what_a_step_would_refuse_is_refused_early(
@@ -178,6 +180,15 @@ def test_missing_weights_are_refused(defaults: dict[str, Any], tmp_path: Path) -
     with pytest.raises(UserError, match=r"imagenett is not a file: give .* imagenet or random"):
         check_places({**here, "weights": "imagenett"})
     assert not (tmp_path / "models").exists(), "looking leaves nothing behind"
+
+
+def test_an_earlier_run_that_left_no_findings_is_refused(defaults: dict[str, Any], tmp_path: Path) -> None:
+    here = {**defaults, "registry_uri": str(tmp_path / "models"), "earlier_findings": str(tmp_path)}
+    with pytest.raises(UserError, match=r"earlier_findings has no suspected_labels\.parquet in "):
+        check_places(here)
+    (tmp_path / "suspected").mkdir()
+    (tmp_path / "suspected" / "suspected_labels.parquet").touch()
+    check_places(here)
 
 
 @pytest.mark.parametrize("output", ["file", "file/run"])

@@ -47,6 +47,12 @@ def test_missing_and_malformed_options_are_named_before_anything_is_looked_up(
         ("photos.zip", (), "a cluster cannot read photos.zip; upload it"),
         ("gs://a/b.zip", ("--registry", "models"), "would be lost with its pod; give --registry gs://"),
         ("gs://a/b.zip", ("--set", "weights=imagenet.npz"), "a cluster cannot read imagenet.npz; upload it"),
+        (
+            "gs://a/b.zip",
+            ("--set", "earlier_findings=runs/1"),
+            "a cluster cannot read runs/1; upload it and give",
+        ),
+        ("gs://a/b.zip", ("--set", "previous_decisions=d"), "a cluster cannot read d; upload it and give --set prev"),
     ],
 )
 def test_what_a_cluster_cannot_reach_is_refused(
