@@ -45,15 +45,19 @@ def compare_with_champion(
     champion = find_champion(registry_uri, model_name)
     if champion is None:
         return None, "the registry has no champion yet"
-    if champion.dataset_digest != dataset_digest:
-        return None, f"the champion {champion.version} was trained and tested on other images"
     theirs = champion_predictions(champion)
     if theirs is None:
         return None, f"the bundle of the champion {champion.version} does not hold its predictions"
-    answers = matching_answers(predictions, theirs)
+    # Bundles of earlier versions do not say which bytes were tested, but which splits.
+    comparable = "md5" in theirs or champion.dataset_digest == dataset_digest
+    answers = matching_answers(predictions, theirs) if comparable else None
     if answers is None:
-        return None, f"the champion {champion.version} answered other images, though of the same dataset"
-    numbers = {name: number for number, name in enumerate(class_names)}
+        shared = _shared_images(predictions, theirs) if comparable else 0
+        of_them = f", of which {shared} are among the {len(predictions)} here" if shared else ""
+        return None, f"the champion {champion.version} was tested on other images, {len(theirs)}{of_them}"
+    # A champion that was trained on a class without test images may answer with it.
+    names = dict.fromkeys([*class_names, *answers])
+    numbers = {name: number for number, name in enumerate(names)}
     columns = (predictions["true_class"], predictions["predicted_class"], answers)
     labels, ours, other = (np.asarray(column.map(numbers), np.int64) for column in columns)
     return compare(labels, ours, other, classes=len(numbers), champion=champion.version, seed=seed), ""
@@ -105,17 +109,22 @@ def compare(
 def matching_answers(predictions: pd.DataFrame, champion: pd.DataFrame) -> pd.Series | None:
     """Return the champion's answers in the order of the model's predictions; None when it answered other images.
 
+    Images are the same when path, class and, where the champion's are known, bytes are.
+
     Args:
         predictions: ``PREDICTION_COLUMNS``.
-        champion: Likewise, of the champion.
+        champion: Likewise, of the champion; ``md5`` may be missing.
     """
-    by_path = champion.drop_duplicates("path").set_index("path")
-    if len(champion) != len(predictions) or not by_path.index.isin(predictions["path"]).all():
+    if len(champion) != len(predictions) or _shared_images(predictions, champion) < len(predictions):
         return None
-    ordered = by_path.loc[predictions["path"]]
-    if ordered["true_class"].tolist() != predictions["true_class"].tolist():
-        return None
+    ordered = champion.set_index("path").loc[predictions["path"]]
     return ordered["predicted_class"].reset_index(drop=True)
+
+
+def _shared_images(predictions: pd.DataFrame, champion: pd.DataFrame) -> int:
+    """Return how many images are in both tables, with the same class, and the same bytes where these are known."""
+    same = [name for name in ("path", "true_class", "md5") if name in champion]
+    return len(predictions[same].merge(champion[same].drop_duplicates("path"), on=same))
 
 
 def _differences(

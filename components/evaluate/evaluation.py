@@ -50,6 +50,7 @@ from components.formats.evaluation import (
     RELIABILITY_FILE,
     ROC_FILE,
     Evaluation,
+    digest_of_tested,
     write_evaluation,
     write_per_class,
     write_predictions,
@@ -137,7 +138,12 @@ def evaluate_model(
     )
     with published_directory(evaluation) as directory:
         table = write_predictions(
-            predictions.paths, predictions.labels, predictions.probabilities, scores.class_names, directory
+            predictions.paths,
+            predictions.digests,
+            predictions.labels,
+            predictions.probabilities,
+            scores.class_names,
+            directory,
         )
         comparison, not_compared = compare_with_champion(
             table,
@@ -147,7 +153,7 @@ def evaluate_model(
             model_name=model_name,
             seed=seed,
         )
-        scores = dataclasses.replace(scores, comparison=comparison)
+        scores = dataclasses.replace(scores, comparison=comparison, test_digest=digest_of_tested(table))
         write_evaluation(scores, directory)
         write_per_class(per_class, directory)
         write_slices(slices, directory)

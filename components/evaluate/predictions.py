@@ -29,11 +29,13 @@ class Predictions:
 
     Attributes:
         paths: The images' names.
+        digests: MD5 of their original bytes, hexadecimal.
         labels: int64 ``[images]``, indices into the class names.
         probabilities: float32 ``[images, classes]``.
     """
 
     paths: list[str]
+    digests: list[str]
     labels: npt.NDArray[np.int64]
     probabilities: npt.NDArray[np.float32]
 
@@ -101,6 +103,7 @@ def predict_split(model: keras.Model, splits: Splits, directory: Path, split: st
         UserError: When the number of images is not the one in ``splits.json``, or the model gives NaN.
     """
     paths: list[str] = []
+    digests: list[str] = []
     labels: list[int] = []
     probabilities: list[npt.NDArray[np.float32]] = []
     expected = splits.splits[split].images
@@ -109,12 +112,13 @@ def predict_split(model: keras.Model, splits: Splits, directory: Path, split: st
         probabilities.append(np.asarray(model.predict_on_batch(batch["image"]), dtype=np.float32))
         labels.extend(batch["label"].numpy().tolist())
         paths.extend(path.decode() for path in batch["path"].numpy())
+        digests.extend(digest.decode() for digest in batch["md5"].numpy())
         if time.monotonic() - reported > SECONDS_BETWEEN_LINES:
             reported = time.monotonic()
             print(f"evaluate: {len(paths)} of {expected} {split} images", flush=True)
     if len(paths) != expected:
         raise UserError(f"the {split} shards hold {len(paths)} images, splits.json says {expected}: run split again")
-    predictions = Predictions(paths, np.asarray(labels, dtype=np.int64), np.concatenate(probabilities))
+    predictions = Predictions(paths, digests, np.asarray(labels, dtype=np.int64), np.concatenate(probabilities))
     if not np.isfinite(predictions.probabilities).all():
         raise UserError("the model gives NaN for some images: its training diverged, lower the learning rate")
     return predictions

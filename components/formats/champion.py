@@ -12,10 +12,11 @@ import io
 import json
 
 import pandas as pd
+import pyarrow.parquet as pq
 
 from components import storage
 from components.failures import UserError
-from components.formats.evaluation import PREDICTIONS_FILE
+from components.formats.evaluation import PREDICTION_COLUMNS, PREDICTIONS_FILE
 from components.formats.model_bundle import read_manifest
 
 INDEX_FILE = "index.json"
@@ -68,7 +69,7 @@ def champion_predictions(champion: Champion) -> pd.DataFrame | None:
     """Return the champion's answers to the test images of its dataset, None when its bundle does not hold them.
 
     Returns:
-        See ``components.formats.evaluation.PREDICTION_COLUMNS``.
+        ``components.formats.evaluation.PREDICTION_COLUMNS``, without ``md5`` where an earlier version wrote them.
 
     Raises:
         UserError: When the bundle is damaged or may not be read.
@@ -81,4 +82,6 @@ def champion_predictions(champion: Champion) -> pd.DataFrame | None:
     data = storage.read_bytes(storage.join(champion.uri, PREDICTIONS_FILE))
     if hashlib.sha256(data).hexdigest() != file.sha256:
         raise UserError(f"{champion.uri} is damaged: {PREDICTIONS_FILE} differs from its SHA-256; register it again")
-    return pd.read_parquet(io.BytesIO(data))
+    # Not the probabilities: of many images and classes they are a thousand times as much.
+    known = pq.read_schema(io.BytesIO(data)).names
+    return pd.read_parquet(io.BytesIO(data), columns=[name for name in PREDICTION_COLUMNS if name in known])

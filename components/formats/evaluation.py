@@ -14,6 +14,7 @@ The folder:
 """
 
 import dataclasses
+import hashlib
 import json
 from collections.abc import Mapping
 from pathlib import Path
@@ -47,6 +48,7 @@ PER_CLASS_COLUMNS: Mapping[str, str] = {
 
 PREDICTION_COLUMNS: Mapping[str, str] = {
     "path": "str",  # the image's name: its path inside the source
+    "md5": "str",  # of its original bytes; evaluations of earlier versions lack it
     "true_class": "str",
     "predicted_class": "str",
     "probability": "float32",  # of the predicted class
@@ -185,6 +187,7 @@ class Evaluation:
         macro_f1_high: Its upper end.
         calibration: How far its probabilities are to be believed. All other numbers are of the model as it is.
         comparison: Beside the champion; None without one that was tested on the same images.
+        test_digest: ``digest_of_tested`` of the test images.
 
     What follows the confusion matrix has defaults, because bundles of earlier versions lack it.
     """
@@ -212,6 +215,7 @@ class Evaluation:
     macro_f1_high: float | None = None
     calibration: Calibration = Calibration()
     comparison: Comparison | None = None
+    test_digest: str = ""
 
 
 def with_temperature(probabilities: npt.NDArray[np.floating], temperature: float) -> npt.NDArray[np.float64]:
@@ -286,8 +290,23 @@ def read_slices(directory: Path) -> pd.DataFrame | None:
     return table.astype(dict(SLICE_COLUMNS))
 
 
+def digest_of_tested(predictions: pd.DataFrame) -> str:
+    """Return SHA-256 over path, class and digest of the bytes of every test image, by path: what was tested on.
+
+    It is the same wherever the same images are tested on, whatever was trained on.
+
+    Args:
+        predictions: ``path``, ``true_class`` and ``md5``.
+    """
+    digest = hashlib.sha256()
+    for row in predictions.sort_values("path")[["path", "true_class", "md5"]].itertuples(index=False):
+        digest.update("\0".join(row).encode() + b"\n")
+    return digest.hexdigest()
+
+
 def write_predictions(
     paths: list[str],
+    digests: list[str],
     labels: npt.NDArray[np.int64],
     probabilities: npt.NDArray[np.float32],
     class_names: list[str],
@@ -297,6 +316,7 @@ def write_predictions(
 
     Args:
         paths: Of the images.
+        digests: MD5 of their original bytes, hexadecimal.
         labels: ``[images]``, indices into ``class_names``.
         probabilities: ``[images, classes]``.
         class_names: In label order.
@@ -305,6 +325,7 @@ def write_predictions(
     names = np.asarray(class_names, dtype=object)
     columns = {
         "path": paths,
+        "md5": digests,
         "true_class": names[labels],
         "predicted_class": names[probabilities.argmax(axis=1)],
         "probability": probabilities.max(axis=1),

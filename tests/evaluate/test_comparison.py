@@ -13,9 +13,24 @@ from scipy.stats import binom
 from components.evaluate.comparison import compare, compare_with_champion
 from components.evaluate.report import judge_comparison
 from components.failures import UserError
-from components.formats.evaluation import PREDICTIONS_FILE, read_evaluation, write_predictions
+from components.formats.evaluation import (
+    PREDICTIONS_FILE,
+    Comparison,
+    digest_of_tested,
+    read_evaluation,
+    read_predictions,
+    write_predictions,
+)
 from components.formats.model_bundle import Manifest, describe_files, write_bundle
-from tests.evaluate.tiny_project import CLASS_NAMES, TEST_LABELS, TinyProject, evaluate_project
+from tests.evaluate.tiny_project import (
+    CLASS_NAMES,
+    LOOKS_LIKE,
+    TEST_LABELS,
+    TinyProject,
+    class_colours,
+    draw_images,
+    evaluate_project,
+)
 
 LABELS = np.arange(200) % 4
 
@@ -55,19 +70,35 @@ def test_the_same_answers() -> None:
 
 
 PutChampion = Callable[..., str]
+TESTED = draw_images("", CLASS_NAMES, TEST_LABELS, LOOKS_LIKE, class_colours(3))
+PATHS, DIGESTS = [image.path for image in TESTED], [image.md5 for image in TESTED]
 
 
 @pytest.fixture
 def put_champion(tmp_path: Path, project: TinyProject) -> PutChampion:
     """Put a champion, right on all but the first six ashes, into a registry as register does; return the registry."""
 
-    def put(dataset_digest: str = "d" * 64, with_predictions: bool = True, paths: list[str] | None = None) -> str:
-        paths = paths or [f"{CLASS_NAMES[label]}/{number:03d}.jpg" for number, label in enumerate(TEST_LABELS)]
-        given = np.eye(3, dtype=np.float32)[[1] * 6 + list(TEST_LABELS[6:])]
+    def put(
+        dataset_digest: str = "d" * 64,
+        with_predictions: bool = True,
+        paths: list[str] = PATHS,
+        digests: list[str] | None = DIGESTS,
+        class_names: tuple[str, ...] = CLASS_NAMES,
+        first_answer: int = 1,
+    ) -> str:
+        answers = [first_answer] * 6 + list(TEST_LABELS[6:])
+        given = np.eye(len(class_names), dtype=np.float32)[answers]
         order = np.random.default_rng(0).permutation(len(paths))  # a champion's images need not be in our order
-        write_predictions(
-            [paths[row] for row in order], np.array(TEST_LABELS)[order], given[order], list(CLASS_NAMES), tmp_path
+        table = write_predictions(
+            [paths[row] for row in order],
+            [(digests or DIGESTS)[row] for row in order],
+            np.array(TEST_LABELS)[order],
+            given[order],
+            list(class_names),
+            tmp_path,
         )
+        if digests is None:
+            table.drop(columns="md5").to_parquet(tmp_path / PREDICTIONS_FILE)
         files = {"labels.txt": b"ash"} | ({PREDICTIONS_FILE: tmp_path / PREDICTIONS_FILE} if with_predictions else {})
         bundle = tmp_path / "registry/trees/versions/abc/def"
         write_bundle(str(bundle), Manifest("trees", "abc", describe_files(files)), files)
@@ -98,13 +129,37 @@ def test_the_report_compares_with_the_champion(
 @pytest.mark.parametrize(
     ("changes", "reason"),
     [
-        ({"dataset_digest": "e" * 64}, "was trained and tested on other images"),
         ({"with_predictions": False}, "does not hold its predictions"),
-        ({"paths": [f"{number}.jpg" for number in range(len(TEST_LABELS))]}, "answered other images"),
+        ({"paths": [f"{number}.jpg" for number in range(17)]}, "the champion abc was tested on other images, 17"),
+        ({"paths": [*PATHS[:15], "a", "b"]}, "tested on other images, 17, of which 15 are among the 17 here"),
+        ({"digests": ["other bytes", *DIGESTS[1:]]}, "tested on other images, 17, of which 16 are among the 17 here"),
+        ({"digests": None, "dataset_digest": "e" * 64}, "the champion abc was tested on other images, 17"),
     ],
 )
 def test_no_comparison_says_why(put_champion: PutChampion, changes: dict[str, object], reason: str) -> None:
     assert reason in why_not(put_champion(**changes))
+
+
+def test_the_same_test_images_are_enough_whatever_was_trained_on(
+    project: TinyProject, put_champion: PutChampion, outputs: tuple[Path, Path]
+) -> None:
+    evaluate_project(project, *outputs, registry_uri=put_champion(dataset_digest="e" * 64))
+    evaluation = read_evaluation(outputs[0])
+    assert evaluation.comparison is not None
+    assert evaluation.comparison.only_model_right == 6
+    assert evaluation.test_digest == digest_of_tested(read_predictions(outputs[0]))
+    assert evaluation.test_digest in outputs[1].read_text(encoding="utf-8")
+
+
+def test_a_champion_of_the_first_version_is_compared_on_the_same_splits(put_champion: PutChampion) -> None:
+    assert compared(put_champion(digests=None))[0] is not None
+
+
+def test_a_champion_may_answer_with_a_class_that_the_model_does_not_know(put_champion: PutChampion) -> None:
+    found, _ = compared(put_champion(class_names=(*CLASS_NAMES, "elm"), first_answer=3))
+    assert found is not None
+    assert found.only_model_right == 6
+    assert found.champion_accuracy == pytest.approx(11 / 17)
 
 
 def test_no_champion_says_so(tmp_path: Path) -> None:
@@ -124,11 +179,15 @@ def test_damage_is_not_taken_for_absence(put_champion: PutChampion, tmp_path: Pa
 
 def why_not(registry_uri: str) -> str:
     """Return why a table of predictions is not compared."""
-    names = [CLASS_NAMES[label] for label in TEST_LABELS]
-    paths = [f"{name}/{number:03d}.jpg" for number, name in enumerate(names)]
-    table = pd.DataFrame({"path": paths, "true_class": names, "predicted_class": names})
-    found, reason = compare_with_champion(
-        table, list(CLASS_NAMES), "d" * 64, registry_uri=registry_uri, model_name="trees", seed=0
-    )
+    found, reason = compared(registry_uri)
     assert found is None
     return reason
+
+
+def compared(registry_uri: str) -> tuple[Comparison | None, str]:
+    """Compare right answers to all test images with the champion of a registry."""
+    names = [CLASS_NAMES[label] for label in TEST_LABELS]
+    table = pd.DataFrame({"path": PATHS, "md5": DIGESTS, "true_class": names, "predicted_class": names})
+    return compare_with_champion(
+        table, list(CLASS_NAMES), "d" * 64, registry_uri=registry_uri, model_name="trees", seed=0
+    )

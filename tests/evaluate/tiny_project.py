@@ -101,6 +101,7 @@ class DrawnImage:
     path: str
     label: str
     record: bytes
+    md5: str
     brightness: float
 
 
@@ -117,7 +118,7 @@ def draw_images(
         path = f"{class_names[label]}/{prefix}{number:03d}.jpg"
         md5 = hashlib.md5(buffer.getvalue(), usedforsecurity=False).hexdigest()
         record = serialize_example(buffer.getvalue(), label, class_names[label], path, md5)
-        images.append(DrawnImage(path, class_names[label], record, float(pixels.mean())))
+        images.append(DrawnImage(path, class_names[label], record, md5, float(pixels.mean())))
     return images
 
 

@@ -17,6 +17,7 @@ from components.formats.evaluation import (
     CalibrationBin,
     Comparison,
     Evaluation,
+    digest_of_tested,
     read_evaluation,
     read_per_class,
     read_predictions,
@@ -119,9 +120,22 @@ def test_per_class_round_trip_keeps_names_and_gaps(tmp_path: Path) -> None:
     pd.testing.assert_frame_equal(read_per_class(tmp_path), table)
 
 
+def test_what_was_tested_on_is_told_by_its_images_in_whatever_order(tmp_path: Path) -> None:
+    probabilities = np.array([[0.75, 0.25], [0.25, 0.75]], np.float32)
+    names = ["NA", "007"]
+    table = write_predictions(["x.jpg", "y.jpg"], ["d1", "d2"], np.array([0, 0]), probabilities, names, tmp_path)
+    digest = digest_of_tested(table)
+    other = probabilities[::-1]
+    swapped = write_predictions(["y.jpg", "x.jpg"], ["d2", "d1"], np.array([0, 0]), other, names, tmp_path)
+    assert digest_of_tested(swapped) == digest
+    for change in ({"md5": "d3"}, {"path": ["x.jpg", "z.jpg"]}, {"true_class": "007"}):
+        assert digest_of_tested(table.assign(**change)) != digest
+
+
 def test_predictions_round_trip(tmp_path: Path) -> None:
     probabilities = np.array([[0.75, 0.25], [0.25, 0.75]], np.float32)
-    written = write_predictions(["x.jpg", "y.jpg"], np.array([0, 0]), probabilities, ["NA", "007"], tmp_path)
+    names = ["NA", "007"]
+    written = write_predictions(["x.jpg", "y.jpg"], ["d1", "d2"], np.array([0, 0]), probabilities, names, tmp_path)
     table = read_predictions(tmp_path)
     pd.testing.assert_frame_equal(table, written)
     assert table["predicted_class"].tolist() == ["NA", "007"]
