@@ -132,7 +132,7 @@ def test_what_the_bundle_says(register: Register) -> None:
     assert lineage["image"] == "unknown"
     card = (bundle / "README.md").read_text()
     assert "| Accuracy | 0.882 (15 of 17 images) |" in card
-    assert "| cedar | 1.000 | 0.500 |" in card
+    assert "| cedar | 1.000 | 0.500 (0.000 to 1.000) |" in card
 
 
 def test_lineage_names_the_image_that_the_step_was_placed_in(
