@@ -9,6 +9,8 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
+from components.failures import UserError
+
 # What object-store mounts (Cloud Storage FUSE on Vertex) answer to renaming a folder with files in it.
 _RENAME_UNSUPPORTED = {errno.ENOSYS, errno.ENOTSUP, errno.EXDEV, errno.EMFILE, errno.ENOTEMPTY}
 
@@ -59,6 +61,23 @@ def published_file(destination: Path, *, shared: bool = False) -> Iterator[Path]
         aside.replace(destination)
     finally:
         aside.unlink(missing_ok=True)
+
+
+def require_replaceable(folder: Path, option: str, marker: str) -> None:
+    """Check that ``published_directory`` replaces nothing of somebody's when they name a folder for an output.
+
+    Args:
+        folder: That will be replaced, if it is there.
+        option: That names it, for the message.
+        marker: A file that every such output has: a folder with it is an earlier one.
+
+    Raises:
+        UserError: When it is a file, or holds anything but an earlier output.
+    """
+    if folder.is_file():
+        raise UserError(f"{folder} is a file; give {option} a folder")
+    if folder.is_dir() and any(folder.iterdir()) and not (folder / marker).is_file():
+        raise UserError(f"{folder} is not empty and holds no {marker}; give {option} a new folder")
 
 
 def write_json(destination: Path, value: Mapping[str, Any]) -> None:

@@ -23,6 +23,7 @@ SHARED = {
     "storage",
     "termination",
     "ordered_work",
+    "command_lines",
     "image_progress",
     "formats",
     "report",

@@ -137,13 +137,13 @@ def check_settings(thresholds: Thresholds, sample_images: int, workers: int, see
     dark, bright = thresholds.dark_brightness, thresholds.bright_brightness
     if not 0 <= dark < bright:
         raise UserError(f"dark_brightness must be at least 0 and below bright_brightness, {bright:g}; it is {dark:g}")
-    if not thresholds.size_outlier_iqr > 0:
-        raise UserError(f"size_outlier_iqr must be above 0; it is {thresholds.size_outlier_iqr:g}")
+    if not 0 < thresholds.size_outlier_iqr < math.inf:
+        raise UserError(f"size_outlier_iqr must be above 0 and finite; it is {thresholds.size_outlier_iqr:g}")
     if workers < 0:
         raise UserError(f"workers must be at least 0, which means one per processor; it is {workers}")
     values = {**vars(thresholds), "sample_images": sample_images, "seed": seed}
     for name, (least, most) in _RANGES.items():
-        if not least <= values[name] <= most:
+        if not least <= values[name] <= most or values[name] == math.inf:
             allowed = f"at least {least:g}" if most == math.inf else f"from {least:g} to {most:,.10g}".replace(",", "")
             raise UserError(f"{name} must be {allowed}; it is {values[name]:g}")
 

@@ -43,8 +43,8 @@ class MeasuringProcess:
         environment = {**os.environ, "PYTHONPATH": paths, "MALLOC_ARENA_MAX": "2", "OPENBLAS_NUM_THREADS": "1"}
         command = [sys.executable, *PROGRAM, str(archive), str(self._board_file), str(threads)]
         self._process = subprocess.Popen(
-            command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, env=environment, bufsize=0
-        )
+            command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, env=environment, bufsize=0, process_group=0
+        )  # in a group of its own, which Ctrl-C does not reach: this process ends it
         # The types of Popen do not know that PIPE makes pipes.
         self._requests = cast(IO[bytes], self._process.stdin)
         self._answers = cast(IO[bytes], self._process.stdout)

@@ -8,7 +8,7 @@ import pandas as pd
 from markupsafe import Markup, escape
 
 from components.audit import distributions
-from components.audit.checks import Thresholds
+from components.audit.checks import CHECKS, Thresholds
 from components.audit.decoding import decode_what_is_there
 from components.audit.galleries import check_sections, random_sample
 from components.formats.findings import SEVERITIES
@@ -22,6 +22,7 @@ TABLE_CHARACTERS = 600_000
 CLASS_ROWS = 250
 CLASS_CHOICES = 250
 
+_OF_FILES_LEFT_OUT = {one.name for one in CHECKS if one.about == "skipped"}
 _MEASURED = {
     "width_px": "width, px",
     "height_px": "height, px",
@@ -213,7 +214,7 @@ def _table_rows(findings: pd.DataFrame, labels: pd.Series) -> list[dict[str, str
 def _table_row(finding: Mapping[str, Any]) -> dict[str, str]:
     related, label = finding["related_path"], finding["label"]
     # A finding about a class is about the class of its own name.
-    label = finding["path"] if pd.isna(label) and finding["check"] != "loose_file" else label
+    label = finding["path"] if pd.isna(label) and finding["check"] not in _OF_FILES_LEFT_OUT else label
     return {
         "severity": finding["severity"],
         "rank": str(SEVERITIES.index(finding["severity"])),

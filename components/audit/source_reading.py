@@ -4,14 +4,16 @@ Ingest is strict: it refuses what no pipeline should train on, such as one class
 everything is let in that has the name of an image, and what cannot be read is left out with a reason.
 """
 
+import re
 import stat
+import struct
 import zipfile
 import zlib
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
-from components.audit.checks.names import OUTSIDE_CLASS_FOLDERS
+from components.audit.checks.names import NOT_READ, OUTSIDE_CLASS_FOLDERS
 from components.failures import UserError
 from components.formats.image_archive import ArchiveWriter
 from components.formats.image_formats import EXTENSIONS
@@ -23,7 +25,10 @@ LARGEST_RATIO = 200
 """A member of a ZIP file that unpacks to more than this many times its size is not unpacked."""
 
 _ENCRYPTED = 0x1
-_UNREADABLE = (OSError, RuntimeError, ValueError, EOFError, zlib.error, zipfile.BadZipFile)
+# Those that zipfile unpacks piece by piece, up to the size it was told: 700 bytes of bzip2 are a gigabyte at once.
+_METHODS = (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED)
+_UNREADABLE = (OSError, RuntimeError, ValueError, EOFError, struct.error, zlib.error, zipfile.BadZipFile)
+_DRIVE = re.compile(r"[A-Za-z]:")
 
 
 @dataclass(frozen=True)
@@ -58,10 +63,19 @@ def write_archive(source: Path, directory: Path, labels_file: str) -> None:
     if source.is_dir():
         _write(source, list(_folder_files(source, labels_file)), directory, labels_file)
     elif zipfile.is_zipfile(source):
-        with zipfile.ZipFile(source) as members:
+        with _opened(source) as members:
             _write(source, list(_zip_files(members, labels_file)), directory, labels_file)
     else:
         raise UserError(f"{source} is neither a folder nor a ZIP file; give the path of one")
+
+
+def _opened(source: Path) -> zipfile.ZipFile:
+    try:
+        return zipfile.ZipFile(source)
+    except _UNREADABLE as error:
+        if isinstance(error, OSError) and error.errno is not None:
+            raise
+        raise UserError(f"{source} is a damaged ZIP file ({error}); zip the class folders again") from error
 
 
 def _write(source: Path, found: list[SourceFile], directory: Path, labels_file: str) -> None:
@@ -76,13 +90,15 @@ def _write(source: Path, found: list[SourceFile], directory: Path, labels_file: 
     with ArchiveWriter(directory, PART_BYTES) as writer:
         for file in sorted(files, key=lambda one: one.path):
             label = file.path.partition("/")[0] if foldered else source.stem
-            reason = OUTSIDE_CLASS_FOLDERS if foldered and "/" not in file.path else file.refusal
+            reason = f"{NOT_READ}{file.refusal}" if file.refusal else ""
+            if foldered and "/" not in file.path and not reason:
+                reason = OUTSIDE_CLASS_FOLDERS
             if not reason:
                 try:
                     data, recorded_label = file.read(), recorded.get(file.path)
                     writer.add(file.path, label, data, source_uri=str(source), recorded_label=recorded_label)
                 except _UNREADABLE as error:
-                    reason = f"cannot be read: {error}"
+                    reason = f"{NOT_READ}cannot be unpacked or read ({error})"
             if reason:
                 writer.skip(file.path, reason)
         writer.close()
@@ -113,24 +129,44 @@ def _folder_files(source: Path, labels_file: str) -> Iterator[SourceFile]:
             refusal = "is no regular file"
         elif path.stat().st_size > LARGEST_FILE_BYTES:
             refusal = f"is larger than {LARGEST_FILE_BYTES // 2**20} MiB"
-        yield SourceFile(inside.as_posix(), path.read_bytes, refusal)
+        name = inside.as_posix()
+        if not _is_text(name):
+            refusal = "has a name that is not UTF-8"
+        yield SourceFile(_as_text(name), path.read_bytes, refusal)
 
 
 def _zip_files(members: zipfile.ZipFile, labels_file: str) -> Iterator[SourceFile]:
-    seen = set()
+    seen: set[str] = set()
     for member in members.infolist():
-        path = PurePosixPath(member.filename)
-        if member.is_dir() or not _is_wanted(path, labels_file) or member.filename in seen:
+        name = member.filename.replace("\\", "/")  # what some programs on Windows write
+        path = PurePosixPath(name)
+        if name.endswith("/") or not _is_wanted(path, labels_file):
             continue
-        seen.add(member.filename)
         refusal = ""
-        if path.is_absolute() or ".." in path.parts or stat.S_ISLNK(member.external_attr >> 16):
+        leads_out = path.is_absolute() or ".." in path.parts or _DRIVE.match(name)
+        if leads_out or stat.S_ISLNK(member.external_attr >> 16):
             refusal = "is a link, or has a path that leads out of the ZIP file"
         elif member.flag_bits & _ENCRYPTED:
             refusal = "is encrypted"
+        elif member.compress_type not in _METHODS:
+            refusal = f"is compressed by method {member.compress_type}, not the usual one, deflate"
         elif member.file_size > min(LARGEST_FILE_BYTES, LARGEST_RATIO * max(member.compress_size, 4096)):
             refusal = "unpacks to an absurd size"
-        yield SourceFile(path.as_posix(), lambda member=member: members.read(member), refusal)  # type: ignore[misc]
+        elif path.as_posix() in seen:
+            refusal = "has the name of another file"
+        elif not _is_text(name):
+            refusal = "has a name that is not UTF-8"
+        seen.add(path.as_posix())
+        yield SourceFile(_as_text(path.as_posix()), lambda member=member: members.read(member), refusal)  # type: ignore[misc]
+
+
+def _is_text(name: str) -> bool:
+    """Return whether a file's name can be written down: any bytes but NUL and a slash can be a name on Linux."""
+    return _as_text(name) == name
+
+
+def _as_text(name: str) -> str:
+    return name.encode("utf-8", "backslashreplace").decode()
 
 
 def _is_wanted(path: PurePosixPath, labels_file: str) -> bool:

@@ -3,15 +3,16 @@
 import argparse
 import dataclasses
 import os
-import sys
 from collections.abc import Sequence
 from pathlib import Path
 
 from components.audit_embeddings.recommended import RECOMMENDED
 from components.classifier.backbones import BACKBONES
-from components.failures import TransientError, UserError
+from components.command_lines import run_program
+from components.failures import UserError
 from components.formats.findings import FINDINGS_FILE
 from components.formats.image_archive import CATALOG_FILE
+from components.publishing import require_replaceable
 
 _NUMBERS = (
     "outlier_deviation", "label_error_confidence", "semantic_duplicate_distance", "batch_size", "workers", "seed",
@@ -26,24 +27,26 @@ def main(arguments: Sequence[str]) -> int:
     report: Path = options.report
     output = options.output or report.with_name(f"{report.stem}-findings")
     settings = dataclasses.replace(RECOMMENDED, **{name: getattr(options, name) for name in _SETTINGS})
-    try:
+
+    def work() -> None:
         for folder, file, whose in (
             (options.archive, CATALOG_FILE, "an archive, from ingest or from the audit's --archive"),
             (options.findings, FINDINGS_FILE, "findings, from audit"),
         ):
             if not (folder / file).is_file():
                 raise UserError(f"{folder} has no {file}: give the folder of {whose}")
+        require_replaceable(output, "--output", FINDINGS_FILE)
+        if output.resolve() == options.findings.resolve():
+            raise UserError("--output is the folder of the audit's findings; give it a folder of its own")
         report.parent.mkdir(parents=True, exist_ok=True)
         # Read when TensorFlow is first imported, below: its remarks about the processor are of no use here.
         os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
         from components.audit_embeddings.embedding_audit import audit_archive_embeddings  # noqa: PLC0415
 
         audit_archive_embeddings(options.archive, options.findings, settings, output, report)
-    except (UserError, TransientError) as error:
-        print(f"audit_embeddings: error: {error}", file=sys.stderr)
-        return error.exit_code
-    print(f"audit_embeddings: report {report}, findings {output}")
-    return 0
+        print(f"audit_embeddings: report {report}, findings {output}")
+
+    return run_program("audit_embeddings", work)
 
 
 def _parser() -> argparse.ArgumentParser:

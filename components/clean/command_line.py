@@ -1,7 +1,6 @@
 """The cleaning alone, on a command line: what a policy would drop of an archive. Nothing is written unless asked."""
 
 import argparse
-import sys
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 
@@ -25,11 +24,12 @@ from components.clean.cleaning_policy import (
 from components.clean.cleaning_summary import CHANGES_IN_WORDS, printable, why_changed
 from components.clean.earlier_cleaning import counts_of
 from components.clean.listed_images import near_paths
-from components.failures import TransientError, UserError
+from components.command_lines import run_program
+from components.failures import UserError
 from components.formats.decisions import REASONS_FILE
 from components.formats.findings import FINDINGS_FILE
 from components.formats.image_archive import CATALOG_FILE
-from components.publishing import published_file
+from components.publishing import published_file, require_replaceable
 
 _CHANGE_COLUMNS = ["path", "keep", "reasons_before", "reasons_now", "other_bytes"]
 
@@ -45,15 +45,8 @@ Of a pipeline run, ARCHIVE is ingest/archive and FINDINGS is audit/findings.
 
 def main(arguments: Sequence[str]) -> int:
     """Do what the command line asks for, and return the exit code: 0, 2 for wrong input, 75 for a passing trouble."""
-    try:
-        _clean(_parser().parse_args(arguments))
-    except (UserError, TransientError) as error:
-        print(f"clean: error: {error}", file=sys.stderr)
-        return error.exit_code
-    except BrokenPipeError:
-        # Whoever reads has seen enough: `| head`.
-        sys.stderr.close()
-    return 0
+    options = _parser().parse_args(arguments)
+    return run_program("clean", lambda: _clean(options))
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -96,7 +89,7 @@ def _clean(options: argparse.Namespace) -> None:
         if not (folder / file).is_file():
             raise UserError(f"{folder} has no {file}: give the folder of {step}")
     if options.write is not None:
-        _require_replaceable(options.write)
+        require_replaceable(options.write, "--write", REASONS_FILE)
     cleaning = decide_archive(
         options.archive, options.findings, _policy(options), options.previous, options.earlier_findings
     )
@@ -125,13 +118,6 @@ def _policy(options: argparse.Namespace) -> CleaningPolicy:
 def _from_here(entry: str) -> str:
     file = entry.removeprefix(LIST_FILE_MARK)
     return entry if file == entry or storage.is_remote(file) else f"{LIST_FILE_MARK}{Path(file).resolve()}"
-
-
-def _require_replaceable(folder: Path) -> None:
-    if folder.is_file():
-        raise UserError(f"{folder} is a file; give --write a folder")
-    if folder.is_dir() and any(folder.iterdir()) and not (folder / REASONS_FILE).is_file():
-        raise UserError(f"{folder} is not empty and holds no decisions; give --write a new folder")
 
 
 def _summary(cleaning: Cleaning, examples: int) -> Iterator[str]:

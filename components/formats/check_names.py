@@ -35,6 +35,7 @@ CHECK_MEANINGS: Mapping[str, str] = {
     "palette": "the pixels are indices of a palette",
     "grayscale": "no colour in the image",
     "nested_folder": "the image lies deeper than its class folder",
+    "unread_file": "the source names the file as an image, and its bytes cannot be had",
     "loose_file": "the file lies outside any class folder",
     "class_imbalance": "the class has far fewer images than the largest one",
     "near_empty_class": "the class has hardly any images",

@@ -2,12 +2,12 @@
 
 import argparse
 import json
-import sys
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from components import storage
-from components.failures import TransientError, UserError
+from components.command_lines import run_program
+from components.failures import UserError
 from components.formats.champion import CHAMPION
 from components.formats.model_bundle import LINEAGE_FILE, MODEL_CARD_FILE, read_manifest
 from components.register.other_registries import announce, other_registry
@@ -27,17 +27,13 @@ them at once. Exit code 2 says that something is wrong with what you asked for, 
 
 def main(arguments: Sequence[str]) -> int:
     """Do what the command line asks for, and return the exit code: 0, 2 for wrong input, 75 for a passing trouble."""
-    try:
-        options = _parser().parse_args(arguments)
+    options = _parser().parse_args(arguments)
+
+    def work() -> None:
         for line in options.do(options):
             print(line)
-    except (UserError, TransientError) as error:
-        print(f"register: error: {error}", file=sys.stderr)
-        return error.exit_code
-    except BrokenPipeError:
-        # Whoever reads has seen enough: `| head`.
-        sys.stderr.close()
-    return 0
+
+    return run_program("register", work)
 
 
 def _parser() -> argparse.ArgumentParser:

@@ -9,6 +9,9 @@ from components.formats.image_formats import EXTENSIONS
 OUTSIDE_CLASS_FOLDERS = "outside any class folder"
 """The reason that the archive's list of skipped files gives for a loose file."""
 
+NOT_READ = "not read: "
+"""What reasons begin with that say why a file with the name of an image is not in the archive."""
+
 
 @check(
     "duplicate_filename",
@@ -67,6 +70,21 @@ def loose_file(skipped: pd.DataFrame, _thresholds: Thresholds) -> pd.DataFrame:
     """Files that ingest left out because no class folder holds them; they are in no archive."""
     found = skipped[skipped["reason"] == OUTSIDE_CLASS_FOLDERS]
     return image_findings(found, ["It lies outside every class folder and was left out."] * len(found))
+
+
+@check(
+    "unread_file",
+    "error",
+    "Files that could not be read",
+    "The source names the file as an image, and its bytes cannot be had: damaged or encrypted in the ZIP file, "
+    "absurdly large, a link, a name that is no text, or a second file of the same name.",
+    about="skipped",
+)
+def unread_file(skipped: pd.DataFrame, _thresholds: Thresholds) -> pd.DataFrame:
+    """Files that nobody could look into; they are in no archive."""
+    found = skipped[skipped["reason"].str.startswith(NOT_READ)]
+    reasons = found["reason"].str.removeprefix(NOT_READ)
+    return image_findings(found, [f"It {reason} and was left out." for reason in reasons])
 
 
 def _class_folder_problems(table: pd.DataFrame) -> pd.Series:
