@@ -28,6 +28,8 @@ def main(arguments: Sequence[str]) -> int:
 
 def _audit(options: argparse.Namespace) -> None:
     source, report = options.source, options.report
+    if report.is_dir():
+        raise UserError(f"--report {report} is a folder; give it the name of a file, such as {report / 'audit.html'}")
     findings = options.findings or report.with_name(f"{report.stem}-findings")
     thresholds = Thresholds(**{name: getattr(options, name) for name in _threshold_names()})
     check_settings(thresholds, SAMPLE_IMAGES, options.workers, SEED)
@@ -46,8 +48,6 @@ def _check_outputs(source: Path, report: Path, folders: Mapping[str, Path | None
     Raises:
         UserError: When an output is in the way of the source, of another output, or of somebody's files.
     """
-    if report.is_dir():
-        raise UserError(f"--report {report} is a folder; give it the name of a file, such as {report / 'audit.html'}")
     written = {option: folder.resolve() for option, folder in folders.items() if folder is not None}
     given = {"the source": source.resolve(), "--report": report.resolve(), **written}
     if given["--report"] == given["the source"]:
@@ -57,7 +57,10 @@ def _check_outputs(source: Path, report: Path, folders: Mapping[str, Path | None
             if other != option and path.is_relative_to(folder):
                 raise UserError(f"{other} lies in the folder of {option}, which is replaced; give {option} another one")
         require_replaceable(folder, option, _MARKERS[option])
-    report.parent.mkdir(parents=True, exist_ok=True)
+    try:
+        report.parent.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise UserError(f"--report: {report.parent} cannot be made ({error.strerror}); give another folder") from error
 
 
 @contextlib.contextmanager
