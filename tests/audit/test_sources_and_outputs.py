@@ -174,7 +174,7 @@ def started(source: Path, tmp_path: Path) -> subprocess.Popen[str]:
 def test_who_stops_it_reads_a_sentence_and_the_next_one_goes_on(
     number: int, code: int, said: str, tmp_path: Path
 ) -> None:
-    source = write(tmp_path / "photos", {f"bird/{row:04}.jpg": photo(row % 50, 300, 200) for row in range(3000)})
+    source = write(tmp_path / "photos", {f"bird/{row:04}.jpg": photo(row % 50, 300, 200) for row in range(1000)})
     process = started(source, tmp_path)
     os.killpg(process.pid, number)
     _, error = process.communicate(timeout=60)
