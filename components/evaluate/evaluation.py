@@ -130,7 +130,8 @@ def evaluate_model(
     print(f"evaluate: {contents.splits[TEST_SPLIT].images} test images", flush=True)
     predictions = predict_split(classifier, contents, splits, TEST_SPLIT, batch_size)
     validation = predict_split(classifier, contents, splits, VALIDATION_SPLIT, batch_size) if with_validation else None
-    scores, per_class = _score(predictions, validation, contents, file_sha256(model / KERAS_FILE), seed)
+    micro = micro_roc(predictions.labels, predictions.probabilities, MAXIMUM_ROC_POINTS)
+    scores, per_class = _score(predictions, validation, micro, contents, file_sha256(model / KERAS_FILE), seed)
     right = predictions.probabilities.argmax(axis=1) == predictions.labels
     slices = slice_test_split(predictions.paths, right, inputs.measurements)
     doubts = suspect_labels(
@@ -179,8 +180,7 @@ def evaluate_model(
         f"majority guess {scores.majority_baseline:.4f}",
         flush=True,
     )
-    curve = micro_roc(predictions.labels, predictions.probabilities, MAXIMUM_ROC_POINTS)
-    return Outcome(scores, curve, len(doubts.table))
+    return Outcome(scores, micro, len(doubts.table))
 
 
 def _read_inputs(splits: Path, model: Path, findings: Path) -> _Inputs:
@@ -234,7 +234,12 @@ def _suspect_images(doubts: SuspectedLabels, contents: Splits, splits: Path) -> 
 
 
 def _score(
-    predictions: Predictions, validation: Predictions | None, splits: Splits, model_sha256: str, seed: int
+    predictions: Predictions,
+    validation: Predictions | None,
+    micro: RocCurve | None,
+    splits: Splits,
+    model_sha256: str,
+    seed: int,
 ) -> tuple[Evaluation, pd.DataFrame]:
     labels, probabilities, names = predictions.labels, predictions.probabilities, splits.class_names
     confusions = count_confusions(labels, probabilities)
@@ -242,7 +247,6 @@ def _score(
     per_class = score_classes(labels, probabilities, names, intervals.recall)
     tested = per_class[per_class["test_images"] > 0]
     aucs = per_class["auc"].dropna()
-    micro = micro_roc(labels, probabilities, MAXIMUM_ROC_POINTS)
     correct, total = int(confusions.trace()), len(labels)
     low, high = wilson_interval(correct, total)
     majority = int(per_class["test_images"].to_numpy().argmax())

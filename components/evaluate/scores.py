@@ -2,22 +2,27 @@
 
 import dataclasses
 import math
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 import pandas as pd
-from sklearn.metrics import confusion_matrix, precision_recall_fscore_support, roc_auc_score, roc_curve
+from sklearn.metrics import confusion_matrix, precision_recall_fscore_support
 
 from components.formats.evaluation import PER_CLASS_COLUMNS
 
 Labels = npt.NDArray[np.int64]
 """``[images]``, indices of the true classes."""
+Points = npt.NDArray[np.float64]
 Probabilities = npt.NDArray[np.float32]
 """``[images, classes]``, each row adds up to 1."""
 
 # 97.5 % quantile of the standard normal distribution: two-sided 95 %.
 _NORMAL_QUANTILE = 1.959963984540054
+
+# Pairs of image and class that are sorted at once: 16 MB.
+_PAIRS_AT_ONCE = 4_000_000
 
 
 @dataclasses.dataclass(frozen=True)
@@ -104,21 +109,29 @@ def score_classes(
 
 def class_auc(labels: Labels, probabilities: Probabilities, label: int) -> float | None:
     """Return the area under the ROC of one class against the rest, None when either side has no image."""
-    positive = labels == label
-    if positive.all() or not positive.any():
-        return None
-    return float(roc_auc_score(positive, probabilities[:, label]))
+    ranked = _ranked_class(labels, probabilities, label)
+    return None if ranked is None else ranked.area
 
 
 def class_roc(labels: Labels, probabilities: Probabilities, label: int, maximum_points: int) -> RocCurve | None:
     """Return the ROC of one class against the rest, None when either side has no image."""
-    return _roc(labels == label, probabilities[:, label], maximum_points)
+    ranked = _ranked_class(labels, probabilities, label)
+    return None if ranked is None else _curve(ranked, maximum_points)
 
 
 def micro_roc(labels: Labels, probabilities: Probabilities, maximum_points: int) -> RocCurve | None:
     """Return the ROC over all pairs of image and class: is this image of this class?"""
-    classes = np.arange(probabilities.shape[1])
-    return _roc((labels[:, None] == classes).ravel(), probabilities.ravel(), maximum_points)
+    images, classes = probabilities.shape
+    if classes < 2 or not images:
+        return None
+    rows = max(1, _PAIRS_AT_ONCE // classes)
+
+    def wrong_pairs() -> Iterator[Probabilities]:
+        for begin in range(0, images, rows):
+            part = probabilities[begin : begin + rows]
+            yield part[np.arange(classes) != labels[begin : begin + rows, None]]
+
+    return _curve(_rank(probabilities[np.arange(images), labels], wrong_pairs()), maximum_points)
 
 
 def macro_roc(curves: list[RocCurve]) -> RocCurve | None:
@@ -144,17 +157,74 @@ def mean_log_loss(labels: Labels, probabilities: npt.NDArray[np.floating]) -> fl
     return float(-np.log(np.maximum(true_class, 1e-7)).mean())
 
 
-def _roc(positive: npt.NDArray[np.bool_], scores: Probabilities, maximum_points: int) -> RocCurve | None:
+@dataclasses.dataclass(frozen=True)
+class _Ranked:
+    """How scores of positives lie among those of negatives.
+
+    Attributes:
+        values: Distinct scores of positives, rising.
+        positives: How many positives have each.
+        below: int64, how many negatives score less.
+        up_to: int64, how many negatives score no more.
+        negatives: How many there are, at least 1.
+    """
+
+    values: Probabilities
+    positives: npt.NDArray[np.int64]
+    below: npt.NDArray[np.int64]
+    up_to: npt.NDArray[np.int64]
+    negatives: int
+
+    @property
+    def area(self) -> float:
+        """The chance that a positive scores more than a negative, an equal score being half a chance."""
+        beaten = (self.positives * (self.below + self.up_to)).sum() / 2
+        return float(beaten / (self.positives.sum() * self.negatives))
+
+
+def _ranked_class(labels: Labels, probabilities: Probabilities, label: int) -> _Ranked | None:
+    positive, scores = labels == label, probabilities[:, label]
     if positive.all() or not positive.any():
         return None
-    false_positives, true_positives, thresholds = roc_curve(positive, scores)
-    keep = _spread_points(false_positives + true_positives, maximum_points)
+    return _rank(scores[positive], [scores[~positive]])
+
+
+def _rank(positive_scores: Probabilities, negative_scores: Iterable[Probabilities]) -> _Ranked:
+    """Count negatives part by part: of a thousand classes and many images there are more than fit into memory twice."""
+    values, positives = np.unique(positive_scores, return_counts=True)
+    below, up_to, negatives = np.zeros(len(values), np.int64), np.zeros(len(values), np.int64), 0
+    for part in negative_scores:
+        ordered = np.sort(part)
+        below += np.searchsorted(ordered, values, "left")
+        up_to += np.searchsorted(ordered, values, "right")
+        negatives += len(ordered)
+    return _Ranked(values, positives, below, up_to, negatives)
+
+
+def _curve(ranked: _Ranked, maximum_points: int) -> RocCurve:
+    """Return the corners of the curve: just above each distinct score of positives, and at it."""
+    falling = ranked.values[::-1].astype(np.float64)
+    above = np.nextafter(ranked.values[::-1], np.float32(2)).astype(np.float64)
+    reached = np.cumsum(ranked.positives[::-1])
+    total, negatives = int(reached[-1]), ranked.negatives
+
+    def by_turns(first: float, just_above: npt.NDArray[Any], at: npt.NDArray[Any], last: float) -> Points:
+        return np.concatenate([[first], np.stack([just_above, at], axis=1).ravel(), [last]])
+
+    true_positives = by_turns(0, reached - ranked.positives[::-1], reached, total) / total
+    passed = negatives - ranked.up_to[::-1], negatives - ranked.below[::-1]
+    false_positives = by_turns(0, *passed, negatives) / negatives
+    thresholds = by_turns(1.0, above, falling, 0.0).clip(0.0, 1.0)
+    travelled = false_positives + true_positives
+    # Where the curve does not move on there is no corner; of equal points the last has the lowest threshold.
+    corners = np.flatnonzero(np.append(np.diff(travelled) > 0, True))
+    keep = corners[_spread_points(travelled[corners], maximum_points)]
+    keep[0] = 0
     return RocCurve(
         false_positive_rate=false_positives[keep].tolist(),
         true_positive_rate=true_positives[keep].tolist(),
-        # scikit-learn's first threshold is infinite, "above every score", which JSON cannot say.
-        threshold=np.clip(thresholds[keep].astype(np.float64), 0.0, 1.0).tolist(),
-        auc=float(roc_auc_score(positive, scores)),
+        threshold=thresholds[keep].tolist(),
+        auc=ranked.area,
     )
 
 

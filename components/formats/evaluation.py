@@ -333,7 +333,8 @@ def write_predictions(
     by_class = pd.DataFrame(probabilities, columns=[f"probability_{name}" for name in class_names])
     predictions = pd.concat([pd.DataFrame(columns).astype(dict(PREDICTION_COLUMNS)), by_class], axis=1)
     with published_file(directory / PREDICTIONS_FILE) as path:
-        predictions.to_parquet(path, index=False)
+        # Probabilities hardly repeat: a dictionary of them takes half as much again as themselves.
+        predictions.to_parquet(path, index=False, use_dictionary=list(PREDICTION_COLUMNS))
     return predictions
 
 

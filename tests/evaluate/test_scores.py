@@ -4,6 +4,7 @@ import math
 
 import numpy as np
 import pytest
+from sklearn.metrics import roc_auc_score, roc_curve
 
 from components.evaluate import scores
 
@@ -78,6 +79,46 @@ def test_a_long_roc_is_thinned_without_moving_its_ends() -> None:
         assert (np.diff(curve.threshold) <= 0).all()
         assert (np.diff(curve.false_positive_rate) >= 0).all()
         assert (np.diff(curve.true_positive_rate) >= 0).all()
+
+
+@pytest.mark.parametrize("digits", [1, 2, 9])
+def test_curves_and_areas_are_those_of_scikit_learn(digits: int) -> None:
+    """Of few digits many scores are equal, across both sides."""
+    random = np.random.default_rng(digits)
+    labels = random.integers(0, 4, 700)
+    probabilities = random.dirichlet((1, 1, 1, 1), 700).astype(np.float32)
+    probabilities[np.arange(700), labels] += 0.1
+    probabilities = (probabilities / probabilities.max()).round(digits)
+    for label in range(4):
+        found = scores.class_roc(labels, probabilities, label, 10**6)
+        assert_is_curve(found, labels == label, probabilities[:, label])
+        assert found is not None
+        assert scores.class_auc(labels, probabilities, label) == found.auc
+    pairs = labels[:, None] == np.arange(4)
+    assert_is_curve(scores.micro_roc(labels, probabilities, 10**6), pairs.ravel(), probabilities.ravel())
+
+
+def test_pairs_are_ranked_part_by_part(monkeypatch: pytest.MonkeyPatch) -> None:
+    random = np.random.default_rng(2)
+    labels, probabilities = random.integers(0, 3, 100), random.dirichlet((1, 1, 1), 100).astype(np.float32)
+    whole = scores.micro_roc(labels, probabilities, 200)
+    monkeypatch.setattr(scores, "_PAIRS_AT_ONCE", 7)
+    assert scores.micro_roc(labels, probabilities, 200) == whole
+
+
+def assert_is_curve(found: scores.RocCurve | None, positive: np.ndarray, values: np.ndarray) -> None:
+    assert found is not None
+    assert found.auc == pytest.approx(roc_auc_score(positive, values), abs=1e-12)
+    assert np.trapezoid(found.true_positive_rate, found.false_positive_rate) == pytest.approx(found.auc, abs=1e-12)
+    false_positives, true_positives, _ = roc_curve(positive, values, drop_intermediate=False)
+    corners = set(zip(np.round(found.false_positive_rate, 9), np.round(found.true_positive_rate, 9), strict=True))
+    assert corners <= set(zip(false_positives.round(9), true_positives.round(9), strict=True))
+    for low, true_rate, threshold in zip(
+        found.false_positive_rate, found.true_positive_rate, found.threshold, strict=True
+    ):
+        if 0 < low < 1:
+            assert (values[positive] >= np.float32(threshold)).mean() == pytest.approx(true_rate)
+            assert (values[~positive] >= np.float32(threshold)).mean() == pytest.approx(low)
 
 
 def test_macro_roc_is_the_mean_of_curves() -> None:
