@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 from markupsafe import Markup
 
-from components.evaluate.figures import MOST_ROC_CLASSES
+from components.evaluate.figures import MOST_CONFUSED_CLASSES, MOST_NAMED_CLASSES, MOST_ROC_CLASSES
 from components.evaluate.grad_cam import Heat
 from components.evaluate.intervals import RESAMPLES
 from components.evaluate.mistakes import Examples, common_confusions
@@ -147,6 +147,8 @@ def write_report(
         classes=_records(per_class),
         absent=[shown(name) for name in per_class.loc[per_class["test_images"] == 0, "class_name"]],
         roc_classes=MOST_ROC_CLASSES,
+        matrix_classes=MOST_NAMED_CLASSES,
+        confused_classes=MOST_CONFUSED_CLASSES,
         confusions=common_confusions(np.asarray(evaluation.confusion_matrix), evaluation.class_names),
         mistakes=_cards(examples.mistakes, predictions, pictures),
         hesitant=_cards(examples.hesitant, predictions, dataclasses.replace(pictures, heat={})),
