@@ -20,6 +20,8 @@ LEAST_VALIDATION_IMAGES = 30
 # Beyond these no minimum was found: probabilities would be all but equal, or all but certain.
 _LEAST_TEMPERATURE, _MOST_TEMPERATURE = 0.05, 20.0
 _AT_A_LIMIT = 1.02
+_EQUAL = 1e-6
+_ALL_EQUAL = "the model's probabilities for the validation images are all but equal"
 
 
 def calibrate(
@@ -59,6 +61,9 @@ def fit_temperature(labels: Labels, probabilities: Probabilities) -> tuple[float
         return None, f"{len(labels)} validation images are too few, it takes {LEAST_VALIDATION_IMAGES}"
     if (probabilities.argmax(axis=1) == labels).all():
         return None, "the model gets every validation image right, so no probability is too sure for them"
+    # Of equal probabilities every temperature makes the same.
+    if np.ptp(probabilities, axis=1).max() < _EQUAL:
+        return None, _ALL_EQUAL
 
     def loss(logarithm: float) -> float:
         return mean_log_loss(labels, with_temperature(probabilities, math.exp(logarithm)))
@@ -66,7 +71,7 @@ def fit_temperature(labels: Labels, probabilities: Probabilities) -> tuple[float
     limits = (math.log(_LEAST_TEMPERATURE), math.log(_MOST_TEMPERATURE))
     temperature = math.exp(minimize_scalar(loss, bounds=limits, method="bounded", options={"xatol": 1e-6}).x)
     if temperature < _LEAST_TEMPERATURE * _AT_A_LIMIT:
-        return None, "the model's probabilities for the validation images are all but equal"
+        return None, _ALL_EQUAL
     if temperature > _MOST_TEMPERATURE / _AT_A_LIMIT:
         return None, "the model does no better than guessing on the validation images"
     return temperature, ""

@@ -22,12 +22,14 @@ _JOINER = re.compile(r"(?<=[^\x00-\u024f\u200b-\u200f])([\u200c\u200d])(?=[^\x00
 def shown(name: str, limit: int = NAME_CHARACTERS) -> str:
     """Return a name as it can safely be looked at: what is invisible or turns text around is named, a long middle cut.
 
-    Control and direction marks, characters of no width and line separators become ``⟨200B⟩`` and the like.
+    Control and direction marks, characters of no width and line separators become ``⟨200B⟩`` and the like; so does all
+    of a name of nothing but spaces and such.
     """
-    parts = _JOINER.split(name)
-    visible = "".join(
-        part if number % 2 else "".join(_visible(character) for character in part) for number, part in enumerate(parts)
-    )
+    if all(unicodedata.category(character)[0] in "ZC" for character in name):
+        visible = "".join(map(_spelt, name))
+    else:
+        parts = _JOINER.split(name)
+        visible = "".join(part if at % 2 else "".join(map(_visible, part)) for at, part in enumerate(parts))
     if len(visible) <= limit:
         return visible
     tail = limit // 2
@@ -50,5 +52,9 @@ def counted(count: int, thing: str, things: str = "") -> str:
 
 def _visible(character: str) -> str:
     if character in _BLANKS or unicodedata.category(character) in _INVISIBLE:
-        return f"⟨{ord(character):04X}⟩"
+        return _spelt(character)
     return character
+
+
+def _spelt(character: str) -> str:
+    return f"⟨{ord(character):04X}⟩"

@@ -33,6 +33,7 @@ LOOKS_LIKE = (*TEST_LABELS[:-2], 1, 1)
 # Of 40 validation images four look like another class.
 VALIDATION_LABELS = (0,) * 16 + (1,) * 12 + (2,) * 12
 VALIDATION_LOOKS_LIKE = (*VALIDATION_LABELS[:-4], 1, 1, 1, 0)
+VALIDATION = (VALIDATION_LABELS, VALIDATION_LOOKS_LIKE)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -78,7 +79,9 @@ def write_project(
         folder.mkdir()
     colours = class_colours(len(class_names))
     test = draw_images("", class_names, test_labels, looks_like, colours)
-    validation = draw_images("validation-", class_names, VALIDATION_LABELS, VALIDATION_LOOKS_LIKE, colours)
+    # Of two classes the third's validation images are the second's.
+    labels, looks = ([min(label, len(class_names) - 1) for label in of_images] for of_images in VALIDATION)
+    validation = draw_images("validation-", class_names, labels, looks, colours)
     training = draw_images("train-", class_names, training_labels, training_looks_like, colours)
     write_all_splits(
         project.splits,
