@@ -4,13 +4,14 @@ Expected calibration error and temperature scaling as in Guo, Pleiss, Sun and We
 Neural Networks, ICML 2017: fifteen bins of equal width over the probability of the answer.
 """
 
+import dataclasses
 import math
 
 import numpy as np
 import numpy.typing as npt
 from scipy.optimize import minimize_scalar
 
-from components.evaluate.scores import Labels, Probabilities, mean_log_loss
+from components.evaluate.scores import Labels, Probabilities, log_loss, mean_log_loss
 from components.formats.evaluation import Calibration, CalibrationBin, with_temperature
 
 BINS = 15
@@ -21,6 +22,7 @@ LEAST_VALIDATION_IMAGES = 30
 _LEAST_TEMPERATURE, _MOST_TEMPERATURE = 0.05, 20.0
 _AT_A_LIMIT = 1.02
 _EQUAL = 1e-6
+_VALUES_AT_ONCE = 4_000_000
 _ALL_EQUAL = "the model's probabilities for the validation images are all but equal"
 
 
@@ -35,8 +37,9 @@ def calibrate(
         probabilities: Of the test split.
     """
     temperature, reason = fit_temperature(*validation) if validation else (None, "there are no validation images")
-    scaled = probabilities.astype(np.float64) if temperature is None else with_temperature(probabilities, temperature)
-    bins = calibration_bins(labels, probabilities.astype(np.float64), scaled)
+    before = believed(labels, probabilities, None)
+    after = before if temperature is None else believed(labels, probabilities, temperature)
+    bins = calibration_bins(probabilities.argmax(axis=1) == labels, before.sure, after.sure)
     return Calibration(
         temperature=1.0 if temperature is None else temperature,
         fitted=temperature is not None,
@@ -44,8 +47,8 @@ def calibrate(
         validation_images=len(validation[0]) if validation else 0,
         ece_before=_mean_gap([(one.images_before, one.confidence_before, one.accuracy_before) for one in bins]),
         ece_after=_mean_gap([(one.images_after, one.confidence_after, one.accuracy_after) for one in bins]),
-        log_loss_before=mean_log_loss(labels, probabilities),
-        log_loss_after=mean_log_loss(labels, scaled),
+        log_loss_before=log_loss(before.true),
+        log_loss_after=log_loss(after.true),
         bins=bins,
     )
 
@@ -77,21 +80,52 @@ def fit_temperature(labels: Labels, probabilities: Probabilities) -> tuple[float
     return temperature, ""
 
 
+@dataclasses.dataclass(frozen=True)
+class Believed:
+    """What a model believes of images, float64 ``[images]`` each.
+
+    Attributes:
+        sure: Probability of its answer.
+        true: Probability of the true class.
+    """
+
+    sure: npt.NDArray[np.float64]
+    true: npt.NDArray[np.float64]
+
+
+def believed(labels: Labels, probabilities: Probabilities, temperature: float | None) -> Believed:
+    """Return how sure a model is, some images at a time: of a thousand classes all would fill memory several times.
+
+    Args:
+        labels: ``[images]``.
+        probabilities: ``[images, classes]``.
+        temperature: To scale them by; None as they are.
+    """
+    sure, true = np.empty((2, len(labels)))
+    at_once = max(1, _VALUES_AT_ONCE // probabilities.shape[1])
+    for begin in range(0, len(labels), at_once):
+        part = slice(begin, begin + at_once)
+        given = probabilities[part].astype(np.float64)
+        if temperature is not None:
+            given = with_temperature(given, temperature)
+        sure[part] = given.max(axis=1)
+        true[part] = given[np.arange(len(given)), labels[part]]
+    return Believed(sure, true)
+
+
 def calibration_bins(
-    labels: Labels, before: npt.NDArray[np.float64], after: npt.NDArray[np.float64]
+    right: npt.NDArray[np.bool_], before: npt.NDArray[np.float64], after: npt.NDArray[np.float64]
 ) -> list[CalibrationBin]:
     """Return how often the model is right by how sure it is.
 
     Args:
-        labels: ``[images]``.
-        before: ``[images, classes]``, probabilities as the model gives them.
-        after: Likewise, with the temperature; the most probable class is the same.
+        right: ``[images]``, whether it is.
+        before: ``[images]``, how sure it is.
+        after: Likewise, with the temperature.
     """
     edges = np.linspace(0.0, 1.0, BINS + 1)
-    right = before.argmax(axis=1) == labels
     columns = []
-    for probabilities in (before, after):
-        sure = probabilities.max(axis=1)
+    for sure in (before, after):
         # (lower, upper], so that certainty is in the last bin.
         of_image = np.clip(np.searchsorted(edges, sure, side="left") - 1, 0, BINS - 1)
         images = np.bincount(of_image, minlength=BINS)

@@ -105,11 +105,13 @@ def predict_split(model: keras.Model, splits: Splits, directory: Path, split: st
     paths: list[str] = []
     digests: list[str] = []
     labels: list[int] = []
-    probabilities: list[npt.NDArray[np.float32]] = []
     expected = splits.splits[split].images
+    probabilities = np.empty((expected, len(splits.class_names)), np.float32)
     reported = time.monotonic()
     for batch in images_of(splits, directory, split).batch(batch_size).prefetch(tf.data.AUTOTUNE):
-        probabilities.append(np.asarray(model.predict_on_batch(batch["image"]), dtype=np.float32))
+        given = np.asarray(model.predict_on_batch(batch["image"]), dtype=np.float32)
+        if len(paths) + len(given) <= expected:
+            probabilities[len(paths) : len(paths) + len(given)] = given
         labels.extend(batch["label"].numpy().tolist())
         paths.extend(path.decode() for path in batch["path"].numpy())
         digests.extend(digest.decode() for digest in batch["md5"].numpy())
@@ -118,7 +120,7 @@ def predict_split(model: keras.Model, splits: Splits, directory: Path, split: st
             print(f"evaluate: {len(paths)} of {expected} {split} images", flush=True)
     if len(paths) != expected:
         raise UserError(f"the {split} shards hold {len(paths)} images, splits.json says {expected}: run split again")
-    predictions = Predictions(paths, digests, np.asarray(labels, dtype=np.int64), np.concatenate(probabilities))
+    predictions = Predictions(paths, digests, np.asarray(labels, dtype=np.int64), probabilities)
     if not np.isfinite(predictions.probabilities).all():
         raise UserError("the model gives NaN for some images: its training diverged, lower the learning rate")
     return predictions

@@ -152,8 +152,12 @@ def macro_roc(curves: list[RocCurve]) -> RocCurve | None:
 
 
 def mean_log_loss(labels: Labels, probabilities: npt.NDArray[np.floating]) -> float:
-    """Return the mean negative logarithm of the true class's probability; a probability of 0 counts as 1e-7."""
-    true_class = probabilities[np.arange(len(labels)), labels].astype(np.float64)
+    """Return the mean negative logarithm of the true class's probability, see ``log_loss``."""
+    return log_loss(probabilities[np.arange(len(labels)), labels].astype(np.float64))
+
+
+def log_loss(true_class: npt.NDArray[np.float64]) -> float:
+    """Return the mean negative logarithm of true classes' probabilities; a probability of 0 counts as 1e-7."""
     return float(-np.log(np.maximum(true_class, 1e-7)).mean())
 
 
