@@ -26,6 +26,8 @@ MOST_SUSPECTS_SHOWN = 24
 
 # An interval of at least ten points says too little to compare two models that differ by a few.
 _WIDE_INTERVAL = 0.10
+# Of so many an interval of the accuracy may be two points wide.
+_MANY_IMAGES = 2000
 # The usual level of significance.
 _SIGNIFICANT = 0.05
 
@@ -67,11 +69,11 @@ class Verdict:
 
 def judge(evaluation: Evaluation) -> Verdict:
     """Say in words how good the model is, against guessing and given the number of images."""
-    e = evaluation
+    e, digits = evaluation, score_digits(evaluation.test_images)
     images = "image" if e.test_images == 1 else "images"
     sentence = (
-        f"{e.correct_images} of {e.test_images} test {images} right: accuracy {e.accuracy:.2f}; "
-        f"a majority guess gets {e.majority_baseline:.2f}."
+        f"{e.correct_images:,} of {e.test_images:,} test {images} right: accuracy {e.accuracy:.{digits}f}; "
+        f"a majority guess gets {e.majority_baseline:.{digits}f}."
     )
     if e.accuracy <= e.majority_baseline:
         tone = "bad"
@@ -89,10 +91,16 @@ def judge(evaluation: Evaluation) -> Verdict:
     return Verdict(tone, sentence, caution)
 
 
+def score_digits(images: int) -> int:
+    """Return to how many decimals scores of so many images are shown: the ends of an interval shall differ."""
+    return 3 if images >= _MANY_IMAGES else 2
+
+
 def judge_comparison(comparison: Comparison) -> Verdict:
     """Say in words whether the model is better than the champion, by McNemar's test."""
-    c = comparison
-    beside = f"accuracy {c.champion_accuracy + c.accuracy_difference:.2f}, the champion's is {c.champion_accuracy:.2f}"
+    c, digits = comparison, score_digits(comparison.images)
+    accuracy = c.champion_accuracy + c.accuracy_difference
+    beside = f"accuracy {accuracy:.{digits}f}, the champion's is {c.champion_accuracy:.{digits}f}"
     if c.only_model_right + c.only_champion_right == 0:
         return Verdict("", f"The model and the champion are right on the very same images: {beside}.", "")
     if c.mcnemar_p < _SIGNIFICANT:
@@ -144,6 +152,7 @@ def write_report(
         e=evaluation,
         verdict=judge(evaluation),
         charts=charts,
+        digits=score_digits(evaluation.test_images),
         classes=_records(per_class),
         absent=[shown(name) for name in per_class.loc[per_class["test_images"] == 0, "class_name"]],
         roc_classes=MOST_ROC_CLASSES,

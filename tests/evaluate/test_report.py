@@ -18,7 +18,8 @@ from tests.formats.test_evaluation import EVALUATION
         (18, 27, 0.48, "warn", "The difference could be chance.", True),
         (8, 16, 0.5, "bad", "no better than always answering “NA”", True),
         (1, 1, 0.0, "good", "1 of 1 test image right", True),
-        (900, 1000, 0.5, "good", "900 of 1000 test images right: accuracy 0.90", False),
+        (900, 1000, 0.5, "good", "900 of 1,000 test images right: accuracy 0.90;", False),
+        (80_071, 100_000, 0.5, "good", "80,071 of 100,000 test images right: accuracy 0.801; a majority", False),
         (510, 1000, 0.5, "warn", "The difference could be chance.", False),
     ],
 )
