@@ -42,7 +42,7 @@ COMPILE := $(BIN)/uv pip compile pyproject.toml --universal --python-version 3.1
 	--generate-hashes --no-header --no-annotate --quiet
 
 lock:  ## Resolve the dependencies again, for this machine and for each image
-	$(COMPILE) --extra training --extra embedding --extra fast --extra launch --group dev --output-file requirements.txt
+	$(COMPILE) --extra training --extra embedding --extra fast --extra launch --extra onnx --extra signing --group dev --output-file requirements.txt
 	$(COMPILE) --extra fast --output-file images/data/requirements.txt
 	$(COMPILE) --extra training --extra embedding --extra fast --output-file images/training/requirements-cpu.txt
 	$(COMPILE) --extra training-gpu --extra embedding --extra fast --output-file images/training/requirements-gpu.txt

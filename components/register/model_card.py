@@ -248,7 +248,9 @@ def _probability_table(card: "Card") -> str:
         (whose, _number(error), _number(loss), "yes" if served else "no")
         for whose, error, loss, served in _probabilities(card.evaluation, card.exports.temperature)
     ]
-    return _table(("probabilities", "calibration error", "log loss", "exports give these"), rows)
+    reason = card.evaluation.calibration.reason
+    told = f"\n\nNo temperature was fitted: {literal(reason, MESSAGE_CHARACTERS)}." if reason else ""
+    return _table(("probabilities", "calibration error", "log loss", "exports give these"), rows) + told
 
 
 def _number(value: float | None) -> str:
@@ -280,8 +282,11 @@ def _slice_table(slices: pd.DataFrame) -> str:
             literal(str(row["measure"])),
             literal(str(row["slice"])),
             str(row["images"]),
-            _number(row["accuracy"]),
-            "n/a" if pd.isna(row["accuracy"]) else f"{row['low']:.3f} to {row['high']:.3f}",
+            *(
+                ("too few images", "")
+                if pd.isna(row["accuracy"])
+                else (f"{row['accuracy']:.3f}", f"{row['low']:.3f} to {row['high']:.3f}")
+            ),
         )
         for row in slices.to_dict("records")
     ]

@@ -2,7 +2,6 @@
 
 import base64
 import dataclasses
-import importlib.util
 import json
 import shutil
 import subprocess
@@ -13,6 +12,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from components.classifier.export import export_onnx
 from components.failures import UserError
 from components.formats.evaluation import (
     METRICS_FILE,
@@ -35,8 +35,7 @@ from components.register.promotion_gate import Gate
 from tests.register.conftest import EvaluatedProject, Register
 
 TEMPERATURE = 2.5
-ONNX = all(importlib.util.find_spec(name) for name in ("onnxruntime", "tf2onnx"))
-FORMATS = ("saved_model", "h5", "tflite", *(["onnx"] if ONNX else []))
+FORMATS = ("saved_model", "h5", "tflite", "onnx")
 
 
 @pytest.fixture(scope="module")
@@ -53,7 +52,7 @@ def test_every_export_gives_the_calibrated_probabilities(
     assert [check.path for check in written.checks] == [
         "Animals_Classification.h5",
         "model.keras",
-        *(["model.onnx"] if ONNX else []),
+        "model.onnx",
         "model.tflite",
         "saved_model/1",
     ]
@@ -133,12 +132,10 @@ def test_another_temperature_is_another_version(
     assert json.loads((Path(second.uri) / "lineage.json").read_text())["calibration"]["applied_temperature"] == 2.5
 
 
-@pytest.mark.skipif(ONNX, reason="the extra onnx is installed")
-def test_onnx_without_its_converter_names_the_extra(evaluated: EvaluatedProject, tmp_path: Path) -> None:
-    folders = (evaluated.model, evaluated.evaluation, evaluated.splits)
+def test_onnx_without_its_converter_names_the_extra(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setitem(sys.modules, "tf2onnx", None)
     with pytest.raises(UserError, match="ONNX needs tf2onnx, which is not installed here"):
-        write_exports(*folders, formats=["onnx"], temperature=1.0, directory=tmp_path / "exports")
-    assert not (tmp_path / "exports").exists()
+        export_onnx(None, tmp_path / "model.onnx")
 
 
 @pytest.mark.parametrize(

@@ -1,6 +1,6 @@
 """A signature says whose model it is, and that no byte changed since."""
 
-import importlib.util
+import sys
 from pathlib import Path
 
 import pytest
@@ -11,10 +11,6 @@ from components.failures import UserError
 from components.register import signatures
 from components.register.command_line import main
 from tests.register.conftest import Register
-
-installed = pytest.mark.skipif(
-    importlib.util.find_spec("model_signing") is None, reason="model-signing is not installed"
-)
 
 
 def write_keys(directory: Path, name: str) -> tuple[Path, Path]:
@@ -29,7 +25,6 @@ def write_keys(directory: Path, name: str) -> tuple[Path, Path]:
     return private, public
 
 
-@installed
 def test_sign_and_verify(register: Register, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     registration = register()
     registry = str(tmp_path / "registry")
@@ -51,14 +46,15 @@ def test_sign_and_verify(register: Register, tmp_path: Path, capsys: pytest.Capt
         signatures.verify_signature(registration.uri, public)
 
 
-@installed
 def test_no_key(register: Register, tmp_path: Path) -> None:
     (tmp_path / "key").write_text("none")
     with pytest.raises(UserError, match="cannot sign"):
         signatures.sign_bundle(register().uri, tmp_path / "key")
 
 
-@pytest.mark.skipif(importlib.util.find_spec("model_signing") is not None, reason="model-signing is installed")
-def test_without_the_library_the_extra_is_named(register: Register, tmp_path: Path) -> None:
+def test_without_the_library_the_extra_is_named(
+    register: Register, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setitem(sys.modules, "model_signing", None)
     with pytest.raises(UserError, match=r"signatures need the extra signing: pip install"):
         signatures.sign_bundle(register().uri, tmp_path / "key")
