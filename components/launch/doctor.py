@@ -5,6 +5,7 @@ own eyes, from the caller's machine; what only the cluster can see is named as s
 """
 
 import contextlib
+import functools
 import os
 import queue
 import sys
@@ -39,6 +40,8 @@ from components.launch.placement import Placement, Target
 from components.launch.preflight import check_values
 from components.launch.submission import Destination, require_pipeline_root
 from components.launch.web_answers import BUSY, NoAnswerError, ask
+from components.register.json_service import RefusedError
+from components.register.other_registries import other_registry
 from components.register.registry import ModelRegistry
 
 Verdict = Literal["ok", "note", "fix", "later", "unchecked"]
@@ -113,6 +116,10 @@ def examine(
         _Check("training image", lambda: _image(images.TRAINING, placement)),
         _Check("GPU", lambda: _gpu(placement)),
         _Check("weights", lambda: _weights(values["weights"], values["backbone"], placement)),
+        *(
+            _Check(f"tells {target.partition(':')[0]}", functools.partial(_other_registry, target))
+            for target in values["other_registries"]
+        ),
         _Check("Vertex AI", lambda: cluster_apis.check_vertex(destination, _ANSWER_SECONDS))
         if target == "vertex"
         else _Check("Kubeflow", lambda: cluster_apis.check_kubeflow(destination, _ANSWER_SECONDS)),
@@ -250,6 +257,26 @@ def _registry(uri: str | None, model_name: str) -> str:
     versions = len(ModelRegistry(uri, model_name).read_index().versions)
     _probe(uri)
     return f"{uri}, wrote, read and deleted a probe; it holds {versions} versions of {model_name}"
+
+
+def _other_registry(target: str) -> str:
+    """Look at a registry that the run shall tell of its version."""
+    kind, _, address = target.partition(":")
+    try:
+        other_registry(target).look()
+    except RefusedError as error:
+        raise UserError(f"{target} refuses: {error}; check the address") from error
+    except TransientError as error:
+        if kind == "vertex":
+            raise
+        raise UncheckedError(
+            f"{address} does not answer from here, as one inside the cluster would not; let the pods reach it: kubectl "
+            "label namespace NAMESPACE image-classification/holds-registry=true"
+        ) from error
+    if kind == "vertex":
+        project = address.partition("/")[0]
+        return f"{target}, answers; the steps' service account needs roles/aiplatform.user on {project}"
+    return f"{target}, answers from here"
 
 
 def _pipeline_root(target: Target, uri: str | None) -> str:

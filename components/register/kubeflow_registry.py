@@ -28,6 +28,10 @@ class KubeflowRegistry:
         ]
         self._service = self._releases[0]
 
+    def look(self) -> None:
+        """See ``OtherRegistry``."""
+        self._answering()
+
     def bring_in_line(self, model: ModelNews) -> dict[str, str]:
         """See ``OtherRegistry``."""
         self._service = self._answering()

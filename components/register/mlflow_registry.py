@@ -32,6 +32,10 @@ class MlflowRegistry:
     def __init__(self, address: str) -> None:
         self._service = JsonService(f"{address.rstrip('/')}/api/2.0/mlflow", "MLflow")
 
+    def look(self) -> None:
+        """See ``OtherRegistry``."""
+        self._service.ask("GET", "registered-models/search", None, max_results="1")
+
     def bring_in_line(self, model: ModelNews) -> dict[str, str]:
         """See ``OtherRegistry``."""
         name = model.name

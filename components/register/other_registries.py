@@ -28,8 +28,8 @@ _TRIES = 6
 _SERVED_EXPORT = "saved_model"
 
 
-class OtherRegistry(Protocol):
-    """A registry that can be told of a model."""
+class Listener(Protocol):
+    """Who can be told of a model."""
 
     def bring_in_line(self, model: ModelNews) -> dict[str, str]:
         """Make sure that the wanted versions are known there, once and completely, and every known one as it is told.
@@ -42,6 +42,19 @@ class OtherRegistry(Protocol):
         Raises:
             RefusedError: When the registry says no to what it should know, which may pass.
             UserError: When it does, and it will not.
+            TransientError: When it does not answer.
+        """
+
+
+class OtherRegistry(Listener, Protocol):
+    """A registry that can be told of a model, and looked at before there is one."""
+
+    def look(self) -> None:
+        """Check that the registry answers, and lets us in.
+
+        Raises:
+            RefusedError: When it says no.
+            UserError: When it does not let us in, or is no such registry.
             TransientError: When it does not answer.
         """
 
@@ -90,7 +103,7 @@ def check_other_registries(targets: Sequence[str], registry_uri: str, exports: S
             )
 
 
-def announce(other: OtherRegistry, registry: ModelRegistry, versions: Collection[str]) -> dict[str, str]:
+def announce(other: Listener, registry: ModelRegistry, versions: Collection[str]) -> dict[str, str]:
     """Bring another registry in line with a model's index, and in it make some versions known.
 
     The index may change meanwhile, and whoever changed it tells the other registry too. Each of them looks at the
@@ -117,7 +130,7 @@ def announce(other: OtherRegistry, registry: ModelRegistry, versions: Collection
     raise TransientError(f"the index of {registry.model_name} changes while it is told: announce it again later")
 
 
-def _round(other: OtherRegistry, model: ModelNews) -> dict[str, str]:
+def _round(other: Listener, model: ModelNews) -> dict[str, str]:
     for attempt in range(_TRIES - 1):
         try:
             return other.bring_in_line(model)

@@ -64,6 +64,10 @@ class VertexRegistry:
             f"https://{region}-aiplatform.googleapis.com/v1", "Vertex AI", storage.access_token
         )
 
+    def look(self) -> None:
+        """See ``OtherRegistry``."""
+        self._service.ask("GET", f"{self._parent}/models", None, pageSize="1")
+
     def bring_in_line(self, model: ModelNews) -> dict[str, str]:
         """See ``OtherRegistry``."""
         place = f"{self._parent}/models/{model_identifier(model.name)}"

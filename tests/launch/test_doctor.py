@@ -30,6 +30,8 @@ from pipeline import image_classification
 from tests.launch.image_registry_server import PROGRAM, RegistryServer, registry_server
 from tests.launch.recorded_kubeflow_api import RecordedKubeflowApi
 from tests.launch.recorded_vertex_api import RecordedVertexApi
+from tests.register.kubeflow_api import KubeflowApi
+from tests.register.told_registries import served
 from tests.scripted_gcs import Answer, scripted_gcs, scripted_server
 
 L4 = Placement(
@@ -698,3 +700,25 @@ def test_missing_credentials_name_the_command(values: Values, monkeypatch: pytes
     for subject in ("source", "registry"):
         assert found[subject].verdict == "fix"
         assert "gcloud auth application-default login" in found[subject].detail
+
+
+# Other registries ---------------------------------------------------------------------------------------------------
+
+
+def test_registries_that_shall_be_told_are_looked_at(values: Values) -> None:
+    with served(KubeflowApi()) as address:
+        targets = [f"kubeflow:{address}", "mlflow:http://127.0.0.1:9"]
+        found = results(values(source="gs://none/a.zip", registry_uri="gs://none/models", other_registries=targets))
+    assert found["tells kubeflow"] == Checkup("tells kubeflow", "ok", f"kubeflow:{address}, answers from here")
+    assert found["tells mlflow"].verdict == "unchecked"
+    assert "kubectl label namespace NAMESPACE image-classification/holds-registry=true" in found["tells mlflow"].detail
+
+
+def test_what_is_no_registry_is_told_so(values: Values) -> None:
+    api = KubeflowApi()
+    api.releases = set()
+    with served(api) as address:
+        target = f"kubeflow:{address}"
+        found = results(values(source="gs://none/a.zip", registry_uri="gs://none/models", other_registries=[target]))
+    assert found["tells kubeflow"].verdict == "fix"
+    assert "answers none of v1, v1alpha3: check its address" in found["tells kubeflow"].detail

@@ -87,6 +87,16 @@ def test_steps_reach_what_they_need(overlay: str) -> None:
 
 
 @pytest.mark.parametrize("overlay", OVERLAYS)
+def test_steps_reach_other_registries_where_an_administrator_lets_them(overlay: str) -> None:
+    policy = of_kind(build_overlay(overlay), "NetworkPolicy")["allow-other-registries"]["spec"]
+    (rule,) = policy["egress"]
+    (place,) = rule["to"]
+    assert place == {"namespaceSelector": {"matchLabels": {"image-classification/holds-registry": "true"}}}
+    assert [port["port"] for port in rule["ports"]] == [5000, 8080]
+    assert "Ingress" not in policy["policyTypes"]
+
+
+@pytest.mark.parametrize("overlay", OVERLAYS)
 def test_queue_cluster_queue_and_flavors_name_each_other(overlay: str) -> None:
     resources = build_overlay(overlay)
     flavors = of_kind(resources, "ResourceFlavor")

@@ -10,7 +10,7 @@ import pytest
 from components.failures import TransientError, UserError
 from components.register.announcement import ModelNews
 from components.register.command_line import main
-from components.register.other_registries import OtherRegistry, announce, check_other_registries, other_registry
+from components.register.other_registries import Listener, announce, check_other_registries, other_registry
 from components.register.promotion_gate import Gate
 from components.register.version_index import Index, make_champion, promote, rollback
 from components.register.vertex_registry import VertexRegistry, model_identifier
@@ -139,10 +139,14 @@ def test_a_version_that_was_rejected_and_has_another_bundle_by_now(other: Other,
         assert without_order(other.told()) == without_order(trees.told(ASH))
 
 
+def test_one_that_answers_is_looked_at(other: Other) -> None:
+    other.registry.look()
+
+
 class Overtaken:
     """A registry that somebody else tells of a later index, at the worst moment."""
 
-    def __init__(self, registry: OtherRegistry, meanwhile: Callable[[], object]) -> None:
+    def __init__(self, registry: Listener, meanwhile: Callable[[], object]) -> None:
         self._registry = registry
         self._meanwhile: list[Callable[[], object]] = [meanwhile]
 
