@@ -21,7 +21,7 @@ import uuid
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
-from typing import Any
+from typing import IO, Any
 
 from components.failures import TransientError, UserError
 
@@ -37,6 +37,7 @@ _MEGABYTE = 1_000_000
 # One stream from Cloud Storage is slower than the network of a cloud machine: large objects come in parallel slices.
 _SLICED_FROM_BYTES = 64 * 2**20
 _SLICE_BYTES = 32 * 2**20
+_PART_BYTES = 2**20
 # Enough for threads never to wait for a connection; requests' own pool drops what exceeds 10.
 _CONNECTIONS = 64
 # Files handed to the transfer manager at once, per worker: it reports a failure only when all of them have ended.
@@ -223,6 +224,28 @@ def download(files: Sequence[StoredFile], directory: Path, *, workers: int) -> l
         for batch in batches:
             _download_batch(batch, workers, progress)
     return paths
+
+
+@contextlib.contextmanager
+def opened(uri: str) -> Iterator[IO[bytes]]:
+    """Yield one file to read parts of; of an object only the parts that are read are fetched, some 1 MiB at least.
+
+    Raises:
+        UserError: When the file does not exist or may not be read.
+        TransientError: When Cloud Storage does not answer.
+    """
+    file = stat_file(uri)
+    if file is None:
+        raise UserError(_missing(uri))
+    with _explained(uri, "read"):
+        if not is_remote(uri):
+            with _local_path(uri).open("rb") as stream:
+                yield stream
+            return
+        bucket, name = _split(uri)
+        blob = _client().bucket(bucket).blob(name, generation=file.generation)
+        with blob.open("rb", chunk_size=_PART_BYTES, **_limits()) as stream:
+            yield stream
 
 
 @contextlib.contextmanager

@@ -32,7 +32,7 @@ class ZipContents:
     """The files in a ZIP. Several threads may read at once.
 
     Args:
-        path: The ZIP file on this machine.
+        path: The ZIP file on this machine, or an open one.
         file: What it is a copy of.
         limits: What is too much.
 
@@ -40,7 +40,7 @@ class ZipContents:
         UserError: When it is not a ZIP file, or not a safe one.
     """
 
-    def __init__(self, path: Path, file: StoredFile, limits: Limits) -> None:
+    def __init__(self, path: Path | IO[bytes], file: StoredFile, limits: Limits) -> None:
         self._file = file
         self._limits = limits
         self._lock = threading.Lock()

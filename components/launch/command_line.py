@@ -44,7 +44,13 @@ from components.launch.parameters import (
     with_defaults,
 )
 from components.launch.placement import WEIGHTS_FOLDER, EmbeddingAudit, Placement, Target
-from components.launch.preflight import WEIGHTS_IN_WORDS, check_earlier_findings, check_places, check_values
+from components.launch.preflight import (
+    WEIGHTS_IN_WORDS,
+    check_earlier_findings,
+    check_floor_classes,
+    check_places,
+    check_values,
+)
 from components.launch.submission import Destination, require_options
 from components.launch.vertex_submission import submit_to_vertex
 
@@ -312,6 +318,7 @@ def _run(build: PipelineBuilder, options: argparse.Namespace) -> None:
             values[name] = str(Path(value).resolve())
     complete = with_defaults(values, parameters)
     check_values(complete)
+    check_floor_classes(complete)
     if options.run == "local":
         check_places(complete)
     print(f"Running {values['source']}\nEverything of this run goes to {_shown(str(directory))}")
@@ -383,6 +390,7 @@ def _submit(build: PipelineBuilder, options: argparse.Namespace) -> None:
     require_readable_earlier_runs(complete)
     check_values(complete, placement.training_gpus)
     check_earlier_findings(complete["earlier_findings"])
+    check_floor_classes(complete)
     destination = _destination(options, options.submit)
     require_options(options.submit, destination)
     _say_what_is_unused(complete["weights"], options.weights_claim)

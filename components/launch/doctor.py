@@ -37,11 +37,12 @@ from components.launch.cluster_reach import (
 from components.launch.gcs_emulator import HOST_VARIABLE
 from components.launch.image_registry import LoginNeededError, find_image, parse_reference
 from components.launch.placement import Placement, Target
-from components.launch.preflight import check_values
+from components.launch.preflight import check_floor_classes, check_values
 from components.launch.submission import Destination, require_pipeline_root
 from components.launch.web_answers import BUSY, NoAnswerError, ask
 from components.register.json_service import RefusedError
 from components.register.other_registries import other_registry
+from components.register.promotion_gate import classes_with_floors
 from components.register.registry import ModelRegistry
 
 Verdict = Literal["ok", "note", "fix", "later", "unchecked"]
@@ -107,6 +108,11 @@ def examine(
         _Check("values", lambda: _values(values, placement.training_gpus)),
         _Check(
             "source", lambda: _source(values["source"], values["source_fingerprint"]), _SOURCE_SECONDS, _LONG_LISTING
+        ),
+        *(
+            [_Check("class floors", lambda: _class_floors(values), _SOURCE_SECONDS, _LONG_LISTING)]
+            if classes_with_floors(values["class_recall_floors"])
+            else []
         ),
         _Check("registry", lambda: _registry(values["registry_uri"], values["model_name"])),
         _Check("pipeline root", lambda: _pipeline_root(target, destination.pipeline_root)),
@@ -248,6 +254,13 @@ def _source(uri: str | None, fingerprint: str) -> str:
     if source.zipped:
         return f"{uri}, {size}, generation {source.files[0].generation}"
     return f"{uri}, {len(source.files):,} files, {size}, fingerprint {found[:12]}"
+
+
+def _class_floors(values: Mapping[str, Any]) -> str:
+    if not values["source"]:
+        raise UncheckedError("without a source nobody can tell whether it has the classes of class_recall_floors")
+    check_floor_classes(values)
+    return f"{', '.join(classes_with_floors(values['class_recall_floors']))}: classes of the source"
 
 
 def _registry(uri: str | None, model_name: str) -> str:

@@ -145,6 +145,25 @@ def _parameters_of(phase: str, values: Mapping[str, Any]) -> Iterator[None]:
         raise UserError(f"{phase}_{error}" if pipelines_name in values else str(error)) from error
 
 
+def check_floor_classes(values: Mapping[str, Any]) -> None:
+    """Check that the classes of ``class_recall_floors`` are in the source, by the names in it.
+
+    Registration would find it hours of training later. Where no class is named the source is not looked at.
+
+    Raises:
+        UserError: When one is not, or the source cannot be used.
+        TransientError: When Cloud Storage does not answer.
+    """
+    from components.ingest.limits import Limits  # noqa: PLC0415
+    from components.ingest.source_classes import source_classes  # noqa: PLC0415
+    from components.register.promotion_gate import check_floors, classes_with_floors  # noqa: PLC0415
+
+    floors, source = values["class_recall_floors"], values["source"]
+    if classes_with_floors(floors):
+        limits = Limits(**{name: values[name] for name in _LIMITS})
+        check_floors(floors, source_classes(source, values["labels_file"], limits), source)
+
+
 def check_places(values: Mapping[str, Any]) -> None:
     """Check, for a run on this machine, that the registry can be used, and weights and earlier findings are there.
 

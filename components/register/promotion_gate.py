@@ -2,7 +2,7 @@
 
 import dataclasses
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import Protocol
 
 from components.failures import UserError
@@ -11,6 +11,7 @@ from components.formats.evaluation import Comparison
 EVERY_CLASS = "*"
 """In ``class_recall_floors``: every class that is not named itself."""
 
+_MOST_NAMES = 20
 _CHANCE = 0.05  # what is at least as probable by chance alone proves nothing
 
 
@@ -192,17 +193,29 @@ def accuracy_difference(scores: Scores, champion: Champion) -> Difference:
     return Difference(champion.version, difference, difference - below, difference + above)
 
 
-def check_floors(gate: Gate, scores: Scores) -> None:
-    """Check that floors are for classes that the model knows.
+def classes_with_floors(floors: Mapping[str, float]) -> list[str]:
+    """Return the classes that floors name, sorted."""
+    return sorted(set(floors) - {EVERY_CLASS})
+
+
+def check_floors(floors: Mapping[str, float], class_names: Collection[str], where: str) -> None:
+    """Check that floors are for classes that there are.
+
+    Args:
+        floors: By class name, or ``*``.
+        class_names: Those that there are.
+        where: In what, for the message.
 
     Raises:
         UserError: When one is not.
     """
-    unknown = sorted(set(gate.class_recall_floors) - set(scores.recalls) - {EVERY_CLASS})
+    unknown = [name for name in classes_with_floors(floors) if name not in class_names]
     if unknown:
+        names = sorted(class_names)
+        more = ", ..." if len(names) > _MOST_NAMES else ""
         raise UserError(
-            f"class_recall_floors names {unknown[0]!r}, which is no class of this model: it knows "
-            f"{', '.join(list(scores.recalls)[:20])}"
+            f"class_recall_floors names {unknown[0]!r}, which is no class of {where}: choose among "
+            f"{', '.join(names[:_MOST_NAMES])}{more}"
         )
 
 

@@ -81,7 +81,7 @@ def register_model(
     registry = ModelRegistry(registry_uri, model_name)
     told = [other_registry(target) for target in other_registries]
     content = collect_bundle(model, evaluation, splits, exports, decisions, model_name=model_name, origin=origin)
-    check_floors(gate, content.scores)
+    check_floors(gate.class_recall_floors, content.scores.recalls, "this model")
     manifest = Manifest(model_name, content.version, describe_files(content.files))
     size_mb = sum(file.size_bytes for file in manifest.files) / 1e6
     print(f"register: version {content.version}, {len(manifest.files)} files, {size_mb:.1f} MB", flush=True)

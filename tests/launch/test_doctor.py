@@ -722,3 +722,20 @@ def test_what_is_no_registry_is_told_so(values: Values) -> None:
         found = results(values(source="gs://none/a.zip", registry_uri="gs://none/models", other_registries=[target]))
     assert found["tells kubeflow"].verdict == "fix"
     assert "answers none of v1, v1alpha3: check its address" in found["tells kubeflow"].detail
+
+
+# Floors of classes --------------------------------------------------------------------------------------------------
+
+
+def test_floors_of_classes_are_looked_up_in_the_source(
+    values: Values, new_bucket: Callable[[], str], tmp_path: Path
+) -> None:
+    source = f"{new_bucket()}/trees"
+    for name in ("ash/1.jpg", "birch/1.jpg"):
+        storage.write_if_absent(f"{source}/{name}", b"an image")
+    found = results(values(source=source, registry_uri="gs://none/models", class_recall_floors={"ash": 0.5}))
+    assert found["class floors"] == Checkup("class floors", "ok", "ash: classes of the source")
+    found = results(values(source=source, registry_uri="gs://none/models", class_recall_floors={"oak": 0.5}))
+    assert found["class floors"].verdict == "fix"
+    assert "class_recall_floors names 'oak'" in found["class floors"].detail
+    assert "class floors" not in results(values(source=source, registry_uri="gs://none/models"))

@@ -13,9 +13,10 @@ from components.failures import UserError
 from components.launch.command_line import main
 from components.launch.parameters import pipeline_parameters, with_defaults
 from components.launch.placement import Placement
-from components.launch.preflight import check_places, check_values
+from components.launch.preflight import check_floor_classes, check_places, check_values
 from pipeline import image_classification
 
+ROOT = Path(__file__).resolve().parents[2]
 HERE = Placement(
     "vertex", None, 0, spot=False, evaluate_on_gpu=False, node_selector={}, image_registry="", image_tag=""
 )
@@ -135,6 +136,32 @@ def test_a_registry_that_cannot_take_the_model_is_refused_early(
     check_values({**defaults, **vertex})
     with pytest.raises(UserError, match=message):
         check_values({**defaults, **vertex, **changes})
+
+
+def test_floors_of_classes_that_the_source_lacks_are_refused_early(defaults: dict[str, Any]) -> None:
+    values = {**defaults, "source": str(ROOT / "samples" / "animals.zip"), "labels_file": "labels.csv"}
+    check_floor_classes({**values, "class_recall_floors": {"*": 0.5, "bird": 0.5}})
+    with pytest.raises(
+        UserError, match=r"names 'lynx', which is no class of .*animals\.zip: choose among bird, fish, mammal$"
+    ):
+        check_floor_classes({**values, "class_recall_floors": {"lynx": 0.5}})
+
+
+def test_a_source_is_looked_at_only_for_floors_of_named_classes(defaults: dict[str, Any]) -> None:
+    check_floor_classes({**defaults, "source": "nowhere.zip", "class_recall_floors": {"*": 0.5}})
+
+
+def test_no_run_begins_with_a_floor_for_an_unknown_class(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    source, output = str(ROOT / "samples" / "animals.zip"), tmp_path / "run"
+    floors = 'class_recall_floors={"lynx": 0.5}'
+    with pytest.raises(SystemExit) as stopped:
+        main(
+            image_classification,
+            ["--run", "local", "--source", source, "--output", str(output), "--set", "weights=random", "--set", floors],
+        )
+    assert stopped.value.code == 2
+    assert "class_recall_floors names 'lynx'" in capsys.readouterr().err
+    assert not output.exists()
 
 
 def test_a_batch_too_small_for_the_gpus_is_refused_early(defaults: dict[str, Any]) -> None:

@@ -68,7 +68,7 @@ def test_all_reasons_are_told_at_once() -> None:
 
 def test_a_floor_for_an_unknown_class_is_a_mistake() -> None:
     with pytest.raises(UserError, match="class_recall_floors names 'oak', which is no class of this model"):
-        check_floors(Gate(0.0, {"oak": 0.5}), SCORES)
+        check_floors({"*": 0.5, "oak": 0.5}, SCORES.recalls, "this model")
 
 
 @pytest.mark.parametrize(
