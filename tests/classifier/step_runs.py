@@ -1,5 +1,6 @@
 """Run the training components as a pipeline would, on given splits."""
 
+import gc
 from pathlib import Path
 from typing import Any
 
@@ -9,6 +10,9 @@ from kfp import dsl
 
 from components.fine_tune.component import fine_tune
 from components.train_frozen.component import train_frozen
+
+# Keras collects garbage several times in a run, and what was imported is a lot to look through.
+gc.freeze()
 
 FROZEN: dict[str, Any] = {
     "backbone": "efficientnet_lite0",
