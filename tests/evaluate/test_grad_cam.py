@@ -7,6 +7,8 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
+from components.classifier.backbones import find_backbone
+from components.classifier.head import SCALING_LAYER, head_layers, whole_model
 from components.evaluate.grad_cam import explain
 from components.evaluate.pictures import SIDE_PX, decoded, heat_thumbnail, thumbnail
 from components.report.page import data_uri
@@ -58,6 +60,30 @@ def test_where_nothing_speaks_for_the_class_there_is_no_heat(redness: keras.Mode
     heat = explain(redness, np.zeros((1, 32, 32, 3), np.uint8), [1], 1)
     assert heat is not None
     assert not heat[0].any()
+
+
+@pytest.mark.parametrize(("name", "side"), [("inception_v3", 3), ("efficientnet_lite0", 5)])
+def test_a_whole_classifier_is_asked_at_the_last_maps_of_its_backbone(name: str, side: int) -> None:
+    """The maps' weights are gradients of the score, here by the chain rule through both layers of the head."""
+    keras.utils.set_random_seed(3)
+    backbone = find_backbone(name, 140)
+    model = whole_model(backbone, backbone.build(140), head_layers(4, 16, 0.5))
+    image = np.random.default_rng(3).integers(0, 256, (1, 140, 140, 3), np.uint8)
+    heat = explain(model, image, [2], 1)
+    assert heat is not None
+    assert heat[0].shape == (side, side)
+    maps = maps_of(model, name, image)
+    (into, bias), (out, _) = (model.get_layer(layer).get_weights() for layer in ("head_dense", "probabilities"))
+    is_on = maps.mean(axis=(1, 2))[0] @ into + bias > 0
+    slopes = into @ (is_on * out[:, 2])
+    expected = np.maximum((maps[0] * slopes).sum(axis=2), 0)
+    assert heat[0] == pytest.approx(expected / expected.max(), abs=1e-3)
+
+
+def maps_of(model: keras.Model, name: str, image: np.ndarray) -> np.ndarray:
+    """Return the backbone's last feature maps."""
+    scaled = model.get_layer(SCALING_LAYER)(image)
+    return np.asarray(model.get_layer(name)(scaled, training=False), np.float64)
 
 
 def test_a_model_without_feature_maps_is_not_asked() -> None:
