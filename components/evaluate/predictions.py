@@ -128,13 +128,9 @@ def predict_split(model: keras.Model, splits: Splits, directory: Path, split: st
 
 def read_images(splits: Splits, directory: Path, split: str, positions: Collection[int]) -> dict[int, bytes]:
     """Return the JPEG bytes of a few images of a split, by their position in shard order."""
-    wanted = frozenset(positions)
-    records = tf.data.TFRecordDataset([str(path) for path in splits.shard_paths(directory, split)])
-    return {
-        position: parse_example(record)["image"].numpy()
-        for position, record in enumerate(records)
-        if position in wanted
-    }
+    rising = sorted(set(positions))
+    records = _records_at(splits, directory, split, np.array(rising, np.int64)).as_numpy_iterator()
+    return {position: parse_example(record)["image"].numpy() for position, record in zip(rising, records, strict=True)}
 
 
 def file_sha256(path: Path) -> str:
@@ -161,10 +157,19 @@ def images_of(
         image = tf.ensure_shape(image, (splits.image_size_px, splits.image_size_px, 3))
         return {"image": image, **{name: example[name] for name in ("label", "path", "md5")}}
 
-    records = tf.data.TFRecordDataset([str(path) for path in splits.shard_paths(directory, split)])
-    if positions is not None and len(positions) < splits.splits[split].images:
-        wanted = np.zeros(splits.splits[split].images, bool)
-        wanted[positions] = True
-        chosen = tf.constant(wanted)
-        records = records.enumerate().filter(lambda place, _: chosen[place]).map(lambda _, record: record)
+    records = _records_at(splits, directory, split, positions)
     return records.map(decode, num_parallel_calls=tf.data.AUTOTUNE, deterministic=True)
+
+
+def _records_at(
+    splits: Splits, directory: Path, split: str, positions: npt.NDArray[np.int64] | None
+) -> tf.data.Dataset:
+    """Yield the serialized records of a split at rising positions, all for None; what is passed over is not parsed."""
+    records = tf.data.TFRecordDataset([str(path) for path in splits.shard_paths(directory, split)])
+    images = splits.splits[split].images
+    if positions is None or len(positions) == images:
+        return records
+    wanted = np.zeros(images, bool)
+    wanted[positions] = True
+    chosen = tf.constant(wanted)
+    return records.enumerate().filter(lambda place, _: chosen[place]).map(lambda _, record: record)
