@@ -1,10 +1,11 @@
 """Exports made and tried in processes of their own, for whoever does without TensorFlow.
 
     python -m components.classifier.export_process write REQUEST.json FOLDER
-    python -m components.classifier.export_process answer FOLDER ANSWERS.json
+    python -m components.classifier.export_process answer REQUEST.json FOLDER ANSWERS.json
 
 ``write`` exports a model and copies the golden batch: some test images, as the bytes that a client would send.
-``answer`` is the fresh process that loads each export as a stranger would and says what it answers to the batch.
+``answer`` is the fresh process that loads each export as a stranger would and says what it answers to the batch, and
+what the evaluated model answers there and then: whoever compares can tell a broken export from another machine.
 """
 
 import base64
@@ -34,8 +35,6 @@ from components.formats.model_bundle import GOLDEN_FILE
 from components.formats.tfrecords import parse_example
 from components.formats.trained_model import KERAS_FILE, ONNX_FILE, SAVED_MODEL_FOLDER, TFLITE_FILE
 from components.publishing import write_json
-
-REQUEST_FILE = "request.json"
 
 Probabilities = npt.NDArray[np.float32]
 
@@ -69,7 +68,6 @@ def write_exports(request: dict[str, Any], directory: Path) -> None:
     # The very body of a predict request to TensorFlow Serving.
     instances = [{"image_bytes": {"b64": base64.b64encode(images[path]).decode()}} for path in request["golden_paths"]]
     write_json(directory / GOLDEN_FILE, {"signature_name": "serving_default", "instances": instances})
-    write_json(directory / REQUEST_FILE, request)
 
 
 def h5_file(backbone: str) -> str:
@@ -78,9 +76,17 @@ def h5_file(backbone: str) -> str:
     return known.h5_file if known else "Animals_Classification.h5"
 
 
-def answers(directory: Path) -> dict[str, list[list[float]]]:
-    """Return the probabilities, ``[images, classes]``, that each export gives for the golden batch, by its path."""
-    request = json.loads((directory / REQUEST_FILE).read_text(encoding="utf-8"))
+def answers(request: dict[str, Any], directory: Path) -> dict[str, Any]:
+    """Return what the golden batch is answered with.
+
+    Args:
+        request: As ``write_exports`` takes it.
+        directory: What that wrote.
+
+    Returns:
+        ``exports``: probabilities, ``[images, classes]``, of each export by its path; ``model``: likewise of the model
+        that was evaluated, before any temperature.
+    """
     instances = json.loads((directory / GOLDEN_FILE).read_text(encoding="utf-8"))["instances"]
     images = [base64.b64decode(instance["image_bytes"]["b64"]) for instance in instances]
     asked: dict[str, Callable[[], Probabilities]] = {
@@ -96,7 +102,10 @@ def answers(directory: Path) -> dict[str, list[list[float]]]:
         size, policy = int(model.input_shape[1]), request["resize_policy"]
         return np.stack([decode_and_resize(tf.constant(image), size, policy).numpy() for image in images])
 
-    return {path: ask().tolist() for path, ask in asked.items() if (directory / path).exists()}
+    given = {path: ask().tolist() for path, ask in asked.items() if (directory / path).exists()}
+    # Without a temperature model.keras is a copy, byte for byte.
+    own = given[KERAS_FILE] if request["temperature"] == 1.0 else _ask_keras(Path(request["model"]), pixels()).tolist()
+    return {"exports": given, "model": own}
 
 
 def _ask_keras(path: Path, pixels: Probabilities) -> Probabilities:
@@ -141,10 +150,11 @@ def _test_images(shards: Sequence[str], paths: Sequence[str]) -> dict[str, bytes
 
 def _main(arguments: Sequence[str]) -> int:
     try:
+        request = json.loads(Path(arguments[1]).read_text(encoding="utf-8"))
         if arguments[0] == "write":
-            write_exports(json.loads(Path(arguments[1]).read_text(encoding="utf-8")), Path(arguments[2]))
+            write_exports(request, Path(arguments[2]))
         else:
-            write_json(Path(arguments[2]), answers(Path(arguments[1])))
+            write_json(Path(arguments[3]), answers(request, Path(arguments[2])))
     except (UserError, TransientError) as error:
         print(error, file=sys.stderr)
         return error.exit_code

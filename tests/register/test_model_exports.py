@@ -24,6 +24,7 @@ from components.formats.evaluation import (
 )
 from components.register.model_exports import (
     Exports,
+    _checks,
     check_formats,
     exported_files,
     golden_rows,
@@ -58,6 +59,7 @@ def test_every_export_gives_the_calibrated_probabilities(
     ]
     assert all(check.passed for check in written.checks)
     assert max(check.largest_difference for check in written.checks if check.path != "model.tflite") < 1e-6
+    assert max(check.from_model for check in written.checks if check.path != "model.tflite") < 1e-6
     assert read_exports(directory) == written
     golden = json.loads((directory / "golden_batch.json").read_text())
     predictions = read_predictions(evaluated.evaluation).set_index("path").loc[golden["paths"]]
@@ -111,7 +113,27 @@ def test_an_export_that_answers_otherwise_is_rejected(
     registration = register(project, gate=Gate(0.0))
     assert len(registration.rejected) == 2
     assert "saved_model/1 differs by" in registration.rejected[1]
+    assert "it answers as the model that it was made of" in registration.rejected[1]
+    assert "itself differs by 9.90e-03 from what was evaluated: evaluate again" in registration.rejected[1]
     assert not registration.champion
+
+
+@pytest.mark.parametrize(
+    ("export", "model", "passed", "message"),
+    [
+        (3e-5, 3e-5, True, "0.00003"),
+        (5e-4, 0.0, False, "the export is wrong"),
+        (5e-4, 5e-4, False, "evaluate again, on a CPU if it was not"),
+        (0.0, 5e-4, False, "the export is wrong"),
+    ],
+    ids=["another machine", "broken export", "other evaluation", "right by chance"],
+)
+def test_it_shows_which_is_wrong(export: float, model: float, passed: bool, message: str) -> None:
+    evaluated = np.array([[0.25, 0.75]])
+    given, own = (evaluated + np.array([[off, -off]]) for off in (export, model))
+    (check,) = _checks({"saved_model/1": given.tolist()}, own, evaluated)
+    assert check.passed == passed
+    assert passed or message in str(check)
 
 
 def test_exports_of_another_model_are_refused(register: Register, evaluated: EvaluatedProject, tmp_path: Path) -> None:
