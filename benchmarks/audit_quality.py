@@ -74,6 +74,8 @@ LEAST_FOUND_CORRUPT = 0.9
 MOST_FALSE_PIXELS = 0.002
 LEAST_PRECISION_NEAR = 0.99
 
+_CORRUPT_LENGTHS: Mapping[int, str] = {63: "16-63", 299: "64-299", 3000: "300-3000"}
+
 _COPY_CHECKS = (*FAMILIES["copies"], *FAMILIES["near copies"])
 _INTEGRITY = (*FAMILIES["integrity"], "unreadable")
 
@@ -158,6 +160,19 @@ def score(dataset: PlantedDataset, findings: pd.DataFrame) -> dict[str, Tally]:
         tally.false = len(tally.wrong)
         tally.others = len(dataset.files) - tally.planted
     return tallies
+
+
+def score_corruption(dataset: PlantedDataset, findings: pd.DataFrame) -> dict[tuple[str, str], tuple[int, int]]:
+    """Return how many damaged scans were found and planted, by file extension and kind, and by length of the damage."""
+    found = set(findings.loc[findings["check"].isin(_INTEGRITY), "path"])
+    counts: dict[tuple[str, str], tuple[int, int]] = {}
+    for row in dataset.truth:
+        if row.check == "corrupt":
+            kind, length = row.how.rsplit(": ", 1)
+            lengths = next(name for most, name in _CORRUPT_LENGTHS.items() if int(length) <= most)
+            hits, planted = counts.get((kind, lengths), (0, 0))
+            counts[kind, lengths] = (hits + (row.path in found), planted + 1)
+    return counts
 
 
 def _score_pairs(check: str, dataset: PlantedDataset, findings: pd.DataFrame) -> Tally:
@@ -356,6 +371,15 @@ def print_table(title: str, tallies: Mapping[str, Tally], examples: int) -> bool
     return passed
 
 
+def print_corruption(counts: Mapping[tuple[str, str], tuple[int, int]]) -> None:
+    """Print how much of which damage inside of files is found, by its kind and length."""
+    lengths = list(_CORRUPT_LENGTHS.values())
+    print("\ncorrupt, found / planted, by bytes" + "".join(f"{name:>12}" for name in lengths))
+    for kind in sorted({kind for kind, _ in counts}):
+        cells = ("{}/{}".format(*counts.get((kind, name), (0, 0))) for name in lengths)
+        print(f"  {kind:32}" + "".join(f"{cell:>12}" for cell in cells))
+
+
 def print_peers(ours: Mapping[str, Tally], peers: Mapping[str, Mapping[str, Tally]]) -> None:
     """Print found and false of each peer beside ours."""
     print(f"\nfound / planted (false)\n{'check':24}{'ours':>18}" + "".join(f"{tool:>18}" for tool in peers))
@@ -384,6 +408,7 @@ def main() -> int:
 
     summed: dict[str, Tally] = defaultdict(Tally)
     peers: dict[str, dict[str, Tally]] = {}
+    corruption: dict[tuple[str, str], tuple[int, int]] = {}
     seeds = list(HELD_OUT_SEEDS) if arguments.held_out else arguments.seeds
     for seed in seeds:
         with tempfile.TemporaryDirectory(prefix="audit-quality-") as temporary:
@@ -401,9 +426,13 @@ def main() -> int:
             )
             for check, tally in tallies.items():
                 summed[check].add(tally)
+            for kind, (found, planted) in score_corruption(dataset, findings).items():
+                before = corruption.get(kind, (0, 0))
+                corruption[kind] = (before[0] + found, before[1] + planted)
             if not arguments.without_peers:
                 _measure_peers(arguments.peers_python, dataset, directory / "dataset", peers)
     passed = print_table(f"all seeds: {' '.join(map(str, seeds))}", summed, 0)
+    print_corruption(corruption)
     if peers:
         print_peers(summed, peers)
     print(f"\n{'PASS' if passed else 'MISS'}")

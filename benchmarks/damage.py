@@ -16,10 +16,10 @@ TRUNCATED: Mapping[str, int] = {".jpg": 24, ".png": 6, ".gif": 4, ".bmp": 3, ".w
 )
 """How many files of each format are cut short, in a data set of the usual size."""
 
-CORRUPT: Mapping[str, int] = {".jpg": 20, ".png": 6}
-"""How many are overwritten in the middle: only these formats let a decoder notice."""
+CORRUPT: Mapping[str, int] = {".jpg": 30, ".png": 6}
+"""How many are damaged in the middle: only these formats let a decoder notice."""
 
-_RANDOM_BYTES = (200, 3000)
+_SHORT, _LONG = (16, 300), (300, 3001)  # bytes; half of the damage is short
 
 
 def truncated(data: bytes, generator: np.random.Generator) -> tuple[bytes, str]:
@@ -31,13 +31,29 @@ def truncated(data: bytes, generator: np.random.Generator) -> tuple[bytes, str]:
     return data[: int(len(data) * share)], f"cut after {share:.0%}"
 
 
-def with_random_bytes(data: bytes, extension: str, generator: np.random.Generator) -> tuple[bytes, str]:
-    """Overwrite a stretch in the middle of the compressed pixels."""
+CORRUPTIONS: Mapping[str, Callable[[bytes], bytes]] = {
+    "random bytes": lambda noise: noise,
+    "zeros": lambda noise: bytes(len(noise)),
+    "bytes missing": lambda noise: noise[:0],
+}
+"""What takes the place of as many bytes, by what it is called; made from random bytes."""
+
+
+def corrupted(data: bytes, extension: str, kind: str, generator: np.random.Generator) -> tuple[bytes, str]:
+    """Damage a stretch in the middle of the compressed pixels, and say how.
+
+    Args:
+        data: The file.
+        extension: One of ``CORRUPT``.
+        kind: One of ``CORRUPTIONS``.
+        generator: Draws where, and how much: 16 to 3,000 bytes, half the time fewer than 300.
+    """
     first = data.rindex(b"\xff\xda") + 16 if extension == ".jpg" else data.index(b"IDAT") + 16
-    length = min(int(generator.integers(*_RANDOM_BYTES)), (len(data) - first) // 3)
+    lengths = _SHORT if generator.random() < 0.5 else _LONG
+    length = min(int(generator.integers(*lengths)), (len(data) - first) // 3)
     start = first + int(generator.uniform(0.1, 0.6) * (len(data) - first))
     noise = generator.integers(0, 256, length, dtype=np.uint8).tobytes()
-    return data[:start] + noise + data[start + length :], f"{length} random bytes in its pixels"
+    return data[:start] + CORRUPTIONS[kind](noise) + data[start + length :], f"{kind}: {length}"
 
 
 def _random(generator: np.random.Generator) -> bytes:

@@ -10,6 +10,7 @@ other, and no others are.
 import argparse
 import csv
 import io
+import itertools
 import zipfile
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterator
@@ -218,10 +219,10 @@ class _Planter:
                 data, how = damage.truncated(data, self.generator)
                 self._add(data, extension, picture, "truncated", f"{extension} {how}")
         for extension, usual in damage.CORRUPT.items():
-            for _ in self._times(usual):
+            for _, kind in zip(self._times(usual), itertools.cycle(damage.CORRUPTIONS), strict=False):
                 picture = self._picture()
                 data = rendering.encoded(picture.image, extension, self.generator)
-                data, how = damage.with_random_bytes(data, extension, self.generator)
+                data, how = damage.corrupted(data, extension, kind, self.generator)
                 self._add(data, extension, picture, "corrupt", f"{extension} {how}")
         nothing = Picture(Image.new("RGB", (1, 1)), "drawn")
         for _ in self._times(6):

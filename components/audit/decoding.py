@@ -17,6 +17,7 @@ from PIL import Image, UnidentifiedImageError
 from components.audit import iso_media
 from components.audit.decoding_memory import decoding_bytes, is_deep
 from components.audit.file_ends import ends_early
+from components.audit.jpeg_scans import has_zeros_nobody_codes, leaves_pixels_unread
 from components.formats.image_formats import read_formats
 from components.formats.stored_pixels import (
     Pixels,
@@ -118,6 +119,8 @@ def decode(data: bytes, minimum_side_px: int) -> DecodedImage:
     """
     image_format = sniff_format(data)
     if image_format is None or image_format not in read_formats():
+        if _is_jpeg_with_stray_start(data):
+            raise UnreadableImageError("corrupt", "the JPEG is damaged: stray bytes follow its first marker")
         raise UnreadableImageError("not_an_image" if data else "empty_file", _what_it_is(data))
     if image_format == "JPEG":
         return _decode_jpeg(data, minimum_side_px)
@@ -156,6 +159,13 @@ def _decode_damaged_jpeg(data: bytes, minimum_side_px: int) -> Pixels | None:
         return _turbo(data, height, width, minimum_side_px, strict=False)
     except (ValueError, KeyError):  # the KeyError is simplejpeg's for a colour space that the header does not name
         return None
+
+
+def _is_jpeg_with_stray_start(data: bytes) -> bool:
+    """Return whether bytes that begin as a JPEG does and go on otherwise hold a frame and a scan all the same."""
+    if not data.startswith(_SIGNATURES[0][0][:2]):
+        return False
+    return any(frame in data for frame in (b"\xff\xc0", b"\xff\xc1", _PROGRESSIVE)) and b"\xff\xda" in data
 
 
 def _what_it_is(data: bytes) -> str:
@@ -204,14 +214,21 @@ def _decode_jpeg(data: bytes, minimum_side_px: int) -> DecodedImage:
             pixels = _turbo(data, height, width, minimum_side_px, strict=True)
     except ValueError as error:
         complaint = str(error)
-        if "extraneous bytes" in complaint:
-            # Common and mostly harmless on the web, so a warning. But damage further on hides behind this first
-            # complaint: Pillow, which reads past it, has the last word.
+        if "extraneous bytes" in complaint and not leaves_pixels_unread(data, complaint):
+            _refuse_zeros(data)
+            # Common and harmless on the web, so a warning. But damage further on hides behind this first complaint:
+            # Pillow, which reads past it, has the last word.
             return _decode_with_pillow(data, "JPEG", minimum_side_px, warning=complaint)
         raise _damaged(data, "JPEG", complaint) from error
+    _refuse_zeros(data)
     mode = _JPEG_MODES.get(colour, colour)
     turn = _jpeg_turn(data)
     return DecodedImage(pixels, "JPEG", mode, width, height, turn is not None, turn, False, False, False, warning="")
+
+
+def _refuse_zeros(data: bytes) -> None:
+    if has_zeros_nobody_codes(data):
+        raise _damaged(data, "JPEG", "zeros lie where its compressed pixels should be")
 
 
 def _jpeg_turn(data: bytes) -> Image.Transpose | None:

@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 from PIL import Image, ImageFilter
 
+from benchmarks.damage import CORRUPTIONS
 from components.audit.decoding import decode_what_is_there
 from components.audit.measurements import Measurement, analyze
 from tests.audit.conftest import SAMPLES
@@ -179,6 +180,83 @@ def test_stray_bytes_are_a_warning_and_not_damage() -> None:
 def test_a_cut_behind_stray_bytes_is_still_damage() -> None:
     data = JPEG[:SCAN] + b"junk" + JPEG[SCAN:]
     assert analyze(data[: len(data) // 2]).error is not None
+
+
+def photographs() -> list[Image.Image]:
+    pictures = [Image.open(file).convert("RGB") for file in sorted((SAMPLES / "photos").rglob("*.jpg"))]
+    assert len(pictures) > 50
+    return pictures
+
+
+@pytest.mark.parametrize("length", [300, 2000])
+@pytest.mark.parametrize("kind", CORRUPTIONS)
+def test_nearly_all_photos_with_a_damaged_scan_are_errors(kind: str, length: int) -> None:
+    generator, found = np.random.default_rng(7), []
+    for picture in photographs():
+        data = jpeg(picture, quality=85)
+        scan = data.index(b"\xff\xda") + 14
+        start = scan + int(generator.uniform(0.2, 0.6) * (len(data) - scan - length))
+        damage = CORRUPTIONS[kind](generator.integers(0, 256, length, dtype=np.uint8).tobytes())
+        found.append(analyze(data[:start] + damage + data[start + length :]).cause)
+    assert found.count("corrupt") >= 0.9 * len(found)
+
+
+PADDING = (bytes(40), b"\xff" * 40, bytes(500) + b"\xff" * 3, b"\xaa\x55" * 50, b"written by a camera in 2014 " * 3)
+
+
+@pytest.mark.parametrize("padding", PADDING, ids=["zeros", "ones", "both", "a pattern", "text"])
+def test_padding_before_the_end_is_no_damage(padding: bytes) -> None:
+    row = analyze(JPEG[:-2] + padding + JPEG[-2:])
+    assert row.error is None
+    assert bool(row.decoder_warning) == bool(padding.strip(b"\xff"))
+
+
+def test_pixels_that_the_decoder_had_no_place_for_are_damage() -> None:
+    # As if a block of the scan had been read twice: what follows finds no place.
+    start = SCAN + 3000
+    row = analyze(JPEG[:start] + JPEG[start - 400 : start] + JPEG[start:])
+    assert (row.cause, "extraneous" in (row.error or "")) == ("corrupt", True)
+
+
+WAYS: tuple[dict[str, Any], ...] = (
+    {},
+    {"optimize": True},
+    {"progressive": True},
+    {"optimize": True, "subsampling": 0},
+    {"progressive": True, "subsampling": 0},
+    {"restart_marker_rows": 1, "optimize": True},
+)
+
+
+@pytest.mark.parametrize("way", WAYS, ids=str)
+def test_zeros_that_code_a_flat_image_are_no_damage(way: dict[str, Any]) -> None:
+    pictures = [Image.new("RGB", (900, 700), colour) for colour in ("black", "white", "#306090")]
+    pictures += [Image.new("L", (900, 700), 77), Image.linear_gradient("L").resize((640, 640))]
+    with_square = Image.new("RGB", (900, 700), "white")
+    with_square.paste("red", (300, 200, 500, 400))
+    data = [jpeg(picture, quality=quality, **way) for picture in [*pictures, with_square] for quality in (5, 75, 95)]
+    assert {analyze(some).error for some in data} == {None}
+    if way.get("optimize"):
+        assert any(bytes(64) in some for some in data), "zeros are what this is about"
+
+
+def jpeg(image: Image.Image, **settings: Any) -> bytes:
+    buffer = io.BytesIO()
+    image.save(buffer, "JPEG", **settings)
+    return buffer.getvalue()
+
+
+def test_a_jpeg_with_stray_bytes_at_its_start_is_damaged_and_not_something_else() -> None:
+    row = analyze(JPEG[:2] + b"\r\n" + JPEG[2:])
+    assert row.cause == "corrupt"
+    assert "stray bytes" in (row.error or "")
+    assert analyze(b"\xff\xd8 is no JPEG").cause == "not_an_image"
+
+
+def test_two_images_one_after_the_other_are_fine() -> None:
+    other = photo(2, 300, 300)
+    for data in (JPEG + other, JPEG + bytes(500) + other, JPEG + bytes(5000)):
+        assert (analyze(data).error, analyze(data).decoder_warning) == (None, None)
 
 
 def test_bytes_after_the_image_are_fine() -> None:

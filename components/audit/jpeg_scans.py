@@ -1,0 +1,118 @@
+"""Damage to the compressed pixels of a JPEG that its decoder reads past: bytes left over, and zeros that nobody codes.
+
+A Huffman decoder falls into step again soon after damage, with whole blocks too many or too few, and libjpeg then takes
+the file for whole. Nothing here decodes anything: it looks at bytes around what was complained about, and for zeros.
+"""
+
+import re
+
+from components.formats.stored_pixels import jpeg_header
+
+_EXTRANEOUS = re.compile(r"(\d+) extraneous bytes before marker 0x([0-9a-f]{2})")
+
+_STRAY_BYTES = 15
+"""So many bytes too many, at most, are what cameras leave behind, and no sign of damage."""
+
+_PADDING_VALUES = 4
+"""Padding repeats a byte or a short pattern; compressed pixels have most of 256 values, even in a few bytes."""
+
+_ZEROS = bytes(32)
+"""Of standard tables, 85 coefficients of brightness in a row would each be -1 for so many zeros: more than a block has.
+
+Of other tables at least a third of a block, likewise.
+"""
+
+_MARKER = re.compile(rb"\xff[^\x00\xff\xd0-\xd7]")  # but restarts, which are part of a scan (ITU T.81, B.1.1.2)
+_START_OF_SCAN, _HUFFMAN_TABLES = 0xDA, 0xC4  # ITU T.81, table B.1
+_SEQUENTIAL = (b"\xff\xc0", b"\xff\xc1")
+_END_OF_BLOCK = 0x00
+_LAST_END_OF_BAND = 0xE0  # of a progressive scan: 0x00, 0x10 .. 0xe0 end one or more bands (ITU T.81, G.1.2.2)
+
+
+def leaves_pixels_unread(jpeg: bytes, complaint: str) -> bool:
+    """Return whether bytes that the decoder calls extraneous are compressed pixels, which it had no place for.
+
+    Padding and text before the end of an image are harmless and common.
+
+    Args:
+        jpeg: The file.
+        complaint: What libjpeg says, its first warning.
+    """
+    said = _EXTRANEOUS.search(complaint)
+    header = jpeg_header(jpeg)
+    # Where something strange lies between the header's segments, the complaint may be about that.
+    if said is None or int(said[1]) <= _STRAY_BYTES or len(header) == len(jpeg):
+        return False
+    left = [jpeg[max(0, end - int(said[1])) : end] for end in _ends(jpeg, bytes((0xFF, int(said[2], 16))), len(header))]
+    return bool(left) and not any(_is_padding(some) for some in left)
+
+
+def _ends(jpeg: bytes, marker: bytes, start: int) -> list[int]:
+    """Return where, from ``start`` on, bytes before such a marker end; fill bytes are the marker's (B.1.1.2)."""
+    places = [found.start() for found in re.finditer(rb"\xff+" + re.escape(marker[1:]), jpeg[start:])]
+    # The first end of image is the last that is read: what follows it may be another image.
+    return [start + place for place in (places[:1] if marker == b"\xff\xd9" else places)]
+
+
+def _is_padding(some: bytes) -> bool:
+    return len(set(some)) <= _PADDING_VALUES or (some.isascii() and b"\0" not in some)
+
+
+def has_zeros_nobody_codes(jpeg: bytes) -> bool:
+    """Return whether zeros lie in a scan where its Huffman tables give them no sense.
+
+    The all-zero code is that of the commonest symbol. In a flat image that may be the end of the block, and zeros go on
+    as long as the image is flat. If it is a coefficient, zeros say that every coefficient of a block has one value, the
+    lowest of its size, which no picture has.
+
+    Of sequential and progressive JPEGs; never of scans that refine, whose bits are raw. Zeros that reach the end of the
+    image are padding: were they in place of pixels, pixels would be missing.
+    """
+    zeros = jpeg.find(_ZEROS, len(jpeg_header(jpeg)))
+    return zeros >= 0 and _are_senseless(jpeg, zeros)
+
+
+def _are_senseless(jpeg: bytes, zeros: int) -> bool:
+    """Return whether the first zeros, at this place, are in a scan with a table that gives them no sense."""
+    commonest: dict[int, int] = {}
+    place = 2
+    while (marker := _MARKER.search(jpeg, place)) and marker.start() < zeros:
+        code, start = jpeg[marker.start() + 1], marker.end()
+        place = start + int.from_bytes(jpeg[start : start + 2], "big")
+        if code == _HUFFMAN_TABLES:
+            commonest |= _commonest_symbols(jpeg[start + 2 : place])
+        elif code == _START_OF_SCAN:
+            following = _MARKER.search(jpeg, place)
+            end = len(jpeg) if following is None else following.start()
+            if zeros < end:
+                is_padding = not jpeg[zeros:end].strip(b"\0\xff")
+                return zeros >= place and not is_padding and _codes_coefficients(jpeg, start, commonest)
+    return False
+
+
+def _commonest_symbols(tables: bytes) -> dict[int, int]:
+    """Return the symbol with the all-zero code by class and number of each table (ITU T.81, B.2.4.2)."""
+    symbols = {}
+    while len(tables) > 17:
+        symbols[tables[0]] = tables[17]
+        tables = tables[17 + sum(tables[1:17]) :]
+    return symbols
+
+
+def _codes_coefficients(jpeg: bytes, start: int, commonest: dict[int, int]) -> bool:
+    """Return whether the all-zero code is a coefficient in any component of a scan (ITU T.81, B.2.3).
+
+    Args:
+        jpeg: The file.
+        start: Where the parameters of the scan begin.
+        commonest: Of each table, AC tables from 16 on.
+    """
+    components = jpeg[start + 2]
+    tables = [0x10 | jpeg[start + 4 + 2 * number] & 0xF for number in range(components)]
+    first_coefficient, approximation = jpeg[start + 3 + 2 * components], jpeg[start + 5 + 2 * components]
+    symbols = [commonest.get(table, _END_OF_BLOCK) for table in tables]
+    if any(marker in jpeg_header(jpeg) for marker in _SEQUENTIAL):
+        return any(symbol != _END_OF_BLOCK for symbol in symbols)
+    if first_coefficient == 0 or approximation >> 4:
+        return False
+    return any(symbol & 0xF != 0 or symbol > _LAST_END_OF_BAND for symbol in symbols)
