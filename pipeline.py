@@ -117,6 +117,8 @@ def image_classification(placement: Placement) -> Any:
         near_duplicate_distance: int = 8,
         near_duplicate_correlation: float = 0.85,
         near_duplicate_difference: float = 0.7,
+        near_empty_class_images: int = 10,
+        class_imbalance_ratio: float = 10.0,
         sample_images: int = 24,
         # Clean
         cleaning_policy: dict = CLEANING_POLICY,
@@ -206,6 +208,8 @@ def image_classification(placement: Placement) -> Any:
             near_duplicate_distance=near_duplicate_distance,
             near_duplicate_correlation=near_duplicate_correlation,
             near_duplicate_difference=near_duplicate_difference,
+            near_empty_class_images=near_empty_class_images,
+            class_imbalance_ratio=class_imbalance_ratio,
             sample_images=sample_images,
             workers=workers,
             seed=seed,

@@ -19,6 +19,8 @@ def audit(
     near_duplicate_distance: int,
     near_duplicate_correlation: float,
     near_duplicate_difference: float,
+    near_empty_class_images: int,
+    class_imbalance_ratio: float,
     sample_images: int,
     workers: int,
     seed: int,
@@ -41,6 +43,8 @@ def audit(
         near_duplicate_distance: Near duplicates differ in at most so many of the 64 bits of their DCT hashes, 0 to 11.
         near_duplicate_correlation: The thumbnails of near duplicates correlate by at least this, [-1, 1].
         near_duplicate_difference: Aligned, and tones apart, near duplicates differ nowhere by more standard deviations.
+        near_empty_class_images: A class is nearly empty when it has fewer readable images.
+        class_imbalance_ratio: A class is outnumbered when the largest has more than so many times its images.
         sample_images: How many random images the report shows, at most 200.
         workers: Threads that decode; 0 for one per processor.
         seed: Of whatever is random, 0 to 2147483647; here, which images the report shows.
@@ -68,6 +72,8 @@ def audit(
                 near_duplicate_distance=near_duplicate_distance,
                 near_duplicate_correlation=near_duplicate_correlation,
                 near_duplicate_difference=near_duplicate_difference,
+                near_empty_class_images=near_empty_class_images,
+                class_imbalance_ratio=class_imbalance_ratio,
             )
             counted = audit_archive(
                 Path(archive.path),

@@ -30,6 +30,8 @@ _RANGES: Mapping[str, tuple[float, float]] = {
     "near_duplicate_distance": (0, 11),
     "near_duplicate_correlation": (-1, 1),
     "near_duplicate_difference": (0, math.inf),
+    "near_empty_class_images": (0, math.inf),
+    "class_imbalance_ratio": (1, math.inf),
     "sample_images": (0, 200),
     "seed": (0, 2**31 - 1),
 }

@@ -14,6 +14,8 @@ RECOMMENDED = Thresholds(
     near_duplicate_distance=8,
     near_duplicate_correlation=0.85,
     near_duplicate_difference=0.7,
+    near_empty_class_images=10,
+    class_imbalance_ratio=10.0,
 )
 LABELS_FILE = "labels.csv"
 SAMPLE_IMAGES = 24

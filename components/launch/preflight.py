@@ -30,7 +30,7 @@ _LIMITS = ("max_files", "max_file_mib", "max_total_gib", "max_compression_ratio"
 _THRESHOLDS = (
     "dark_brightness", "bright_brightness", "low_contrast", "size_outlier_iqr", "aspect_outlier", "tiny_side_px",
     "blur_ratio", "low_entropy_bits", "near_duplicate_distance", "near_duplicate_correlation",
-    "near_duplicate_difference",
+    "near_duplicate_difference", "near_empty_class_images", "class_imbalance_ratio",
 )  # fmt: skip
 WEIGHTS_IN_WORDS = weights_source.WEIGHTS_IN_WORDS
 

@@ -4,12 +4,6 @@ import pandas as pd
 
 from components.audit.checks.registry import Thresholds, another, check, class_findings, image_findings
 
-IMBALANCE_RATIO = 10.0
-"""The largest class may be this many times a class."""
-
-NEAR_EMPTY_IMAGES = 10
-"""A class with fewer readable images leaves less than one for validation and test at 80/10/10."""
-
 
 @check(
     "label_mismatch",
@@ -31,39 +25,41 @@ def label_mismatch(table: pd.DataFrame, _thresholds: Thresholds) -> pd.DataFrame
     "near_empty_class",
     "warning",
     "Nearly empty classes",
-    f"A class has fewer than {NEAR_EMPTY_IMAGES} readable images.",
+    "A class has fewer than {near_empty_class_images:g} readable images.",
     measures="readable images",
 )
-def near_empty_class(table: pd.DataFrame, _thresholds: Thresholds) -> pd.DataFrame:
-    """Classes with fewer readable images than ``NEAR_EMPTY_IMAGES``; the finding's path is the class folder."""
-    images = _readable_images(table)
-    found = images[images < NEAR_EMPTY_IMAGES]
+def near_empty_class(table: pd.DataFrame, thresholds: Thresholds) -> pd.DataFrame:
+    """Classes with few readable images; the finding's path is the class folder.
+
+    With fewer than 10 at 80/10/10, less than one is left for validation and test.
+    """
+    images, least = _readable_images(table), thresholds.near_empty_class_images
+    found = images[images < least]
     messages = [
-        f"The class has {count} readable {'image' if count == 1 else 'images'}, below {NEAR_EMPTY_IMAGES}."
-        for count in found
+        f"The class has {count} readable {'image' if count == 1 else 'images'}, below {least}." for count in found
     ]
-    return class_findings(found, messages, measured=found, threshold=NEAR_EMPTY_IMAGES)
+    return class_findings(found, messages, measured=found, threshold=least)
 
 
 @check(
     "class_imbalance",
     "warning",
     "Class imbalance",
-    f"The largest class has more than {IMBALANCE_RATIO:g} times the readable images of a class.",
+    "The largest class has more than {class_imbalance_ratio:g} times the readable images of a class.",
     measures="ratio to the largest class",
 )
-def class_imbalance(table: pd.DataFrame, _thresholds: Thresholds) -> pd.DataFrame:
-    """Classes that the largest outnumbers by more than ``IMBALANCE_RATIO``; nearly empty ones are reported as that."""
-    images = _readable_images(table)
-    images = images[images >= NEAR_EMPTY_IMAGES]
+def class_imbalance(table: pd.DataFrame, thresholds: Thresholds) -> pd.DataFrame:
+    """Classes that the largest outnumbers by far; nearly empty ones are reported as that."""
+    images, most = _readable_images(table), thresholds.class_imbalance_ratio
+    images = images[images >= thresholds.near_empty_class_images]
     ratio = images.max() / images
-    found = ratio[ratio > IMBALANCE_RATIO]
+    found = ratio[ratio > most]
     messages = [
         f"The class has {images[label]:,} readable images; the largest has {images.max():,}, "
-        f"{value:.1f} times as many, above {IMBALANCE_RATIO:g}."
+        f"{value:.1f} times as many, above {most:g}."
         for label, value in found.items()
     ]
-    return class_findings(found, messages, measured=found, threshold=IMBALANCE_RATIO)
+    return class_findings(found, messages, measured=found, threshold=most)
 
 
 @check(

@@ -22,6 +22,8 @@ class Thresholds:
     near_duplicate_distance: int
     near_duplicate_correlation: float
     near_duplicate_difference: float
+    near_empty_class_images: int
+    class_imbalance_ratio: float
 
 
 @dataclass(frozen=True)
