@@ -5,7 +5,6 @@ JPEG goes to libjpeg-turbo, which stops at the first damaged byte and scales by 
 """
 
 import contextlib
-import io
 import math
 import re
 from dataclasses import dataclass
@@ -22,15 +21,19 @@ from components.formats.image_formats import read_formats
 from components.formats.stored_pixels import (
     Pixels,
     in_its_turn,
-    jpeg_header,
+    is_held_whole,
     loaded,
     may_be_turned,
+    opened,
     reduced_rgb,
     upright_turn,
 )
 
 PIXEL_LIMIT = 89_478_485
 """An image that declares more pixels is refused unread: Pillow's own limit, a quarter of a gibibyte of RGB."""
+
+JPEG_PIXEL_LIMIT = 2**28
+"""The same for a JPEG that can be decoded at a reduced size a row at a time: cameras have up to 200 megapixels."""
 
 MEMORY_LIMIT = 800_000_000
 """Bytes; an image that would take more while it is decoded is refused unread: with all else, that stays below 1 GB."""
@@ -56,7 +59,8 @@ _OTHER_SIGNATURES = (
     (b"8BPS", "a Photoshop file; export it as JPEG or PNG"),
     (b"\x00\x00\x01\x00", "a Windows icon; convert it to PNG"),
 )
-_PROGRESSIVE = b"\xff\xc2"  # starts such a frame (ITU T.81, B.1.1.3)
+_FRAMES = (b"\xff\xc0", b"\xff\xc1", b"\xff\xc2")  # start one that libjpeg reads (ITU T.81, table B.1)
+_JPEG_COMPONENTS = {"Gray": 1, "YCbCr": 3, "RGB": 3, "CMYK": 4, "YCCK": 4}
 _JPEG_MODES = {"Gray": "L", "YCbCr": "RGB", "RGB": "RGB", "CMYK": "CMYK", "YCCK": "CMYK"}
 
 
@@ -153,8 +157,8 @@ def decode_what_is_there(data: bytes, minimum_side_px: int) -> Pixels | None:
 
 def _decode_damaged_jpeg(data: bytes, minimum_side_px: int) -> Pixels | None:
     try:
-        height, width, *_ = simplejpeg.decode_jpeg_header(data, strict=False)
-        if not 0 < height * width <= PIXEL_LIMIT:
+        height, width, colour, _ = simplejpeg.decode_jpeg_header(data, strict=False)
+        if not 0 < height * width <= (PIXEL_LIMIT if _is_held_whole(data, colour) else JPEG_PIXEL_LIMIT):
             return None
         return _turbo(data, height, width, minimum_side_px, strict=False)
     except (ValueError, KeyError):  # the KeyError is simplejpeg's for a colour space that the header does not name
@@ -165,7 +169,7 @@ def _is_jpeg_with_stray_start(data: bytes) -> bool:
     """Return whether bytes that begin as a JPEG does and go on otherwise hold a frame and a scan all the same."""
     if not data.startswith(_SIGNATURES[0][0][:2]):
         return False
-    return any(frame in data for frame in (b"\xff\xc0", b"\xff\xc1", _PROGRESSIVE)) and b"\xff\xda" in data
+    return any(frame in data for frame in _FRAMES) and b"\xff\xda" in data
 
 
 def _what_it_is(data: bytes) -> str:
@@ -184,14 +188,18 @@ def _what_it_is(data: bytes) -> str:
     return f"not an image: the {'file holds text' if is_text else 'content matches no image format that is read'}"
 
 
-def _check_size(width_px: int, height_px: int) -> None:
-    if width_px * height_px > PIXEL_LIMIT:
-        raise UnreadableImageError("decompression_bomb", _bomb(width_px * height_px))
+def _check_size(width_px: int, height_px: int, limit_px: int = PIXEL_LIMIT) -> None:
+    if width_px * height_px > limit_px:
+        raise UnreadableImageError("decompression_bomb", _bomb(width_px * height_px, limit_px))
 
 
-def _bomb(declared_px: int) -> str:
-    limit = PIXEL_LIMIT / 1e6
-    return f"decompression bomb: it declares {declared_px / 1e6:,.0f} megapixels, above the limit of {limit:.0f}"
+def _bomb(declared_px: int, limit_px: int = PIXEL_LIMIT) -> str:
+    declared, limit = declared_px / 1e6, limit_px / 1e6
+    return f"decompression bomb: it declares {declared:,.0f} megapixels, above the limit of {limit:.0f}"
+
+
+def _is_held_whole(data: bytes, colour: str) -> bool:
+    return is_held_whole(data, _JPEG_COMPONENTS.get(colour, max(_JPEG_COMPONENTS.values())))
 
 
 def _check_memory(image: Image.Image, data: bytes) -> None:
@@ -206,11 +214,13 @@ def _check_memory(image: Image.Image, data: bytes) -> None:
 
 
 def _decode_jpeg(data: bytes, minimum_side_px: int) -> DecodedImage:
+    limit_px = PIXEL_LIMIT
     try:
         height, width, colour, _ = simplejpeg.decode_jpeg_header(data)
-        _check_size(width, height)
-        # A progressive JPEG is held whole, as coefficients, at whatever size it is decoded.
-        with in_its_turn((width, height) if _PROGRESSIVE in jpeg_header(data) else (0, 0)):
+        held_whole = _is_held_whole(data, colour)
+        limit_px = PIXEL_LIMIT if held_whole else JPEG_PIXEL_LIMIT
+        _check_size(width, height, limit_px)
+        with in_its_turn((width, height) if held_whole else (0, 0)):
             pixels = _turbo(data, height, width, minimum_side_px, strict=True)
     except ValueError as error:
         complaint = str(error)
@@ -218,7 +228,7 @@ def _decode_jpeg(data: bytes, minimum_side_px: int) -> DecodedImage:
             _refuse_zeros(data)
             # Common and harmless on the web, so a warning. But damage further on hides behind this first complaint:
             # Pillow, which reads past it, has the last word.
-            return _decode_with_pillow(data, "JPEG", minimum_side_px, warning=complaint)
+            return _decode_with_pillow(data, "JPEG", minimum_side_px, complaint, limit_px)
         raise _damaged(data, "JPEG", complaint) from error
     _refuse_zeros(data)
     mode = _JPEG_MODES.get(colour, colour)
@@ -235,7 +245,7 @@ def _jpeg_turn(data: bytes) -> Image.Transpose | None:
     if not may_be_turned(data):
         return None
     try:
-        with Image.open(io.BytesIO(data), formats=["JPEG"]) as image:
+        with opened(data, ["JPEG"]) as image:
             return upright_turn(image)
     except Exception:
         # Pillow reads more of the header than libjpeg-turbo and may stumble there; the pixels are there all the same.
@@ -255,20 +265,22 @@ def _reduction(long_side_px: int, minimum_side_px: int, factors: tuple[int, ...]
     return next((factor for factor in factors if long_side_px >= minimum_side_px * factor), 1)
 
 
-def _decode_with_pillow(data: bytes, image_format: str, minimum_side_px: int, warning: str) -> DecodedImage:
+def _decode_with_pillow(
+    data: bytes, image_format: str, minimum_side_px: int, warning: str, limit_px: int = PIXEL_LIMIT
+) -> DecodedImage:
     try:
         # The turn ends when the image is closed, and its memory free.
-        with contextlib.ExitStack() as turn_taking, Image.open(io.BytesIO(data), formats=[image_format]) as image:
+        with contextlib.ExitStack() as turn_taking, opened(data, [image_format]) as image:
             width, height, mode = image.width, image.height, image.mode
-            _check_size(width, height)
+            _check_size(width, height, limit_px)
             # Of TIFF, the orientation is forgotten once Pillow, loading, has turned the image. Of PNG, asking loads the
             # image and hides what is wrong with it. HEIF is turned already.
             turned_by_loading = image_format == "TIFF" and upright_turn(image) is not None
             turned_by_loading |= image.info.get("original_orientation") not in (None, 1)
-            _check_memory(image, data)
-            sixteen_bit = is_deep(image, data)
             if image_format == "JPEG":
                 image.draft("RGB", (minimum_side_px, minimum_side_px))
+            _check_memory(image, data)
+            sixteen_bit = is_deep(image, data)
             factor = max(1, max(image.size) // minimum_side_px)
             turn_taking.enter_context(in_its_turn((width, height)))
             pixels = reduced_rgb(loaded(image, data), factor)

@@ -162,7 +162,9 @@ def _return_freed_memory() -> None:
 
 def _print_summary(metrics: dict[str, int | float]) -> None:
     severities = ", ".join(f"{metrics[f'severity_{severity}']:,} {severity}" for severity in SEVERITIES)
-    print(f"audit: {metrics['images']:,} images, {metrics['classes']:,} classes, findings: {severities}", flush=True)
+    images = f"{metrics['images']:,} {'image' if metrics['images'] == 1 else 'images'}"
+    classes = f"{metrics['classes']:,} {'class' if metrics['classes'] == 1 else 'classes'}"
+    print(f"audit: {images}, {classes}, findings: {severities}", flush=True)
     for one in CHECKS:
         if metrics[f"check_{one.name}"]:
             print(f"audit:   {one.severity:7}  {one.name:22} {metrics[f'check_{one.name}']:,}", flush=True)

@@ -159,7 +159,8 @@ class _Blame:
     def after(self, failure: str, suspects: Sequence[int], chunks: Iterable[Chunk]) -> None:
         """Try each image that was being decoded when the process failed alone."""
         places = {chunk.first + at: place for chunk in chunks for at, place in enumerate(chunk.places)}
-        print(f"audit: while {len(suspects)} images were decoded: {failure}; trying each alone", flush=True)
+        what = "an image was" if len(suspects) == 1 else f"{len(suspects)} images were"
+        print(f"audit: {what} being decoded when this happened: {failure}; trying each alone", flush=True)
         whole = {chunk.first + at: chunk.whole for chunk in chunks for at in range(len(chunk.places))}
         found = {
             row: self._failure_alone(Chunk(0, row, bytes(KEY_BYTES), [places[row]], whole[row])) for row in suspects

@@ -87,18 +87,23 @@ def index_gaps(filenames: pd.Series, classes: pd.Series) -> pd.Series:
     """
     parts = filenames.str.extract(r"^(?P<stem>.*?)(?P<number>\d{1,9})(?P<rest>\D*)$")
     frame = parts.assign(label=classes)[parts["number"].notna()]
-    frame = frame.assign(number=frame["number"].astype("int64")).drop_duplicates(["label", "stem", "number"])
-    series = frame.groupby(["label", "stem"])["number"].agg(["size", "min", "max"]).reset_index()
+    frame = frame.assign(digits=frame["number"].str.len(), number=frame["number"].astype("int64"))
+    frame = frame.drop_duplicates(["label", "stem", "number"])
+    # The fewest digits in a series are those that its numbers are filled up to with zeros.
+    series = frame.groupby(["label", "stem"]).agg(
+        size=("number", "size"), min=("number", "min"), max=("number", "max"), digits=("digits", "min")
+    )
+    series = series.reset_index()
     spans = series["max"] - series["min"] + 1
     gapped = series[(series["size"] >= PATTERN_FILES) & (series["size"] < spans)]
     gapped = gapped[gapped["size"] >= PATTERN_SHARE * spans[gapped.index]]
     clauses: dict[str, str] = {}
-    for label, stem, size, lowest, highest in gapped.itertuples(index=False):
+    for label, stem, size, lowest, highest, digits in gapped.itertuples(index=False):
         there = set(frame.loc[(frame["label"] == label) & (frame["stem"] == stem), "number"])
         missing = [number for number in range(lowest, highest + 1) if number not in there]
-        shown = ", ".join(str(number) for number in missing[:GAPS_SHOWN])
+        shown = ", ".join(f"{number:0{digits}}" for number in missing[:GAPS_SHOWN])
         more = f" and {len(missing) - GAPS_SHOWN:,} more" if len(missing) > GAPS_SHOWN else ""
-        clause = f"of its {size:,} files numbered {stem}{lowest} to {stem}{highest}, {shown}{more} "
+        clause = f"of its {size:,} files numbered {stem}{lowest:0{digits}} to {stem}{highest:0{digits}}, {shown}{more} "
         clause += "is missing" if len(missing) == 1 else "are missing"
         clauses[label] = f"{clauses[label]}; {clause}" if label in clauses else clause
     return pd.Series(clauses, dtype="str").sort_index()

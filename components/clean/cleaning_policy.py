@@ -32,6 +32,9 @@ COPIES = ("exact_duplicate", "identical_pixels", "near_duplicate", "semantic_dup
 CONFLICTS = ("conflicting_label", "near_conflicting_label")
 """Checks that find copies under several labels: drop puts every copy in quarantine."""
 
+LESSER_PIXELS = ("dark", "bright", "low_contrast", "low_information", "blurry")
+"""Checks that speak against an image where a copy without them could stay, unless the policy says keep."""
+
 REMEDIES: Mapping[str, str] = {
     "exif_rotated": "turned upright",
     "animated": "first frame taken",

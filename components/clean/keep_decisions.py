@@ -2,9 +2,10 @@
 
 * An image is dropped when the deny-list names it, or when a check that the policy drops found something on it.
 * Copies are what ``COPIES`` of the policy's module find, and groups of several such checks that overlap are one group.
-  Of the copies under one label one is kept: one on the allow-list first, then the highest resolution, the larger file,
-  the shorter path, and the first in alphabetical order. A copy that is dropped for another reason is not chosen, so a
-  good copy survives.
+  Of the copies under one label one is kept: one on the allow-list first, then one that no check of ``LESSER_PIXELS``
+  found, so that a sharp picture wins over what was made larger and blurred, then the highest resolution, the larger
+  file, the shorter path, and the first in alphabetical order. A copy that is dropped for another reason is not chosen,
+  so a good copy survives.
 * Of copies under different labels every one goes to quarantine when the conflict drops, because nobody knows which
   label is right. Otherwise one stays per label: dropping copies never decides about a label.
 * The allow-list overrules every drop but of what cannot be decoded.
@@ -25,6 +26,7 @@ from components.clean.cleaning_policy import (
     COPIES,
     DAMAGED,
     DENY_LIST,
+    LESSER_PIXELS,
     REMEDIES,
     UNDECODABLE,
     CleaningPolicy,
@@ -83,7 +85,10 @@ def decide(
     against |= {check: quarantined(links, check, against[check]) for check in CONFLICTS if check in against}
     against[DENY_LIST] = denied
     doomed = _any(against, len(catalog)) & ~allowed
-    copies, twins = _superfluous_copies(catalog, measurements, links, dropping, doomed, allowed)
+    lesser = flags.any_of(tuple(check for check in LESSER_PIXELS if policy.action(check) != "keep"))
+    pixels = (measurements["width_px"] * measurements["height_px"]).fillna(0).to_numpy()
+    candidates = catalog[["path", "label", "size_bytes"]].assign(pixels=pixels, lesser=lesser)
+    copies, twins = _superfluous_copies(candidates, links, dropping, doomed, allowed)
     against |= copies
 
     dropped = _any(against, len(catalog)) & ~allowed
@@ -141,24 +146,22 @@ def _any(flags: Mapping[str, np.ndarray], images: int) -> np.ndarray:
 
 
 def _superfluous_copies(
-    catalog: pd.DataFrame,
-    measurements: pd.DataFrame,
+    candidates: pd.DataFrame,
     links: pd.DataFrame,
     dropping: list[str],
     doomed: np.ndarray,
     allowed: np.ndarray,
 ) -> tuple[dict[str, np.ndarray], np.ndarray]:
     """Return, by check, which images another copy stands in for, and the position of that copy or -1."""
-    images = len(catalog)
+    images = len(candidates)
     checks = [check for check in COPIES if check in dropping]
     links = dropping_links(links, checks)
     codes = group_codes(links, images)
     # A number for each pair of group and label: copies compete under one label only.
-    groups = codes * (catalog["label"].nunique() + 1) + pd.factorize(catalog["label"])[0]
+    groups = codes * (candidates["label"].nunique() + 1) + pd.factorize(candidates["label"])[0]
     found = links.loc[links["found"], "position"].to_numpy()
     groups = np.where(np.isin(groups, groups[found]), groups, -1)
-    pixels = (measurements["width_px"] * measurements["height_px"]).fillna(0).to_numpy()
-    keeper = keepers(catalog[["path", "size_bytes"]].assign(pixels=pixels), pd.Series(groups), doomed, allowed)
+    keeper = keepers(candidates, pd.Series(groups), doomed, allowed)
     superfluous = (keeper >= 0) & (keeper != np.arange(images))
     by_check = {}
     for check in checks:

@@ -104,11 +104,11 @@ def dropping_links(links: pd.DataFrame, dropping: Collection[str]) -> pd.DataFra
 def keepers(images: pd.DataFrame, groups: pd.Series, doomed: np.ndarray, allowed: np.ndarray) -> np.ndarray:
     """Return, for each image, the position of the copy that stays of its group.
 
-    An allowed image stays first, then the highest resolution, the larger file, the shorter path, and the first in
-    alphabetical order. An image that is dropped for another reason never stays.
+    An allowed image stays first, then one that nothing speaks against, the highest resolution, the larger file, the
+    shorter path, and the first in alphabetical order. An image that is dropped for another reason never stays.
 
     Args:
-        images: ``path``, ``size_bytes`` and ``pixels``.
+        images: ``path``, ``size_bytes``, ``pixels`` and ``lesser``: whether something speaks against the image.
         groups: A number per image; negative without a group.
         doomed: Which images something else drops.
         allowed: Which images the allow-list names.
@@ -123,12 +123,13 @@ def keepers(images: pd.DataFrame, groups: pd.Series, doomed: np.ndarray, allowed
             "position": candidates,
             "group": groups.iloc[candidates].to_numpy(),
             "last": ~allowed[candidates],
+            "lesser": chosen["lesser"].to_numpy(),
             "fewer": -chosen["pixels"].to_numpy(),
             "smaller": -chosen["size_bytes"].to_numpy(),
             "length": chosen["path"].str.len().to_numpy(),
             "path": chosen["path"].to_numpy(),
         }
-    ).sort_values(["group", "last", "fewer", "smaller", "length", "path"])
+    ).sort_values(["group", "last", "lesser", "fewer", "smaller", "length", "path"])
     of_group = table.drop_duplicates("group").set_index("group")["position"]
     return groups.map(of_group).fillna(_NO_IMAGE).to_numpy(dtype=np.int64)
 

@@ -1,14 +1,15 @@
 """What the pixels of an image file mean, the same for the step that judges them and the step that prepares them."""
 
 import contextlib
+import io
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import cv2
 import numpy as np
 import numpy.typing as npt
-from PIL import ExifTags, Image
+from PIL import ExifTags, Image, JpegImagePlugin
 
 Pixels = npt.NDArray[np.uint8]
 
@@ -28,6 +29,9 @@ _UPRIGHT = {
     8: Image.Transpose.ROTATE_90,
 }
 """What undoes each EXIF orientation but 1 (CIPA DC-008, tag 274)."""
+
+_FRAMES = frozenset(range(0xC0, 0xD0)) - {0xC4, 0xC8, 0xCC}  # markers that start one (ITU T.81, table B.1)
+_SEQUENTIAL = (0xC0, 0xC1, 0xC9)
 
 SIDEWAYS = tuple(_UPRIGHT[orientation] for orientation in (5, 6, 7, 8))
 """Turns that exchange width and height."""
@@ -56,6 +60,47 @@ def jpeg_header(jpeg: bytes) -> bytes:
             return jpeg[:place]
         place += 1 if marker == b"\xff" else 2 + int.from_bytes(jpeg[place + 2 : place + 4], "big")
     return jpeg
+
+
+def is_held_whole(jpeg: bytes, components: int) -> bool:
+    """Return whether a decoder holds the coefficients of all of a JPEG, at whatever size it is decoded.
+
+    Of a progressive one it does, and of any whose first scan has not all components (ITU T.81, B.2.3): 2 bytes for each
+    value that is stored. Otherwise some rows do.
+
+    Args:
+        jpeg: The file.
+        components: How many the image has, 3 for colour.
+    """
+    header = jpeg_header(jpeg)
+    in_first_scan = jpeg[len(header) + 4 : len(header) + 5]
+    return in_first_scan < bytes((components,)) or _frame(header) not in _SEQUENTIAL
+
+
+def _frame(header: bytes) -> int | None:
+    """Return the marker that starts the frame in what ``jpeg_header`` returned."""
+    place = 2
+    while header[place : place + 1] == b"\xff" and place + 3 < len(header):
+        marker = header[place + 1]
+        if marker in _FRAMES:
+            return marker
+        place += 1 if marker == 0xFF else 2 + int.from_bytes(header[place + 2 : place + 4], "big")
+    return None
+
+
+def opened(data: bytes, formats: Sequence[str]) -> Image.Image:
+    """Open an image by Pillow, a JPEG of any size: of it, only what is asked for need be in memory.
+
+    Raises:
+        Image.DecompressionBombError: When an image of another format has too many pixels for Pillow.
+        Exception: Whatever Pillow's plugins raise for a damaged file.
+    """
+    try:
+        return Image.open(io.BytesIO(data), formats=formats)
+    except (Image.DecompressionBombError, Image.DecompressionBombWarning):  # the latter where warnings are errors
+        if not data.startswith(b"\xff\xd8"):
+            raise
+        return JpegImagePlugin.JpegImageFile(io.BytesIO(data))
 
 
 def may_be_turned(jpeg: bytes) -> bool:

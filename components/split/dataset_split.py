@@ -25,7 +25,7 @@ from components.split.cross_split_pairs import CrossSplitPairs, FingerprintColle
 from components.split.image_preparation import Preparation, UndecodableImageError, prepare_image, small_picture
 from components.split.shards import write_shards
 from components.split.split_assignment import assign_splits, certificate
-from components.split.split_report import MOST_COPIES_SHOWN, judge, write_report
+from components.split.split_report import MOST_COPIES_SHOWN, judge, judge_fractions, write_report
 from components.split.split_settings import SplitSettings, check_settings
 
 _IMAGES_AT_A_TIME = 8
@@ -92,7 +92,8 @@ def split_archive(
             _pictures(table, reader),
             report,
         )
-    print(f"split: {judge(splits.certificate).sentence}", flush=True)
+    for sentence in filter(None, (judge(splits.certificate).sentence, judge_fractions(splits))):
+        print(f"split: {sentence}", flush=True)
     return {
         "images": len(table),
         **{f"{name}_images": splits.splits[name].images for name in SPLIT_NAMES},

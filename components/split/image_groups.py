@@ -21,6 +21,8 @@ def check_group_pattern(pattern: str) -> None:
     if len(pattern) > LONGEST_PATTERN:
         raise UserError(f"group_pattern has {len(pattern)} characters: write it with {LONGEST_PATTERN} or fewer")
     try:
+        # First alone, for RE2 cites all that it was given.
+        pc.match_substring_regex(pa.array([""]), pattern)
         pc.match_substring_regex(pa.array([""]), _whole_path(pattern))
     except (pa.ArrowInvalid, UnicodeError) as error:
         reason = str(error).removeprefix("Invalid regular expression: ").strip()

@@ -25,9 +25,11 @@ from components.formats.image_formats import read_formats
 from components.formats.stored_pixels import (
     SIDEWAYS,
     in_its_turn,
+    is_held_whole,
     is_large,
     loaded,
     may_be_turned,
+    opened,
     reduced_rgb,
     turned,
     upright_turn,
@@ -154,11 +156,11 @@ def _decoded(data: bytes, preparation: Preparation) -> _Decoded:
     if plain is not None:
         return plain
     try:
-        with ExitStack() as turn_taking, Image.open(io.BytesIO(data), formats=read_formats()) as image:
+        with ExitStack() as turn_taking, opened(data, read_formats()) as image:
             size = image.size
             needed = _needed(size, preparation)
-            # Any but a baseline JPEG is held whole in memory while it is decoded.
-            held = size if image.format != "JPEG" or "progressive" in image.info else (0, 0)
+            # Any but most JPEG files are held whole in memory while they are decoded.
+            held = size if image.format != "JPEG" or is_held_whole(data, len(image.getbands())) else (0, 0)
             turn_taking.enter_context(in_its_turn(held))
             pixels = (
                 _decoded_jpeg(data, size, needed) if image.format == "JPEG" and image.mode in ("RGB", "L") else None

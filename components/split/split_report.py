@@ -12,6 +12,8 @@ from components.report.series_colours import SERIES
 MOST_CLASSES_LISTED = 2000
 MOST_COPIES_SHOWN = 12
 
+_FAR_FROM_SHARE = 0.2
+
 
 @dataclasses.dataclass(frozen=True)
 class Verdict:
@@ -53,6 +55,31 @@ def judge(certificate: dict[str, Any]) -> Verdict:
     return Verdict("good", f"{sentence}.")
 
 
+def judge_fractions(splits: Splits) -> str:
+    """Say what the splits are where that is far from the fractions asked for, nothing where it is not.
+
+    Each class may be an image off. A split that is off by more than one for each class, and by more than a fifth of its
+    share, is so because groups stay whole, or because every split needs an image of each class.
+    """
+    images = {name: splits.splits[name].images for name in SPLIT_NAMES}
+    shares = {name: splits.fractions[name] * sum(images.values()) for name in SPLIT_NAMES}
+    far = [
+        name
+        for name in SPLIT_NAMES
+        if abs(images[name] - shares[name]) > max(len(splits.class_names), _FAR_FROM_SHARE * shares[name])
+    ]
+    if not far:
+        return ""
+    numbers, asked = (" : ".join(f"{values[name]:,.0f}" for name in SPLIT_NAMES) for values in (images, shares))
+    grouped = splits.certificate["groups"] + splits.certificate["pattern_groups"]
+    why = "groups stay whole" if grouped else "every split needs an image of each class"
+    remedy = "let group_pattern make smaller groups, " if splits.certificate["pattern_groups"] else ""
+    return (
+        f"{', '.join(SPLIT_NAMES[:-1])} and {SPLIT_NAMES[-1]} have {numbers} images, far from the {asked} that the "
+        f"fractions ask for, because {why}: {remedy}add photos, or accept it."
+    )
+
+
 def write_report(
     splits: Splits,
     copies: list[dict[str, Any]],
@@ -78,6 +105,7 @@ def write_report(
         splits=splits,
         certificate=certificate,
         verdict=judge(certificate),
+        far_from_fractions=judge_fractions(splits),
         split_names=SPLIT_NAMES,
         images=sum(split.images for split in splits.splits.values()),
         shards=sum(len(split.shards) for split in splits.splits.values()),

@@ -1,19 +1,21 @@
 """The largest images that are read take less than 1 GB. ``benchmarks.large_images`` measures every format and mode."""
 
 import io
+import struct
 import warnings
 from pathlib import Path
 from typing import Any
 
 import pytest
-from PIL import AvifImagePlugin, Image
+from PIL import AvifImagePlugin, ExifTags, Image
 
-from benchmarks.large_images import SIDE_PX, STORINGS, Storing, measured, peak_of, prepared, store
+from benchmarks.large_images import SIDE_PX, STORINGS, Storing, measured, peak_of, prepared, shown, store
 from benchmarks.peak_memory import MOST_BYTES
 from components.audit import decoding
-from components.audit.decoding import PIXEL_LIMIT
+from components.audit.decoding import PIXEL_LIMIT, decode
 from components.audit.decoding_memory import decoding_bytes
 from components.audit.measurements import analyze
+from components.formats.stored_pixels import is_held_whole
 
 
 def test_a_large_image_just_passes_the_limit_on_pixels() -> None:
@@ -30,6 +32,46 @@ def test_a_small_file_with_many_transparent_pixels_does_not_fill_the_memory(imag
         said, peak = peak_of(work, file)
         assert said == "read"
         assert peak < MOST_BYTES
+
+
+@pytest.mark.parametrize("size", [(11_656, 8_742), (16_320, 12_240)], ids=["102 megapixels", "200 megapixels"])
+def test_photos_of_the_largest_cameras_are_read_and_prepared_upright(size: tuple[int, int], tmp_path: Path) -> None:
+    file = tmp_path / "large"
+    exif = Image.Exif()
+    exif[ExifTags.Base.Orientation] = 6
+    Image.radial_gradient("L").resize(size).convert("RGB").save(file, "JPEG", exif=exif)
+    for work in (measured, prepared, shown):
+        said, peak = peak_of(work, file)
+        assert said == "read"
+        assert peak < MOST_BYTES / 2
+    image = decode(file.read_bytes(), 160)
+    assert (image.width_px, image.height_px, image.exif_rotated) == (*size, True)
+
+
+def interleaved(data: bytes, components: int) -> bytes:
+    """Return a JPEG whose header says that its first scan has so many components."""
+    scan = data.index(b"\xff\xda")
+    return data[: scan + 4] + bytes((components,)) + data[scan + 5 :]
+
+
+def test_of_large_jpegs_only_those_that_can_be_reduced_while_they_are_read_are() -> None:
+    buffers = [io.BytesIO(), io.BytesIO()]
+    for buffer, progressive in zip(buffers, (False, True), strict=True):
+        Image.new("RGB", (64, 48)).save(buffer, "JPEG", progressive=progressive, comment=b"\xff\xc2")
+    plain, progressive_file = (buffer.getvalue() for buffer in buffers)
+    assert not is_held_whole(plain, 3)
+    assert is_held_whole(progressive_file, 3)
+    assert is_held_whole(interleaved(plain, 1), 3)
+
+
+def test_a_large_progressive_jpeg_is_refused_unread() -> None:
+    buffer = io.BytesIO()
+    Image.new("RGB", (64, 48)).save(buffer, "JPEG", progressive=True)
+    data = bytearray(buffer.getvalue())
+    struct.pack_into(">HH", data, data.index(b"\xff\xc2") + 5, 8742, 11_656)
+    row = analyze(bytes(data))
+    assert row.cause == "decompression_bomb"
+    assert "102 megapixels, above the limit of 89" in (row.error or "")
 
 
 def test_deep_gray_does_not_fill_the_memory(tmp_path: Path) -> None:

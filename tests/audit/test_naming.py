@@ -74,7 +74,7 @@ def test_missing_numbers_of_a_series_are_named() -> None:
     numbers = [number for number in range(1, 31) if number not in {7, 21}]
     fish = names(*[f"fish{number:03}.jpg" for number in numbers], "reef.jpg")
     gaps = naming.index_gaps(fish, pd.Series(["fish"] * len(fish), dtype="str"))
-    assert gaps.to_dict() == {"fish": "of its 28 files numbered fish1 to fish30, 7, 21 are missing"}
+    assert gaps.to_dict() == {"fish": "of its 28 files numbered fish001 to fish030, 007, 021 are missing"}
 
 
 def test_whole_series_and_scattered_numbers_have_no_gaps() -> None:

@@ -264,6 +264,17 @@ def test_an_allowed_copy_stays_though_it_is_small() -> None:
     assert kept_paths(decisions)[0] == "cat/bb.jpg"
 
 
+@pytest.mark.parametrize("action", ["warn", "keep"])
+def test_a_sharp_copy_wins_over_a_larger_blurred_one_unless_blur_is_fine(action: str) -> None:
+    catalog = copies_of_any_size(NEAR)
+    largest, sharp, smallest = list(catalog["path"][:3])
+    found = [*group_of(NEAR, "near_duplicate"), (largest, "blurry")]
+    policy = cleaning_policy({"near_duplicate": "drop", "blurry": action}, [], [])
+    decisions = decisions_of(catalog, findings_of(found), policy, width_px=[100, 50, 10, 9, 9])
+    assert kept_paths(decisions)[0] == (sharp if action == "warn" else largest)
+    assert smallest not in kept_paths(decisions)
+
+
 def test_groups_of_different_checks_that_overlap_are_one() -> None:
     names = [f"cat/{letter}.jpg" for letter in "abcd"]
     found = findings_of(

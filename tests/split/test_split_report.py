@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from components.formats.splits import SPLIT_NAMES, Shard, Split, Splits
-from components.split.split_report import judge, write_report
+from components.split.split_report import judge, judge_fractions, write_report
 from tests.split.archives import drawn_photo
 
 CERTIFICATE: dict[str, Any] = {
@@ -72,6 +72,19 @@ def page_of(directory: Path, splits: Splits, copies: list[dict[str, Any]]) -> st
     sizes = dict.fromkeys(SPLIT_NAMES, 150_000_000)
     write_report(splits, copies, sizes, lambda path: drawn_photo(len(path)), directory / "report")
     return (directory / "report").read_text(encoding="utf-8")
+
+
+def test_splits_far_from_the_fractions_are_said_with_the_reason(tmp_path: Path) -> None:
+    splits = splits_of({"cat": (92, 30, 5), "dog": (92, 30, 6)}, pattern_groups=9)
+    said = judge_fractions(splits)
+    assert "have 184 : 60 : 11 images, far from the 204 : 26 : 26 that" in said
+    assert "groups stay whole: let group_pattern make smaller groups" in said
+    assert said in page_of(tmp_path, splits, [])
+
+
+@pytest.mark.parametrize("counts", [{"cat": (80, 10, 10)}, {"cat": (8, 1, 1), "dog": (3, 1, 1)}, {"cat": (81, 9, 11)}])
+def test_splits_near_the_fractions_need_no_words(counts: dict[str, tuple[int, int, int]]) -> None:
+    assert judge_fractions(splits_of(counts)) == ""
 
 
 def test_counts_deviations_and_nearest_pairs_are_said(tmp_path: Path) -> None:

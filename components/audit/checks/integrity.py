@@ -44,7 +44,8 @@ def not_an_image(table: pd.DataFrame, _thresholds: Thresholds) -> pd.DataFrame:
     "decompression_bomb",
     "error",
     "Absurd sizes",
-    "The file declares more than 89,478,485 pixels (Pillow's limit), or fewer that take above 0.8 GB to decode.",
+    "The file declares more than 89,478,485 pixels (Pillow's limit; a JPEG that can be reduced while it is read, "
+    "268,435,456), or fewer that take above 0.8 GB to decode.",
 )
 def decompression_bomb(table: pd.DataFrame, _thresholds: Thresholds) -> pd.DataFrame:
     """Files that declare so many pixels that decoding them would take the memory of the machine; never decoded."""
