@@ -245,7 +245,7 @@ def _jpeg_turn(data: bytes) -> Image.Transpose | None:
     if not may_be_turned(data):
         return None
     try:
-        with opened(data, ["JPEG"]) as image:
+        with opened(data, ("JPEG",)) as image:
             return upright_turn(image)
     except Exception:
         # Pillow reads more of the header than libjpeg-turbo and may stumble there; the pixels are there all the same.
@@ -270,7 +270,7 @@ def _decode_with_pillow(
 ) -> DecodedImage:
     try:
         # The turn ends when the image is closed, and its memory free.
-        with contextlib.ExitStack() as turn_taking, opened(data, [image_format]) as image:
+        with contextlib.ExitStack() as turn_taking, opened(data, (image_format,)) as image:
             width, height, mode = image.width, image.height, image.mode
             _check_size(width, height, limit_px)
             # Of TIFF, the orientation is forgotten once Pillow, loading, has turned the image. Of PNG, asking loads the

@@ -3,7 +3,7 @@
 import contextlib
 import io
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from typing import Any
 
 import cv2
@@ -88,7 +88,7 @@ def _frame(header: bytes) -> int | None:
     return None
 
 
-def opened(data: bytes, formats: Sequence[str]) -> Image.Image:
+def opened(data: bytes, formats: tuple[str, ...]) -> Image.Image:
     """Open an image by Pillow, a JPEG of any size: of it, only what is asked for need be in memory.
 
     Raises:
