@@ -11,7 +11,7 @@ split step, which made them of the same files. Epochs, batch, learning rates, he
 same, and so are the images that either trains on and is judged by; no split has parts of a photo that another has.
 
 Each way runs in a process of its own. Of each phase two times are printed: fitting alone, with the one pass through the
-frozen layers, and all of it, which here means ours with its reports, its exported models and their checks.
+frozen layers, and all of it, which here means ours with its reports and the check of the model it saves.
 
 Photos are parts of the samples, enlarged to the size asked for with a little noise, as JPEG.
 """
