@@ -362,3 +362,13 @@ def test_thresholds_are_followed() -> None:
     table = pd.DataFrame([image("bird/owl.jpg")])
     findings = run_checks(typed(table), NONE_SKIPPED, strict)
     assert set(findings["check"]) == {"dark", "tiny", "near_empty_class"}
+
+
+def test_what_is_few_of_a_class_is_a_threshold_too() -> None:
+    table = typed(pd.DataFrame(usual_images(30) + usual_images(12, "fish")))
+    few = run_checks(table, NONE_SKIPPED, dataclasses.replace(RECOMMENDED, near_empty_class_images=13))
+    assert few[["path", "check", "measured", "threshold"]].values.tolist() == [["fish", "near_empty_class", 12, 13]]
+    outnumbered = run_checks(table, NONE_SKIPPED, dataclasses.replace(RECOMMENDED, class_imbalance_ratio=2.0))
+    assert outnumbered[["path", "check", "measured", "threshold"]].values.tolist() == [
+        ["fish", "class_imbalance", 2.5, 2]
+    ]
