@@ -14,7 +14,8 @@ are added:
 - A group of several images goes where its own draw says while that split has room for it, large groups first, and of
   like size those nearest the cuts give way; the single images fill what is left. The draw is that of the pattern's
   text, which never changes, or without a pattern the least of its images' draws. A tenth more images move 0.5 to 1.5 %
-  of 10,000 old ones, whether they stand alone or in groups of ten.
+  of 10,000 old ones, whether they stand alone or in groups of ten. Fewer groups move more: 7 % of 1,500 images in forty
+  groups a class, to which new images and new groups came.
 - Groups that a new image joins into one move where the joint one goes.
 
 Moves cannot be ruled out altogether: fractions kept within an image force some, whatever the rule, if only the images
