@@ -1,6 +1,9 @@
 """Write and read the folder of a trained model, see ``components.formats.trained_model``."""
 
+import contextlib
+import shutil
 import zipfile
+from collections.abc import Iterator
 from pathlib import Path
 
 import keras
@@ -9,6 +12,7 @@ import pandas as pd
 from markupsafe import Markup
 
 from components.classifier.history import read_history, write_history
+from components.classifier.memory import give_back_memory
 from components.classifier.tensorboard_events import write_events
 from components.failures import UserError
 from components.formats.trained_model import (
@@ -19,42 +23,68 @@ from components.formats.trained_model import (
     write_training_record,
 )
 
-_PIXELS_AGREE_WITHIN = 1e-5
-
 
 def write_trained_model(directory: Path, model: keras.Model, record: TrainingRecord, history: pd.DataFrame) -> Markup:
     """Write model, record, history, event files and curves into a folder; return the curves as inline SVG.
 
     Raises:
-        RuntimeError: When the saved model, loaded again safely, does not predict what the model predicts.
+        RuntimeError: When the saved model, loaded again safely, has other layers or weights.
     """
-    model.save(directory / KERAS_FILE)
-    _check_saved(directory / KERAS_FILE, model)
+    _save(model, directory / KERAS_FILE)
+    give_back_memory()
     write_training_record(record, directory)
     write_events(history, directory / EVENTS_FOLDER)
     return write_history(history, directory)
 
 
-def _check_saved(path: Path, model: keras.Model) -> None:
-    """Load what was written as its readers will: a model that cannot come back is no output."""
-    again = keras.saving.load_model(path, compile=False, safe_mode=True)
-    pixels = np.random.default_rng(0).integers(0, 256, (1, *model.input_shape[1:])).astype(np.float32)
-    if not np.allclose(model(pixels, training=False), again(pixels, training=False), atol=_PIXELS_AGREE_WITHIN):
-        raise RuntimeError(f"{path.name} does not predict what the trained model predicts")
+def _save(model: keras.Model, path: Path) -> None:
+    """Write Keras' own format by way of a folder, and try what was written: a model that cannot come back is no output.
+
+    Keras' own writer and reader of the file hold all of it in memory, which is as much as the model.
+    """
+    folder = path.with_suffix("")
+    model.save(folder, zipped=False)
+    with zipfile.ZipFile(path, "w") as archive:
+        for member in sorted(filter(Path.is_file, folder.rglob("*"))):
+            archive.write(member, member.relative_to(folder))
+    with zipfile.ZipFile(path) as archive:
+        if damaged := archive.testzip():
+            raise RuntimeError(f"{damaged} in {path.name} is not what was written")
+    again = keras.saving.load_model(folder, compile=False, safe_mode=True)
+    if again.to_json() != model.to_json() or not all(map(_same, again.weights, model.weights)):
+        raise RuntimeError(f"{path.name} is not the model that was trained")
+    shutil.rmtree(folder)
 
 
-def read_trained_model(directory: Path) -> tuple[keras.Model, TrainingRecord, pd.DataFrame]:
-    """Read a folder of this format; the model is loaded without running any code in it.
+def _same(one: keras.Variable, other: keras.Variable) -> bool:
+    return np.array_equal(*(keras.ops.convert_to_numpy(variable) for variable in (one, other)))
+
+
+def read_training(directory: Path) -> tuple[TrainingRecord, pd.DataFrame]:
+    """Read what a folder of this format says about its model: the record and the history.
+
+    Raises:
+        UserError: When it is not such a folder.
+    """
+    with _readable(directory):
+        return read_training_record(directory), read_history(directory)
+
+
+def read_model(directory: Path) -> keras.Model:
+    """Read the model of a folder of this format, without running any code in it.
 
     Raises:
         UserError: When it is not such a folder, or the model is damaged or unsafe.
     """
+    with _readable(directory):
+        return keras.saving.load_model(directory / KERAS_FILE, compile=False, safe_mode=True)
+
+
+@contextlib.contextmanager
+def _readable(directory: Path) -> Iterator[None]:
     try:
-        record = read_training_record(directory)
-        history = read_history(directory)
-        model = keras.saving.load_model(directory / KERAS_FILE, compile=False, safe_mode=True)
+        yield
     except (FileNotFoundError, ValueError, TypeError, KeyError, OSError, zipfile.BadZipFile) as error:
         raise UserError(
             f"{directory} is not a readable trained model ({error}): give the output of train_frozen"
         ) from error
-    return model, record, history

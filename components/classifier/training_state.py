@@ -130,7 +130,8 @@ def _layers(model: keras.Model) -> Iterator[keras.layers.Layer]:
 
 def _weights_digest(model: keras.Model) -> str:
     digest = hashlib.sha256()
-    for weights in model.get_weights():
+    for variable in model.weights:  # one by one: together they take as much memory as the model
+        weights = keras.ops.convert_to_numpy(variable)
         digest.update(f"{weights.dtype}{weights.shape}".encode())
         digest.update(np.ascontiguousarray(weights).data)
     return digest.hexdigest()

@@ -1,8 +1,10 @@
-"""The fine-tuning phase: the last layers of the backbone learn too, and the better of both phases' models is kept."""
+"""The fine-tuning phase: the last layers of the backbone learn too, and the better of both phases' models is kept.
+
+What training took is given back before what is published is written and checked.
+"""
 
 import dataclasses
 import time
-from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -12,12 +14,13 @@ import pandas as pd
 from components.classifier.backbones import Backbone, find_backbone
 from components.classifier.batch_size import found_batch_size
 from components.classifier.checkpoints import Checkpoints
-from components.classifier.devices import prepare_training
+from components.classifier.devices import Devices, prepare_training
 from components.classifier.export import export_h5
 from components.classifier.fit_settings import check_checkpoint_seconds
-from components.classifier.head import head_layers, whole_model
+from components.classifier.head import head_layers, head_of, whole_model
 from components.classifier.input_pipeline import SplitImages, open_splits, print_counts, sample_images
-from components.classifier.model_folder import read_trained_model, write_trained_model
+from components.classifier.memory import give_back_memory
+from components.classifier.model_folder import read_model, read_training, write_trained_model
 from components.classifier.report import SAMPLES_SHOWN, Story, kept_sentence, write_training_report
 from components.classifier.training import (
     Fit,
@@ -49,6 +52,36 @@ class _Choice:
     val_accuracy: float
     baseline_loss: float
     tuned_loss: float
+
+
+@dataclasses.dataclass(frozen=True)
+class _Frozen:
+    """What the frozen phase came to."""
+
+    directory: Path
+    record: TrainingRecord
+    backbone: Backbone
+
+
+@dataclasses.dataclass(frozen=True)
+class _Tuned:
+    """What is left of training.
+
+    Attributes:
+        choice: Which phase's model is kept.
+        fit: Of this phase.
+        model: The one that is kept, without an optimizer, in float32 for one device.
+        learning: Names of the backbone's layers that learned.
+        learned: How many weights did, the head's among them.
+        settings: Every parameter of both phases, by phase.
+    """
+
+    choice: _Choice
+    fit: Fit
+    model: keras.Model
+    learning: list[str]
+    learned: int
+    settings: dict[str, Any]
 
 
 def fine_tune_phase(
@@ -87,42 +120,20 @@ def fine_tune_phase(
     splits, training, validation = open_splits(splits_directory)
     print_counts(splits)
     devices = prepare_training(settings.gpu_count, settings.fit.seed, settings.fit.precision)
-    frozen, frozen_record, frozen_history = read_trained_model(frozen_directory)
+    frozen_record, frozen_history = read_training(frozen_directory)
     _check_belongs(frozen_record, splits)
     backbone = find_backbone(frozen_record.backbone, splits.image_size_px)
-    with devices.building():
-        model = _build(backbone, frozen_record)
-        _copy_weights(frozen, model)
-        learning = unfreeze_last_layers(
-            model.get_layer(backbone.name), settings.unfrozen_layers, settings.train_batch_normalization
-        )
-        compile_classifier(model, settings.fit)
-    print(
-        f"fine_tune: {len(learning)} backbone layers learn, {learning[0]} to {learning[-1]}; batch normalization "
-        f"{'among them learns too' if settings.train_batch_normalization else 'stays frozen'}",
-        flush=True,
-    )
-    if settings.fit.batch_size == 0:
-        settings = settings.with_batch_size(found_batch_size(model, training.images, settings.fit.xla))
-
-    def settings_of_phases(mode: Mode) -> dict[str, dict[str, Any]]:
-        return {**frozen_record.settings, PHASE: settings.as_record(mode)}
-
-    def identity(mode: Mode) -> dict[str, Any]:
-        return training_identity(splits, frozen, devices.precision, settings_of_phases(mode))
-
-    def finished_epochs(mode: Mode) -> int | None:
-        return Checkpoints(checkpoint_uri, PHASE, identity(mode)).finished_epochs() if checkpoint_uri else None
-
+    frozen = _Frozen(frozen_directory, frozen_record, backbone)
     with own_cache_folder(model_directory) as own_cache:
-        images = Images(splits, training, validation)
-        plan = plan_training(backbone, model, images, settings, devices, handed_over, own_cache, finished_epochs)
-        with devices.building():
-            compile_classifier(plan.model, settings.fit)
-        all_settings = settings_of_phases(plan.mode)
-        checkpoints = Checkpoints.opened(checkpoint_uri, PHASE, identity(plan.mode), checkpoint_seconds)
-        class_weight = balanced_class_weights(training.images_per_class, settings.fit.class_weights)
-        fit, choice = _fit_and_choose(model, frozen, plan, class_weight, frozen_record, settings, checkpoints)
+        tuned = _fine_tuned(
+            frozen,
+            Images(splits, training, validation),
+            settings,
+            devices,
+            (checkpoint_uri, checkpoint_seconds),
+            (handed_over, own_cache),
+        )
+    choice = tuned.choice
     record = dataclasses.replace(
         frozen_record,
         phase=PHASE,
@@ -131,16 +142,17 @@ def fine_tune_phase(
         best_val_loss=choice.val_loss,
         best_val_accuracy=choice.val_accuracy,
         devices=devices.names,
-        settings=all_settings,
+        settings=tuned.settings,
     )
-    history = pd.concat([frozen_history, fit.history], ignore_index=True)
-    kept = _finished(model, backbone, frozen_record)
+    history = pd.concat([frozen_history, tuned.fit.history], ignore_index=True)
+    kept = tuned.model
+    give_back_memory()
     with published_directory(model_directory) as directory:
         curves = write_trained_model(directory, kept, record, history)
         if settings.export_h5:
             export_h5(kept, directory / backbone.h5_file)
     seconds = time.monotonic() - started
-    story = _tell(backbone, choice, validation, learning, model, all_settings[PHASE], fit.warnings, seconds)
+    story = _tell(backbone, tuned, validation, kept.count_params(), seconds)
     print(f"fine_tune: {story.verdict}", flush=True)
     samples = sample_images(training, SAMPLES_SHOWN)
     write_training_report(report, story, record, history, curves, splits, samples)
@@ -151,12 +163,67 @@ def fine_tune_phase(
         "fine_tuned_val_loss": choice.tuned_loss,
         "fine_tuned_model_kept": int(choice.phase == PHASE),
         "best_epoch": choice.epoch,
-        "epochs_run": len(fit.history),
+        "epochs_run": len(tuned.fit.history),
         "training_images": training.images,
         "validation_images": validation.images,
-        **fit.measured,
+        **tuned.fit.measured,
         "seconds": round(seconds, 1),
     }
+
+
+def _fine_tuned(
+    frozen: _Frozen,
+    images: Images,
+    settings: FineTuneSettings,
+    devices: Devices,
+    checkpoint_place: tuple[str, float],
+    cache_places: tuple[Path, Path],
+) -> _Tuned:
+    """Train the last layers, and return what is left of it: no optimizer, no caches.
+
+    Args:
+        frozen: What the frozen phase came to.
+        images: To train on and to choose by.
+        settings: Checked settings.
+        devices: To train on.
+        checkpoint_place: Where to keep the state, and how often.
+        cache_places: Folders of what train_frozen has computed, and of what is computed here.
+    """
+    backbone = frozen.backbone
+    with devices.building():
+        model = _model_to_train(frozen, devices)
+        learning = unfreeze_last_layers(
+            model.get_layer(backbone.name), settings.unfrozen_layers, settings.train_batch_normalization
+        )
+    print(
+        f"fine_tune: {len(learning)} backbone layers learn, {learning[0]} to {learning[-1]}; batch normalization "
+        f"{'among them learns too' if settings.train_batch_normalization else 'stays frozen'}",
+        flush=True,
+    )
+    if settings.fit.batch_size == 0:
+        with devices.building():
+            compile_classifier(model, settings.fit)
+        settings = settings.with_batch_size(found_batch_size(model, images.training.images, settings.fit.xla))
+    uri, every_seconds = checkpoint_place
+
+    def settings_of_phases(mode: Mode) -> dict[str, dict[str, Any]]:
+        return {**frozen.record.settings, PHASE: settings.as_record(mode)}
+
+    def identity(mode: Mode) -> dict[str, Any]:
+        return training_identity(images.splits, model, devices.precision, settings_of_phases(mode))
+
+    def finished_epochs(mode: Mode) -> int | None:
+        return Checkpoints(uri, PHASE, identity(mode)).finished_epochs() if uri else None
+
+    plan = plan_training(backbone, model, images, settings, devices, *cache_places, finished_epochs)
+    with devices.building():
+        compile_classifier(plan.model, settings.fit)
+    all_settings = settings_of_phases(plan.mode)
+    checkpoints = Checkpoints.opened(uri, PHASE, identity(plan.mode), every_seconds)
+    fit, choice = _fit_and_choose(plan, images.training, frozen.record, settings, checkpoints)
+    learned = sum(variable.shape.num_elements() for variable in model.trainable_variables)
+    kept = read_model(frozen.directory) if choice.phase == FROZEN_PHASE else _finished(model, frozen, devices)
+    return _Tuned(choice, fit, kept, learning, learned, all_settings)
 
 
 def _check_belongs(record: TrainingRecord, splits: Splits) -> None:
@@ -172,63 +239,72 @@ def _check_belongs(record: TrainingRecord, splits: Splits) -> None:
         raise UserError(f"the model was written by phase '{record.phase}': give the output of train_frozen")
 
 
-def _build(backbone: Backbone, record: TrainingRecord) -> keras.Model:
-    """Build the architecture of the frozen phase anew: for these devices, at their precision."""
-    frozen = record.settings[FROZEN_PHASE]
-    head = head_layers(len(record.class_names), frozen["head_units"], frozen["dropout"])
-    return whole_model(backbone, backbone.build(record.image_size_px), head)
+def _model_to_train(frozen: _Frozen, devices: Devices) -> keras.Model:
+    """Return the frozen phase's model with a head of its own random state: built anew unless these devices are plain.
+
+    Raises:
+        UserError: When the model is not what its record says.
+    """
+    loaded = read_model(frozen.directory)
+    try:
+        network = loaded.get_layer(frozen.backbone.name) if devices.plain else None
+        model = _joined(frozen, network)
+        _copy_weights(loaded, model)
+    except ValueError as error:
+        raise UserError(f"the frozen model is not what its training.json says ({error}): run train_frozen") from error
+    return model
+
+
+def _joined(frozen: _Frozen, network: keras.Model | None) -> keras.Model:
+    """Return a model of a backbone, or a new one, and a new head."""
+    record = frozen.record
+    network = network or frozen.backbone.build(record.image_size_px)
+    settings = record.settings[FROZEN_PHASE]
+    head = head_layers(len(record.class_names), settings["head_units"], settings["dropout"])
+    return whole_model(frozen.backbone, network, head)
 
 
 def _copy_weights(source: keras.Model, target: keras.Model) -> None:
-    try:
-        target.set_weights(source.get_weights())
-    except ValueError as error:
-        raise UserError(f"the frozen model is not what its training.json says ({error}): run train_frozen") from error
+    for of_source, of_target in zip(source.weights, target.weights, strict=True):
+        of_target.assign(of_source)
 
 
-def _finished(model: keras.Model, backbone: Backbone, record: TrainingRecord) -> keras.Model:
+def _finished(model: keras.Model, frozen: _Frozen, devices: Devices) -> keras.Model:
     """Return the model without its optimizer, in float32 for one device, whatever it was trained on."""
-    keras.utils.clear_session()  # layers are numbered from zero again, so that they keep the names of the frozen phase
-    finished = _build(backbone, record)
-    finished.get_layer(backbone.name).trainable = False  # who trains it further thaws what they mean to
-    finished.set_weights(model.get_weights())
+    name = frozen.backbone.name
+    if devices.plain:
+        finished = whole_model(frozen.backbone, model.get_layer(name), head_of(model))
+    else:
+        keras.utils.clear_session()  # layers are numbered from zero, so that they keep the names of the frozen phase
+        finished = _joined(frozen, None)
+        _copy_weights(model, finished)
+    finished.get_layer(name).trainable = False  # who trains it further thaws what they mean to
     return finished
 
 
 def _fit_and_choose(
-    model: keras.Model,
-    frozen: keras.Model,
     plan: Training,
-    class_weight: dict[int, float] | None,
+    training: SplitImages,
     record: TrainingRecord,
     settings: FineTuneSettings,
     checkpoints: Checkpoints | None,
 ) -> tuple[Fit, _Choice]:
-    """Measure the frozen phase's model, fit, and leave the model with the weights that are better on validation."""
-    fit = settings.fit
+    """Measure the frozen phase's model, fit, and say which is better on validation."""
+    class_weight = balanced_class_weights(training.images_per_class, settings.fit.class_weights)
     with plan.reading():
         held_back = plan.held_back()
         baseline_loss, baseline_accuracy = measure(plan.model, held_back)
         print(f"fine_tune before  val_loss {baseline_loss:.4f}  val_accuracy {baseline_accuracy:.4f}", flush=True)
-        outcome = fit_epochs(plan.model, PHASE, fit, plan.of_epoch, held_back, class_weight, checkpoints)
+        outcome = fit_epochs(plan.model, PHASE, settings.fit, plan.of_epoch, held_back, class_weight, checkpoints)
     if outcome.best_val_loss < baseline_loss:
         phase, epoch, loss, accuracy = PHASE, outcome.best_epoch, outcome.best_val_loss, outcome.best_val_accuracy
     else:
-        _copy_weights(frozen, model)
         phase, epoch, loss, accuracy = FROZEN_PHASE, record.best_epoch, baseline_loss, baseline_accuracy
     return outcome, _Choice(phase, epoch, loss, accuracy, baseline_loss, outcome.best_val_loss)
 
 
-def _tell(
-    backbone: Backbone,
-    choice: _Choice,
-    validation: SplitImages,
-    learning: Sequence[str],
-    model: keras.Model,
-    settings: Mapping[str, Any],
-    warnings: list[str],
-    seconds: float,
-) -> Story:
+def _tell(backbone: Backbone, tuned: _Tuned, validation: SplitImages, all_weights: int, seconds: float) -> Story:
+    choice, learning, settings = tuned.choice, tuned.learning, tuned.settings[PHASE]
     kept = kept_sentence(choice.phase, choice.epoch, choice.val_loss, choice.val_accuracy, validation.images)
     if choice.phase == PHASE:
         reason = f"Before fine-tuning the same images gave {choice.baseline_loss:.4f}."
@@ -243,15 +319,14 @@ def _tell(
         way = f"What the other layers give was computed once for each of {settings['augmented_views']} views."
     else:
         way = "Every epoch went through the whole model, with views of its own."
-    learned = sum(variable.shape.num_elements() for variable in model.trainable_variables)
     return Story(
         title=f"The last layers of {backbone.name}, fine-tuned",
         verdict=f"{kept} {reason}",
         tone="good" if choice.phase == PHASE else "warn",
         trained=(
-            f"{learned:,} of {model.count_params():,} weights could learn: the head and {len(learning)} backbone "
+            f"{tuned.learned:,} of {all_weights:,} weights could learn: the head and {len(learning)} backbone "
             f"layers, {learning[0]} to {learning[-1]}. {normalization} {way}"
         ),
-        warnings=warnings,
+        warnings=tuned.fit.warnings,
         seconds=seconds,
     )
