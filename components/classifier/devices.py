@@ -10,6 +10,7 @@ import tensorflow as tf
 
 from components.classifier.fit_settings import check_batch_is_shared
 from components.classifier.input_pipeline import Batching
+from components.classifier.memory import hold_little_memory
 from components.failures import UserError
 
 # TensorFlow 2.21 holds no code for newer GPUs (Blackwell, capability 10 and 12), and its PTX fails on them.
@@ -70,6 +71,7 @@ def prepare_training(gpu_count: int, seed: int, precision: str = "auto") -> Devi
     Raises:
         UserError: When fewer GPUs are visible, or one is of a kind that this TensorFlow or the precision cannot use.
     """
+    hold_little_memory()
     keras.utils.clear_session()  # layers are numbered from zero, so that a rerun gives them the same names
     keras.utils.set_random_seed(seed)
     tf.config.experimental.enable_op_determinism()

@@ -21,32 +21,6 @@ from components.formats.splits import RESIZE_POLICIES
 _PNG_MAGIC = b"\x89PNG\r\n\x1a\n"
 
 
-class _BytesClassifier(tf.Module):
-    """Decodes, resizes and classifies.
-
-    It holds the variables of the model and not the model: TensorFlow looks at each of a model's hundreds of layers for
-    functions to save, which takes longer than to write the weights, and nobody calls them.
-    """
-
-    def __init__(self, model: keras.Model, class_names: list[str], resize_policy: str) -> None:
-        super().__init__(name="bytes_classifier")
-        self.weights = [weight.value for weight in model.variables]
-        size = int(model.input_shape[1])
-
-        @tf.function(input_signature=[tf.TensorSpec([None], tf.string, name="image_bytes")], autograph=False)
-        def classify(image_bytes: tf.Tensor) -> dict[str, tf.Tensor]:
-            images = tf.map_fn(
-                lambda data: decode_and_resize(data, size, resize_policy),
-                image_bytes,
-                fn_output_signature=tf.TensorSpec([size, size, 3], tf.float32),
-            )
-            probabilities = model(images, training=False)
-            label = tf.gather(tf.constant(class_names), tf.argmax(probabilities, axis=1))
-            return {"probabilities": probabilities, "label": label}
-
-        self.classify = classify
-
-
 def export_saved_model(model: keras.Model, class_names: list[str], resize_policy: str, directory: Path) -> None:
     """Write a SavedModel for TensorFlow Serving, KServe and Vertex: nobody has to repeat the preprocessing.
 
@@ -64,8 +38,24 @@ def export_saved_model(model: keras.Model, class_names: list[str], resize_policy
         resize_policy: How the training images were brought to the model's size.
         directory: To be made, ``saved_model/1`` for example.
     """
-    module = _BytesClassifier(model, class_names, resize_policy)
-    tf.saved_model.save(module, str(directory), signatures={"serving_default": module.classify})
+    size = int(model.input_shape[1])
+
+    @tf.function(input_signature=[tf.TensorSpec([None], tf.string, name="image_bytes")], autograph=False)
+    def classify(image_bytes: tf.Tensor) -> dict[str, tf.Tensor]:
+        images = tf.map_fn(
+            lambda data: decode_and_resize(data, size, resize_policy),
+            image_bytes,
+            fn_output_signature=tf.TensorSpec([size, size, 3], tf.float32),
+        )
+        probabilities = model(images, training=False)
+        label = tf.gather(tf.constant(class_names), tf.argmax(probabilities, axis=1))
+        return {"probabilities": probabilities, "label": label}
+
+    # The variables and not the model: TensorFlow would look at each of its hundreds of layers for functions to save,
+    # which takes longer than all the rest, and nobody calls them.
+    variables = tf.Module(name="bytes_classifier")
+    variables.weights = [variable.value for variable in model.variables]
+    tf.saved_model.save(variables, str(directory), signatures={"serving_default": classify})
     _identify_by_content(directory)
 
 
