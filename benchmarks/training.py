@@ -14,8 +14,8 @@ split step, which made them of the same files. Epochs, batch, learning rates, he
 same, and so are the images that either trains on and is judged by; no split has parts of a photo that another has.
 
 The recipe runs in a process of its own, and so does each of our steps, as in a pipeline: the larger peak counts. Of
-each phase two times are printed: fitting alone, with the one pass through the frozen layers, and all of it, which here means
-ours with its reports and the check of the model it saves.
+each phase two times are printed: fitting alone, with the one pass through the frozen layers, and all of it, which here
+means ours with its reports and the check of the model it saves.
 
 Photos are parts of the samples, enlarged to the size asked for with a little noise, as JPEG.
 """
