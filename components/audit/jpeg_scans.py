@@ -4,7 +4,9 @@ A Huffman decoder falls into step again soon after damage, with whole blocks too
 the file for whole. Nothing here decodes anything: it looks at bytes around what was complained about, and for zeros.
 """
 
+import itertools
 import re
+from collections.abc import Iterator
 
 from components.formats.stored_pixels import jpeg_header
 
@@ -12,6 +14,8 @@ _EXTRANEOUS = re.compile(r"(\d+) extraneous bytes before marker 0x([0-9a-f]{2})"
 
 _STRAY_BYTES = 15
 """So many bytes too many, at most, are what cameras leave behind, and no sign of damage."""
+
+_LOOKED_AT = 256  # bytes
 
 _PADDING_VALUES = 4
 """Padding repeats a byte or a short pattern; compressed pixels have most of 256 values, even in a few bytes."""
@@ -23,10 +27,10 @@ Of other tables at least a third of a block, likewise.
 """
 
 _MARKER = re.compile(rb"\xff[^\x00\xff\xd0-\xd7]")  # but restarts, which are part of a scan (ITU T.81, B.1.1.2)
+_END_OF_IMAGE = b"\xff\xd9"
 _START_OF_SCAN, _HUFFMAN_TABLES = 0xDA, 0xC4  # ITU T.81, table B.1
-_SEQUENTIAL = (b"\xff\xc0", b"\xff\xc1")
 _END_OF_BLOCK = 0x00
-_LAST_END_OF_BAND = 0xE0  # of a progressive scan: 0x00, 0x10 .. 0xe0 end one or more bands (ITU T.81, G.1.2.2)
+_LAST_END_OF_BAND = 0xE0  # in a progressive scan 0x10 .. 0xe0 end blocks too, several at once (ITU T.81, G.1.2.2)
 
 
 def leaves_pixels_unread(jpeg: bytes, complaint: str) -> bool:
@@ -43,15 +47,16 @@ def leaves_pixels_unread(jpeg: bytes, complaint: str) -> bool:
     # Where something strange lies between the header's segments, the complaint may be about that.
     if said is None or int(said[1]) <= _STRAY_BYTES or len(header) == len(jpeg):
         return False
-    left = [jpeg[max(0, end - int(said[1])) : end] for end in _ends(jpeg, bytes((0xFF, int(said[2], 16))), len(header))]
-    return bool(left) and not any(_is_padding(some) for some in left)
+    left = _bytes_before(jpeg, bytes((0xFF, int(said[2], 16))), len(header), min(int(said[1]), _LOOKED_AT))
+    return bool(left) and not any(map(_is_padding, left))
 
 
-def _ends(jpeg: bytes, marker: bytes, start: int) -> list[int]:
-    """Return where, from ``start`` on, bytes before such a marker end; fill bytes are the marker's (B.1.1.2)."""
-    places = [found.start() for found in re.finditer(rb"\xff+" + re.escape(marker[1:]), jpeg[start:])]
-    # The first end of image is the last that is read: what follows it may be another image.
-    return [start + place for place in (places[:1] if marker == b"\xff\xd9" else places)]
+def _bytes_before(jpeg: bytes, marker: bytes, start: int, size: int) -> list[bytes]:
+    """Return what comes before each such marker from ``start`` on, without its fill bytes (B.1.1.2)."""
+    places: Iterator[int] = (found.start() for found in re.finditer(re.escape(marker), jpeg[start:]))
+    if marker == _END_OF_IMAGE:
+        places = itertools.islice(places, 1)  # what follows it may be another image
+    return [jpeg[max(0, start + place - size - _LOOKED_AT) : start + place].rstrip(b"\xff")[-size:] for place in places]
 
 
 def _is_padding(some: bytes) -> bool:
@@ -108,11 +113,12 @@ def _codes_coefficients(jpeg: bytes, start: int, commonest: dict[int, int]) -> b
         commonest: Of each table, AC tables from 16 on.
     """
     components = jpeg[start + 2]
-    tables = [0x10 | jpeg[start + 4 + 2 * number] & 0xF for number in range(components)]
-    first_coefficient, approximation = jpeg[start + 3 + 2 * components], jpeg[start + 5 + 2 * components]
-    symbols = [commonest.get(table, _END_OF_BLOCK) for table in tables]
-    if any(marker in jpeg_header(jpeg) for marker in _SEQUENTIAL):
-        return any(symbol != _END_OF_BLOCK for symbol in symbols)
-    if first_coefficient == 0 or approximation >> 4:
+    parameters = jpeg[start : start + 6 + 2 * components]
+    if len(parameters) < 6 + 2 * components:
         return False
+    tables = [0x10 | parameters[4 + 2 * number] & 0xF for number in range(components)]
+    last_coefficient, approximation = parameters[-2:]
+    if last_coefficient == 0 or approximation >> 4:  # averages alone, or a refinement
+        return False
+    symbols = [commonest.get(table, _END_OF_BLOCK) for table in tables]
     return any(symbol & 0xF != 0 or symbol > _LAST_END_OF_BAND for symbol in symbols)

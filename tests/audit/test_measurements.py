@@ -222,6 +222,7 @@ WAYS: tuple[dict[str, Any], ...] = (
     {},
     {"optimize": True},
     {"progressive": True},
+    {"progressive": True, "comment": b"\xff\xc0 as a thumbnail may have"},
     {"optimize": True, "subsampling": 0},
     {"progressive": True, "subsampling": 0},
     {"restart_marker_rows": 1, "optimize": True},
