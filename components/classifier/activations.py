@@ -103,7 +103,7 @@ class Activations:
         view = self._views.of_epoch(epoch)
         section = _of_view(view)
         self._pass.complete(section, self._training, view, f"view {view + 1} of {self._views.count}")
-        order = epoch_order(self._training, self._views.seed, epoch)
+        order, _ = epoch_order(self._training, self._views.seed, epoch)
         return _batches(self._caches[kind], section, order, self._labels, batching)
 
     @contextlib.contextmanager

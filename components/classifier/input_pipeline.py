@@ -154,16 +154,18 @@ def epoch_batches(source: SplitImages, batching: Batching, strength: float, seed
     return _augmented(shuffled, source, source.images, batching, strength, seed, epoch)
 
 
-def epoch_order(source: SplitImages, seed: int, epoch: int) -> np.ndarray:
-    """Return the places in stored order of the images of an epoch, int64 ``[images]``, as ``epoch_batches`` has them.
+def epoch_order(source: SplitImages, seed: int, epoch: int) -> tuple[np.ndarray, np.ndarray]:
+    """Return the images of an epoch in the order of ``epoch_batches``: places in stored order, and numbers.
 
-    So what was computed for each image once can be trained on in the very order of training from pixels.
+    So what was computed for each image once can be trained on in the very order of training from pixels, and an image
+    be augmented as there. Both are int64 ``[images]``.
     """
     stored = _collected(_numbers(source, np.arange(len(source.shards))), source)
     places = np.empty_like(stored)
     places[stored] = np.arange(source.images)
     numbers = _shuffled(_numbers(source, _shard_order(source, seed, epoch)), source, seed, epoch)
-    return places[_collected(numbers, source)]
+    collected = _collected(numbers, source)
+    return places[collected], collected
 
 
 def read_labels(source: SplitImages) -> np.ndarray:

@@ -152,6 +152,14 @@ def resumed_mode(
     return other
 
 
+def room_for(settings: ModeSettings, needed_bytes: int, folder: Path) -> str:
+    """Return why what training would like to keep on disk does not fit; empty when it does."""
+    need, free = needed_bytes / _BYTES_PER_GB, _spare_gb(folder)
+    if need > settings.cache_limit_gb:
+        return f"they would take {need:.3g} GB and cache_limit_gb is {settings.cache_limit_gb:g}"
+    return f"they would take {need:.3g} GB and {folder} has {free:.3g} GB to spare" if need > free else ""
+
+
 def free_bytes(folder: Path) -> int:
     """Return how much room the disk of a folder has, which need not exist yet."""
     existing = next(place for place in (folder, *folder.absolute().parents) if place.exists())

@@ -20,9 +20,10 @@ from components.classifier.activations import (
 )
 from components.classifier.backbones import Backbone
 from components.classifier.boundary import boundary_extractor, cut_before_last_layers, tail_model
+from components.classifier.decoded_images import open_pictures
 from components.classifier.devices import Devices
 from components.classifier.head import head_of
-from components.classifier.input_pipeline import SplitImages, epoch_batches, read_labels, stored_batches
+from components.classifier.input_pipeline import SplitImages, read_labels
 from components.classifier.training import Validation
 from components.classifier.training_mode import Mode, choose_mode, resumed_mode
 from components.failures import StoppedError, TransientError
@@ -109,11 +110,14 @@ def plan_training(
     mode = resumed_mode(settings.mode, mode, finished_epochs, to_go_on, root)
     print(f"fine_tune: training mode {mode.name}: {mode.reason}", flush=True)
     if not mode.cached:
+        training, validation = open_pictures(
+            "fine_tune", (images.training, images.validation), settings.mode, fit.epochs, root
+        )
         return Training(
             mode,
             model,
-            lambda epoch: epoch_batches(images.training, batching, strength, fit.seed, epoch),
-            lambda: Validation(stored_batches(images.validation, batching), read_labels(images.validation)),
+            lambda epoch: training.epoch_batches(batching, strength, fit.seed, epoch),
+            lambda: Validation(validation.stored_batches(batching), read_labels(images.validation)),
         )
     print(f"fine_tune: {cut.arrays} cross from the frozen layers to the last {cut.last_layers}", flush=True)
     if missing.views:

@@ -25,9 +25,10 @@ from components.classifier.activations import (
 from components.classifier.backbones import Backbone
 from components.classifier.boundary import Cut, boundary_extractor, cut_before_last_layers
 from components.classifier.checkpoints import Checkpoints
+from components.classifier.decoded_images import open_pictures
 from components.classifier.devices import Devices
 from components.classifier.head import FEATURES, head_model, whole_model
-from components.classifier.input_pipeline import Batching, SplitImages, epoch_batches, read_labels, stored_batches
+from components.classifier.input_pipeline import Batching, SplitImages, read_labels
 from components.classifier.training import Fit, Validation, balanced_class_weights, compile_classifier, fit_epochs
 from components.classifier.training_mode import AUTO, Mode, choose_mode, resumed_mode
 from components.formats.splits import Splits
@@ -67,12 +68,14 @@ class Plan:
         extractor: Computes what is in them.
         building: Returns what to make the head inside of: spread over the devices, except that on features it learns
             on one alone, being too small to share.
+        root: Folder for what is kept on disk meanwhile.
     """
 
     mode: Mode
     caches: dict[str, ActivationCache]
     extractor: keras.Model
     building: Callable[[], contextlib.AbstractContextManager[None]]
+    root: Path
 
 
 def plan_training(
@@ -120,8 +123,8 @@ def plan_training(
     if mode.cached and BOUNDARY_KIND in caches and cut:
         print(f"train_frozen: kept for fine_tune beside {FEATURES}: {cut.arrays}", flush=True)
     if mode.cached:
-        return Plan(mode, caches, extractor, contextlib.nullcontext)
-    return Plan(mode, {}, extractor, frozen.devices.building)
+        return Plan(mode, caches, extractor, contextlib.nullcontext, root)
+    return Plan(mode, {}, extractor, frozen.devices.building, root)
 
 
 def fit_head(
@@ -166,7 +169,9 @@ def fit_head(
                 checkpoints,
             )
     batching = frozen.devices.batching(fit.batch_size)
-    held_back = Validation(stored_batches(frozen.validation, batching), read_labels(frozen.validation))
+    sources = (frozen.training, frozen.validation)
+    training, validation = open_pictures("train_frozen", sources, settings.mode, fit.epochs, plan.root)
+    held_back = Validation(validation.stored_batches(batching), read_labels(frozen.validation))
     with frozen.devices.building():
         model = whole_model(frozen.backbone, frozen.network, head)
         compile_classifier(model, settings.fit)
@@ -174,7 +179,7 @@ def fit_head(
         model,
         PHASE,
         fit,
-        lambda epoch: epoch_batches(frozen.training, batching, strength, fit.seed, epoch),
+        lambda epoch: training.epoch_batches(batching, strength, fit.seed, epoch),
         held_back,
         weights,
         checkpoints,

@@ -1,0 +1,84 @@
+"""Decoded images give bit for bit the batches of encoded ones, and are kept where they fit."""
+
+import dataclasses
+import gc
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from components.classifier.decoded_images import DecodedImages, EncodedImages, decoded_bytes, open_pictures
+from components.classifier.input_pipeline import Batching, SplitImages, open_splits
+from components.classifier.training_mode import ModeSettings
+from tests.classifier.small_splits import drawn_shapes, write_small_splits
+
+MODE = ModeSettings("streaming", 1, "float16", 1.0, "")
+
+
+@pytest.fixture(scope="module")
+def training(tmp_path_factory: pytest.TempPathFactory) -> SplitImages:
+    directory = tmp_path_factory.mktemp("stored") / "splits"
+    write_small_splits(directory, drawn_shapes({"train": 7, "validation": 3, "test": 1}, seed=2), 32, shards=3)
+    return open_splits(directory)[1]
+
+
+def content(batches: tf.data.Dataset) -> Iterator[tuple[bytes, bytes]]:
+    for images, labels in batches.as_numpy_iterator():
+        yield f"{images.dtype}{images.shape}".encode() + images.tobytes(), labels.tobytes()
+
+
+@pytest.mark.parametrize("batching", [Batching(4, 1), Batching(4, 2)], ids=["one device", "two devices"])
+def test_batches_are_those_of_encoded_images(training: SplitImages, batching: Batching, tmp_path: Path) -> None:
+    encoded, decoded = EncodedImages(training), DecodedImages(training, tmp_path)
+    assert list(content(decoded.stored_batches(batching))) == list(content(encoded.stored_batches(batching)))
+    seen = []
+    for strength, epoch in ((0.0, 0), (0.7, 0), (0.7, 3)):
+        one, other = (list(content(way.epoch_batches(batching, strength, 5, epoch))) for way in (encoded, decoded))
+        assert one == other
+        seen.append(one)
+    assert seen[0] != seen[1] != seen[2]
+
+
+def test_nothing_is_left_on_the_disk(training: SplitImages, tmp_path: Path) -> None:
+    decoded = DecodedImages(training, tmp_path / "caches")
+    assert list((tmp_path / "caches").iterdir()) == []
+    del decoded
+    gc.collect()
+
+
+@pytest.mark.parametrize(
+    ("mode", "epochs", "reason"),
+    [
+        (MODE, 1, "there is one epoch"),
+        (dataclasses.replace(MODE, cache_limit_gb=1e-6), 5, "they would take 6.45e-05 GB and cache_limit_gb is 1e-06"),
+    ],
+)
+def test_images_stay_encoded_where_that_is_better(
+    training: SplitImages, mode: ModeSettings, epochs: int, reason: str, tmp_path: Path, capsys: pytest.CaptureFixture
+) -> None:
+    assert decoded_bytes(training) == 21 * 32 * 32 * 3
+    (pictures,) = open_pictures("train_frozen", [training], mode, epochs, tmp_path)
+    assert isinstance(pictures, EncodedImages)
+    assert capsys.readouterr().out == f"train_frozen: images are decoded in every epoch: {reason}\n"
+
+
+def test_images_are_decoded_where_they_fit(
+    training: SplitImages, tmp_path: Path, capsys: pytest.CaptureFixture
+) -> None:
+    (pictures,) = open_pictures("fine_tune", [training], MODE, 2, tmp_path)
+    assert isinstance(pictures, DecodedImages)
+    assert "fine_tune: images are decoded once, to 6.45e-05 GB in " in capsys.readouterr().out
+
+
+def test_what_is_cut_off_is_no_batch(training: SplitImages, tmp_path: Path) -> None:
+    decoded = DecodedImages(training, tmp_path)
+    decoded._file.truncate(1000)
+    with pytest.raises(tf.errors.OpError, match="cut off"):
+        list(decoded.stored_batches(Batching(4, 1)))
+
+
+def test_labels_are_those_of_the_images(training: SplitImages, tmp_path: Path) -> None:
+    batches = DecodedImages(training, tmp_path).epoch_batches(Batching(21, 1), 0.0, 1, 2)
+    assert np.bincount(next(iter(batches.as_numpy_iterator()))[1]).tolist() == [7, 7, 7]
