@@ -16,10 +16,17 @@ TRUNCATED: Mapping[str, int] = {".jpg": 24, ".png": 6, ".gif": 4, ".bmp": 3, ".w
 )
 """How many files of each format are cut short, in a data set of the usual size."""
 
-CORRUPT: Mapping[str, int] = {".jpg": 30, ".png": 6}
-"""How many are damaged in the middle: only these formats let a decoder notice."""
+CORRUPT: Mapping[str, int] = {".jpg": 20, ".png": 6}
+"""How many get random bytes in the middle: only these formats let a decoder notice."""
 
-_SHORT, _LONG = (16, 300), (300, 3001)  # bytes; half of the damage is short
+RANDOM_BYTES = (200, 3000)
+"""How many random bytes they get, the latter excluded."""
+
+CORRUPT_IN_OTHER_WAYS = 48
+"""How many more JPEG files are damaged, by each of ``CORRUPTIONS`` in turn, and in each of ``DAMAGED_BYTES``."""
+
+DAMAGED_BYTES = ((16, 300), (300, 3001))
+"""Little and much damage."""
 
 
 def truncated(data: bytes, generator: np.random.Generator) -> tuple[bytes, str]:
@@ -39,17 +46,19 @@ CORRUPTIONS: Mapping[str, Callable[[bytes], bytes]] = {
 """What takes the place of as many bytes, by what it is called; made from random bytes."""
 
 
-def corrupted(data: bytes, extension: str, kind: str, generator: np.random.Generator) -> tuple[bytes, str]:
+def corrupted(
+    data: bytes, extension: str, kind: str, lengths: tuple[int, int], generator: np.random.Generator
+) -> tuple[bytes, str]:
     """Damage a stretch in the middle of the compressed pixels, and say how.
 
     Args:
         data: The file.
         extension: One of ``CORRUPT``.
         kind: One of ``CORRUPTIONS``.
-        generator: Draws where, and how much: 16 to 3,000 bytes, half the time fewer than 300.
+        lengths: Bytes to damage, at least and below.
+        generator: Draws how much, where and what.
     """
     first = data.rindex(b"\xff\xda") + 16 if extension == ".jpg" else data.index(b"IDAT") + 16
-    lengths = _SHORT if generator.random() < 0.5 else _LONG
     length = min(int(generator.integers(*lengths)), (len(data) - first) // 3)
     start = first + int(generator.uniform(0.1, 0.6) * (len(data) - first))
     noise = generator.integers(0, 256, length, dtype=np.uint8).tobytes()

@@ -124,6 +124,7 @@ def build_dataset(seed: int, files: int, photos: Path) -> PlantedDataset:
         < files - SMALL_CLASS_IMAGES - NEAR_EMPTY_IMAGES - 2 * SMALL_CLASS_IMAGES - GAPPED_CLASS_IMAGES
     ):
         planter.add_clean()
+    planter.damage_clean()
     for label, images in (
         (SMALL_CLASS, SMALL_CLASS_IMAGES),
         (NEAR_EMPTY_CLASS, NEAR_EMPTY_IMAGES),
@@ -157,7 +158,7 @@ class _Planter:
     def __init__(self, seed: int, scale: float, photos: Path) -> None:
         self.generator = np.random.default_rng(seed)
         self.planted: list[PlantedFile] = []
-        self._scale = scale
+        self._seed, self._scale = seed, scale
         self._photographs = photographs(photos, self.generator)
         self._drawings = drawings(self.generator)
         self._clusters = count(1)
@@ -176,6 +177,15 @@ class _Planter:
         picture = self._picture()
         data, extension = rendering.encoded_somehow(picture.image, self.generator)
         self.planted.append(PlantedFile(data, extension, picture.source, label=label))
+
+    def damage_clean(self) -> None:
+        """Damage the scans of JPEG files without a defect, by choices of their own that leave all else as it was."""
+        generator = np.random.default_rng([self._seed, damage.CORRUPT_IN_OTHER_WAYS])
+        clean = [one for one in self.planted if one.extension == ".jpg" and not one.defects]
+        ways = itertools.cycle(itertools.product(damage.CORRUPTIONS, damage.DAMAGED_BYTES))
+        for one, (kind, lengths), _ in zip(clean, ways, self._times(damage.CORRUPT_IN_OTHER_WAYS), strict=False):
+            one.data, how = damage.corrupted(one.data, one.extension, kind, lengths, generator)
+            one.defects.append(("corrupt", "", f".jpg {how}"))
 
     def finished(self) -> PlantedDataset:
         """Name the files and return the data set."""
@@ -219,10 +229,10 @@ class _Planter:
                 data, how = damage.truncated(data, self.generator)
                 self._add(data, extension, picture, "truncated", f"{extension} {how}")
         for extension, usual in damage.CORRUPT.items():
-            for _, kind in zip(self._times(usual), itertools.cycle(damage.CORRUPTIONS), strict=False):
+            for _ in self._times(usual):
                 picture = self._picture()
                 data = rendering.encoded(picture.image, extension, self.generator)
-                data, how = damage.corrupted(data, extension, kind, self.generator)
+                data, how = damage.corrupted(data, extension, "random bytes", damage.RANDOM_BYTES, self.generator)
                 self._add(data, extension, picture, "corrupt", f"{extension} {how}")
         nothing = Picture(Image.new("RGB", (1, 1)), "drawn")
         for _ in self._times(6):
