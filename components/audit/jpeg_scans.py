@@ -8,6 +8,8 @@ import itertools
 import re
 from collections.abc import Iterator
 
+import numpy as np
+
 from components.formats.stored_pixels import jpeg_header
 
 _EXTRANEOUS = re.compile(r"(\d+) extraneous bytes before marker 0x([0-9a-f]{2})")
@@ -25,6 +27,8 @@ _ZEROS = bytes(32)
 
 Of other tables at least a third of a block, likewise.
 """
+
+_WORD = 8  # bytes
 
 _MARKER = re.compile(rb"\xff[^\x00\xff\xd0-\xd7]")  # but restarts, which are part of a scan (ITU T.81, B.1.1.2)
 _END_OF_IMAGE = b"\xff\xd9"
@@ -73,7 +77,12 @@ def has_zeros_nobody_codes(jpeg: bytes) -> bool:
     Of sequential and progressive JPEGs; never of scans that refine, whose bits are raw. Zeros that reach the end of the
     image are padding: were they in place of pixels, pixels would be missing.
     """
-    zeros = jpeg.find(_ZEROS, len(jpeg_header(jpeg)))
+    start = len(jpeg_header(jpeg)) // _WORD
+    words = len(jpeg) // _WORD - start
+    # So many zeros hold whole words, which are found in a quarter of the time.
+    if words <= 0 or np.frombuffer(jpeg, np.uint64, words, start * _WORD).min() > 0:
+        return False
+    zeros = jpeg.find(_ZEROS, start * _WORD)
     return zeros >= 0 and _are_senseless(jpeg, zeros)
 
 
