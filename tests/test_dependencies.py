@@ -24,6 +24,7 @@ SHARED = {
     "termination",
     "ordered_work",
     "command_lines",
+    "memory",
     "image_progress",
     "formats",
     "report",

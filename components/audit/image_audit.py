@@ -1,6 +1,5 @@
 """The audit: one parallel pass over the archive, then checks over the table of measurements."""
 
-import ctypes
 import math
 from collections.abc import Mapping
 from pathlib import Path
@@ -16,6 +15,7 @@ from components.audit.same_pixels import with_same_pixels
 from components.failures import UserError
 from components.formats.findings import FACTS_FILE, SEVERITIES, write_findings
 from components.formats.image_archive import ArchiveReader, read_catalog, read_skipped
+from components.memory import give_back_memory
 from components.ordered_work import processors
 from components.publishing import published_directory, write_json
 
@@ -81,12 +81,12 @@ def audit_archive(
     )
     table = measured_table(catalog, measurements, near)
     del measured  # hundreds of bytes an image that nothing needs from here on
-    _return_freed_memory()
+    give_back_memory()
     skipped = read_skipped(archive)
     found = run_checks(table, skipped, thresholds)
     metrics = summarize(table, found)
     facts = dataset_facts(table, found, skipped, thresholds)
-    _return_freed_memory()
+    give_back_memory()
     with ArchiveReader(archive) as reader:
         write_report(
             report,
@@ -98,7 +98,7 @@ def audit_archive(
             sample_images=sample_images,
             seed=seed,
         )
-    _return_freed_memory()
+    give_back_memory()
     with published_directory(findings) as directory:
         write_findings(found, measurements, directory)
         write_json(directory / FACTS_FILE, facts)
@@ -148,16 +148,6 @@ def check_settings(thresholds: Thresholds, sample_images: int, workers: int, see
         if not least <= values[name] <= most or values[name] == math.inf:
             allowed = f"at least {least:g}" if most == math.inf else f"from {least:g} to {most:,.10g}".replace(",", "")
             raise UserError(f"{name} must be {allowed}; it is {values[name]:g}")
-
-
-def _return_freed_memory() -> None:
-    """Give the system back what was freed: the C library of Linux keeps tens of MB of 100,000 images' tables for later.
-
-    It has no other way to say so, and where there is another C library nothing is lost.
-    """
-    trim = getattr(ctypes.CDLL(None), "malloc_trim", None)
-    if trim is not None:
-        trim(0)
 
 
 def _print_summary(metrics: dict[str, int | float]) -> None:

@@ -10,8 +10,8 @@ import tensorflow as tf
 
 from components.classifier.fit_settings import check_batch_is_shared
 from components.classifier.input_pipeline import Batching
-from components.classifier.memory import hold_little_memory
 from components.failures import UserError
+from components.memory import hold_little_memory
 
 # TensorFlow 2.21 holds no code for newer GPUs (Blackwell, capability 10 and 12), and its PTX fails on them.
 _NEWEST_MAJOR_CAPABILITY = 9

@@ -12,7 +12,6 @@ import pandas as pd
 from markupsafe import Markup
 
 from components.classifier.history import read_history, write_history
-from components.classifier.memory import give_back_memory
 from components.classifier.tensorboard_events import write_events
 from components.failures import UserError
 from components.formats.trained_model import (
@@ -22,6 +21,7 @@ from components.formats.trained_model import (
     read_training_record,
     write_training_record,
 )
+from components.memory import give_back_memory
 
 
 def write_trained_model(directory: Path, model: keras.Model, record: TrainingRecord, history: pd.DataFrame) -> Markup:

@@ -19,7 +19,6 @@ from components.classifier.export import export_h5
 from components.classifier.fit_settings import check_checkpoint_seconds
 from components.classifier.head import head_layers, head_of, whole_model
 from components.classifier.input_pipeline import SplitImages, open_splits, print_counts, sample_images
-from components.classifier.memory import give_back_memory
 from components.classifier.model_folder import read_model, read_training, write_trained_model
 from components.classifier.report import SAMPLES_SHOWN, Story, kept_sentence, write_training_report
 from components.classifier.training import (
@@ -37,6 +36,7 @@ from components.fine_tune.tail_training import PHASE, Images, Training, own_cach
 from components.fine_tune.unfreezing import unfreeze_last_layers
 from components.formats.splits import Splits
 from components.formats.trained_model import TrainingRecord
+from components.memory import give_back_memory
 from components.publishing import published_directory
 
 FROZEN_PHASE = "frozen"

@@ -5,7 +5,7 @@ import weakref
 
 import keras
 
-from components.classifier.memory import give_back_memory
+from components.memory import give_back_memory
 
 
 def test_a_model_that_nobody_refers_to_is_gone() -> None:

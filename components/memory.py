@@ -15,7 +15,7 @@ def hold_little_memory() -> None:
     """Have the C library give back what is freed: call it before there are threads.
 
     Left to itself it keeps free memory apart for each of eight threads a processor, and after the first large block
-    was freed keeps others of up to 32 MB too. Fine-tuning InceptionV3 takes 0.07 GB less so, and no longer.
+    was freed keeps others of up to 32 MB too. Fine-tuning InceptionV3 takes 0.07 GB less so.
     """
     mallopt = _of_c_library("mallopt")
     if mallopt:
@@ -24,10 +24,10 @@ def hold_little_memory() -> None:
 
 
 def give_back_memory() -> None:
-    """Let go of models that nothing refers to any more, and of the memory that they took.
+    """Let go of what nothing refers to any more, models among them, and of the memory that it took.
 
-    A Keras model refers to itself, so that it stays until Python looks for such circles; and what it took stays with
-    the C library, in holes that nothing larger fits into.
+    A Keras model refers to itself, so that it stays until Python looks for such circles; and what is freed stays with
+    the C library, in holes that nothing larger fits into: tens of MB of the tables of 100,000 images.
     """
     gc.collect()
     trim = _of_c_library("malloc_trim")
