@@ -66,7 +66,7 @@ CLEANING_POLICY = {
     "palette": "fix",
     "grayscale": "warn",
     "nested_folder": "warn",
-    "unread_file": "warn",  # of audits by themselves: ingest refuses a source with such files
+    "unread_file": "drop",  # of audits by themselves: ingest refuses a source with such files
     "loose_file": "warn",
     "class_imbalance": "warn",
     "near_empty_class": "warn",

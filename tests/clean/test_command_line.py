@@ -103,7 +103,7 @@ def test_one_image_is_explained(words: list[str], capsys: pytest.CaptureFixture[
         pytest.param(["--deny", "dog/*"], "all 2 images of class 'dog', because of deny_list", id="class lost"),
         pytest.param(["--previous", "/nowhere"], "has no /nowhere/catalog.parquet", id="no earlier decisions"),
         pytest.param(["--policy", "/nowhere.yaml"], "cannot read the policy /nowhere.yaml", id="no policy"),
-        pytest.param(["--write", "{archive}"], "is not empty and holds no decisions", id="over the archive"),
+        pytest.param(["--write", "{archive}"], "is not empty and holds no reasons.parquet", id="over the archive"),
         pytest.param(["--write", "{archive}/catalog.parquet"], "is a file", id="over a file"),
     ],
 )
