@@ -77,6 +77,10 @@ def verdict(table: pd.DataFrame, findings: pd.DataFrame) -> dict[str, Any]:
     about_classes = of_classes["path"].nunique()
     if about_classes:
         sentence += f" {counted(about_classes, 'class needs', 'classes need')} attention."
+    unread = int((findings["check"] == "unread_file").sum())
+    if unread:
+        tone = "bad"
+        sentence += f" {counted(unread, 'file')} of the source could not be read and had to be left out."
     return {
         "tone": tone,
         "sentence": sentence,

@@ -1,5 +1,6 @@
 """The audit alone loses nothing of anybody's, survives any source, and ends in a sentence however it is stopped."""
 
+import json
 import os
 import random
 import signal
@@ -15,7 +16,7 @@ import pytest
 from components.audit.command_line import main
 from components.audit.source_reading import write_archive
 from components.failures import UserError
-from components.formats.findings import read_findings
+from components.formats.findings import FACTS_FILE, read_findings
 from tests.audit.images import photo
 
 THREE = {"bird/owl.jpg": photo(1), "bird/jay.jpg": photo(2), "fish/cod.jpg": photo(3)}
@@ -91,6 +92,9 @@ def test_files_that_cannot_be_had_from_a_zip_file_are_findings(tmp_path: Path) -
     assert sorted(messages) == ["C:/photos/drive.jpg", "bird/jay.jpg", "bird/packed.jpg", "fish/cod.jpg"]
     assert "CRC-32" in messages["bird/jay.jpg"]
     assert "leads out" in messages["C:/photos/drive.jpg"]
+    verdict = json.loads((tmp_path / "report-findings" / FACTS_FILE).read_text())["verdict"]
+    assert verdict["sentence"].endswith(" 4 files of the source could not be read and had to be left out.")
+    assert verdict["tone"] == "bad"
     catalog = pd.read_parquet(tmp_path / "archive" / "catalog.parquet")
     assert catalog["path"].tolist() == ["bird/owl.jpg", "fish/cod.jpg", "fish/windows.jpg"]
 
