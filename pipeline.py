@@ -119,6 +119,8 @@ def image_classification(placement: Placement) -> Any:
         near_duplicate_difference: float = 0.7,
         near_empty_class_images: int = 10,
         class_imbalance_ratio: float = 10.0,
+        grayscale_difference: float = 0.6,
+        naming_pattern_share: float = 0.9,
         sample_images: int = 24,
         # Clean
         cleaning_policy: dict = CLEANING_POLICY,
@@ -210,6 +212,8 @@ def image_classification(placement: Placement) -> Any:
             near_duplicate_difference=near_duplicate_difference,
             near_empty_class_images=near_empty_class_images,
             class_imbalance_ratio=class_imbalance_ratio,
+            grayscale_difference=grayscale_difference,
+            naming_pattern_share=naming_pattern_share,
             sample_images=sample_images,
             workers=workers,
             seed=seed,

@@ -68,7 +68,7 @@ from components.formats.image_archive import read_catalog
 archive = Path(sys.argv[1])
 catalog = read_catalog(archive)
 catalog = catalog[:1] if sys.argv[2] == "start" else catalog
-measure_archive(archive, catalog, 2, None).table(catalog)
+measure_archive(archive, catalog, 2, None).table(catalog, 0.6)
 """
 
 WHOLE = """

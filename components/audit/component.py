@@ -21,6 +21,8 @@ def audit(
     near_duplicate_difference: float,
     near_empty_class_images: int,
     class_imbalance_ratio: float,
+    grayscale_difference: float,
+    naming_pattern_share: float,
     sample_images: int,
     workers: int,
     seed: int,
@@ -45,6 +47,8 @@ def audit(
         near_duplicate_difference: Aligned, and tones apart, near duplicates differ nowhere by more standard deviations.
         near_empty_class_images: A class is nearly empty when it has fewer readable images.
         class_imbalance_ratio: A class is outnumbered when the largest has more than so many times its images.
+        grayscale_difference: An image has no colour when its mean |R - G| + |G - B| is below this, [0, 510].
+        naming_pattern_share: What this share of a folder's names looks like is its pattern, [0.5, 1].
         sample_images: How many random images the report shows, at most 200.
         workers: Threads that decode; 0 for one per processor.
         seed: Of whatever is random, 0 to 2147483647; here, which images the report shows.
@@ -74,6 +78,8 @@ def audit(
                 near_duplicate_difference=near_duplicate_difference,
                 near_empty_class_images=near_empty_class_images,
                 class_imbalance_ratio=class_imbalance_ratio,
+                grayscale_difference=grayscale_difference,
+                naming_pattern_share=naming_pattern_share,
             )
             counted = audit_archive(
                 Path(archive.path),

@@ -32,6 +32,8 @@ _RANGES: Mapping[str, tuple[float, float]] = {
     "near_duplicate_difference": (0, math.inf),
     "near_empty_class_images": (0, math.inf),
     "class_imbalance_ratio": (1, math.inf),
+    "grayscale_difference": (0, 510),
+    "naming_pattern_share": (0.5, 1),
     "sample_images": (0, 200),
     "seed": (0, 2**31 - 1),
 }
@@ -74,7 +76,7 @@ def audit_archive(
         raise UserError("the archive holds no images to audit; check the source that was ingested")
     kept = findings.with_name(f".{findings.name}.chunks")
     measured = measure_archive(archive, catalog, workers or processors(), kept)
-    measurements = measured.table(catalog)
+    measurements = measured.table(catalog, thresholds.grayscale_difference)
     near = near_copies(catalog, measurements, measured.fingerprints, thresholds)
     measurements = with_same_pixels(
         archive, catalog, measurements, near["near_group"], measured.fingerprints.thumbnails, workers or processors()

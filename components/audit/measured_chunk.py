@@ -26,15 +26,15 @@ ROW = np.dtype(
         ("luma_p95", "<f4"),
         ("blur", "<f4"),
         ("entropy", "<f4"),
-        ("grayscale", "?"),
         ("exif_rotated", "?"),
         ("animated", "?"),
         ("alpha", "?"),
         ("sixteen_bit", "?"),
+        ("colour", "<f4"),
         ("pixels", "<u8"),
     ]
 )
-"""What is kept of an image in memory, 68 bytes; texts, which few images have, are apart."""
+"""What is kept of an image in memory, 71 bytes; texts, which few images have, are apart."""
 
 _TEXTS = ("error", "cause", "decoder_warning")
 _HEADER = struct.Struct("<4sI16sIII")  # magic, number of the chunk, its key, bytes of texts, images, CRC-32 of it all

@@ -22,6 +22,7 @@ FURTHER_COLUMNS: Mapping[str, str] = {
     "sixteen_bit": "bool",
     "blur": "float64",
     "entropy": "float64",
+    "colour": "float64",
     "pixels": "uint64",
 }
 """Columns of measurements after those of ``components.formats.findings``."""
@@ -49,9 +50,15 @@ class MeasuredImages:
             for name, text in texts.items():
                 self._texts[name][first + position] = text
 
-    def table(self, catalog: pd.DataFrame) -> pd.DataFrame:
-        """Return ``MEASUREMENT_COLUMNS`` and ``FURTHER_COLUMNS``, one row per row of the catalog."""
-        columns: dict[str, Any] = {"path": catalog["path"], "label": catalog["label"]}
+    def table(self, catalog: pd.DataFrame, grayscale_difference: float) -> pd.DataFrame:
+        """Return ``MEASUREMENT_COLUMNS`` and ``FURTHER_COLUMNS``, one row per row of the catalog.
+
+        Args:
+            catalog: Of the images.
+            grayscale_difference: An image with less ``colour`` is grayscale.
+        """
+        gray = self._rows["colour"] < grayscale_difference
+        columns: dict[str, Any] = {"path": catalog["path"], "label": catalog["label"], "grayscale": gray}
         error = self._text("error")
         for name, dtype in [*MEASUREMENT_COLUMNS.items(), *FURTHER_COLUMNS.items()]:
             if name in columns:

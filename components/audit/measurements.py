@@ -16,9 +16,7 @@ from components.copies.fingerprints import Sketch
 from components.copies.perceptual_hashes import luma_square
 from components.formats.stored_pixels import SIDEWAYS, Pixels
 
-GRAYSCALE_DIFFERENCE = 0.6
-"""An RGB image whose mean |R - G| + |G - B| is below this has no colour; JPEG's chroma rounding stays below it."""
-
+_GRAY_MODES = frozenset({"1", "L", "LA", "I;16"})
 _HASHED_ROWS = 8  # every so many rows: a CRC takes a third of the time of a SHA-256
 _LEVELS = np.arange(256, dtype=np.float64)
 
@@ -35,7 +33,6 @@ class Measurement(NamedTuple):
     height_px: int
     brightness: float
     contrast: float
-    grayscale: bool
     error: str | None
     luma_p5: float  # 5th percentile of luma: bright images are bright even here
     luma_p95: float  # 95th percentile: dark images are dark even here, night photographs are not
@@ -47,6 +44,7 @@ class Measurement(NamedTuple):
     sixteen_bit: bool
     blur: float  # how little detail a slight blur takes away, [0, 1] in practice; see ``_blur``
     entropy: float  # of the histogram of luma, [0, 8] bits
+    colour: float  # mean |R - G| + |G - B|, [0, 510]; 0 in modes without colour
     pixels: int  # 64 bits of a digest of the upright size and the upright reduced pixels
 
 
@@ -54,7 +52,7 @@ def unreadable(cause: str, error: str) -> Measurement:
     """Return the row of a file that has no pixels: what is wrong with it, and nothing else."""
     nan = float("nan")
     return Measurement(
-        None, None, 0, 0, nan, nan, False, error, nan, nan, None, cause, False, False, False, False, nan, nan, 0
+        None, None, 0, 0, nan, nan, error, nan, nan, None, cause, False, False, False, False, nan, nan, nan, 0
     )
 
 
@@ -85,7 +83,6 @@ def measure(data: bytes) -> tuple[Measurement, Sketch | None]:
         height_px=image.height_px,
         brightness=brightness,
         contrast=contrast,
-        grayscale=image.mode in {"1", "L", "LA", "I;16"} or _colour_difference(places) < GRAYSCALE_DIFFERENCE,
         error=None,
         luma_p5=float(p5),
         luma_p95=float(p95),
@@ -97,6 +94,7 @@ def measure(data: bytes) -> tuple[Measurement, Sketch | None]:
         sixteen_bit=image.sixteen_bit,
         blur=_blur(small),
         entropy=abs(float(seen @ np.log2(seen))),
+        colour=0.0 if image.mode in _GRAY_MODES else _colour_difference(places),
         pixels=_pixel_digest(image),
     )
     return measurement, Sketch(luma_square(small), colour_square(places))

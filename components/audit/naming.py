@@ -7,9 +7,6 @@ from components.formats.image_formats import EXTENSIONS
 PATTERN_FILES = 20
 """A folder with fewer files has no pattern worth the name."""
 
-PATTERN_SHARE = 0.9
-"""A pattern that this share of a folder's files follows is its convention; the rest breaks it."""
-
 GAPS_SHOWN = 5
 """Missing numbers that are listed."""
 
@@ -56,12 +53,12 @@ def name_pattern(filenames: pd.Series) -> pd.Series:
     return shapes
 
 
-def pattern_breakers(filenames: pd.Series, folders: pd.Series) -> pd.Series:
-    """Say which names break the pattern that nearly all files of their folder follow."""
+def pattern_breakers(filenames: pd.Series, folders: pd.Series, share: float) -> pd.Series:
+    """Say which names break the pattern that at least this share of their folder's files follows."""
     frame = pd.DataFrame({"folder": folders, "pattern": name_pattern(filenames), "filename": filenames})
     counts = frame.groupby(["folder", "pattern"])["filename"].agg(["size", "min"]).reset_index()
     counts["files"] = counts.groupby("folder")["size"].transform("sum")
-    usual = counts[(counts["files"] >= PATTERN_FILES) & (counts["size"] >= PATTERN_SHARE * counts["files"])]
+    usual = counts[(counts["files"] >= PATTERN_FILES) & (counts["size"] >= share * counts["files"])]
     usual = usual.set_index("folder")
     expected = folders.map(usual["pattern"])
     breaks = expected.notna() & (expected != frame["pattern"])
@@ -76,11 +73,11 @@ def pattern_breakers(filenames: pd.Series, folders: pd.Series) -> pd.Series:
     )
 
 
-def index_gaps(filenames: pd.Series, classes: pd.Series) -> pd.Series:
+def index_gaps(filenames: pd.Series, classes: pd.Series, share: float) -> pd.Series:
     """Say of each class which numbers are missing from its numbered files, ``fish1.jpg``, ``fish2.jpg``, ``fish4.jpg``.
 
     A class counts as numbered when at least ``PATTERN_FILES`` of its names differ in their last number alone, and at
-    least ``PATTERN_SHARE`` of the numbers from the lowest to the highest are there: files are missing, not spread.
+    least this share of the numbers from the lowest to the highest are there: files are missing, not spread.
 
     Returns:
         A clause by class, of classes with gaps, sorted.
@@ -96,7 +93,7 @@ def index_gaps(filenames: pd.Series, classes: pd.Series) -> pd.Series:
     series = series.reset_index()
     spans = series["max"] - series["min"] + 1
     gapped = series[(series["size"] >= PATTERN_FILES) & (series["size"] < spans)]
-    gapped = gapped[gapped["size"] >= PATTERN_SHARE * spans[gapped.index]]
+    gapped = gapped[gapped["size"] >= share * spans[gapped.index]]
     clauses: dict[str, str] = {}
     for label, stem, size, lowest, highest, digits in gapped.itertuples(index=False):
         there = set(frame.loc[(frame["label"] == label) & (frame["stem"] == stem), "number"])
@@ -109,10 +106,16 @@ def index_gaps(filenames: pd.Series, classes: pd.Series) -> pd.Series:
     return pd.Series(clauses, dtype="str").sort_index()
 
 
-def naming_problems(filenames: pd.Series, folders: pd.Series) -> pd.Series:
-    """Say for each file everything that is irregular about its name, as one clause; empty for a regular name."""
+def naming_problems(filenames: pd.Series, folders: pd.Series, share: float) -> pd.Series:
+    """Say for each file everything that is irregular about its name, as one clause; empty for a regular name.
+
+    Args:
+        filenames: Without folders.
+        folders: Of each file.
+        share: What this share of a folder's names looks like is its pattern.
+    """
     problems = odd_names(filenames)
-    for further in (minority_spellings(filenames), pattern_breakers(filenames, folders)):
+    for further in (minority_spellings(filenames), pattern_breakers(filenames, folders, share)):
         problems = _joined(problems, further, "; ")
     return problems
 

@@ -16,6 +16,8 @@ RECOMMENDED = Thresholds(
     near_duplicate_difference=0.7,
     near_empty_class_images=10,
     class_imbalance_ratio=10.0,
+    grayscale_difference=0.6,
+    naming_pattern_share=0.9,
 )
 LABELS_FILE = "labels.csv"
 SAMPLE_IMAGES = 24

@@ -31,6 +31,7 @@ _THRESHOLDS = (
     "dark_brightness", "bright_brightness", "low_contrast", "size_outlier_iqr", "aspect_outlier", "tiny_side_px",
     "blur_ratio", "low_entropy_bits", "near_duplicate_distance", "near_duplicate_correlation",
     "near_duplicate_difference", "near_empty_class_images", "class_imbalance_ratio",
+    "grayscale_difference", "naming_pattern_share",
 )  # fmt: skip
 WEIGHTS_IN_WORDS = weights_source.WEIGHTS_IN_WORDS
 

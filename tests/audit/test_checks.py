@@ -22,6 +22,7 @@ USUAL: dict[str, Any] = {
     "brightness": 110.0,
     "contrast": 50.0,
     "grayscale": False,
+    "colour": 30.0,
     "error": None,
     "luma_p5": 30.0,
     "luma_p95": 200.0,
@@ -122,16 +123,27 @@ def test_one_image_alone_has_only_its_class_to_complain_about() -> None:
         pytest.param({"contrast": 4.9, "luma_p5": 120.0, "luma_p95": 130.0}, {"low_contrast"}, id="blank"),
         pytest.param({"contrast": 5.0}, set(), id="not quite blank"),
         pytest.param(
-            {"contrast": 0.0, "brightness": 0.0, "luma_p5": 0.0, "luma_p95": 0.0, "grayscale": True},
+            {"contrast": 0.0, "brightness": 0.0, "luma_p5": 0.0, "luma_p95": 0.0, "grayscale": True, "colour": 0.0},
             {"dark"},
             id="a black frame is dark and nothing else",
         ),
         pytest.param(
-            {"contrast": 0.0, "brightness": 255.0, "luma_p5": 255.0, "luma_p95": 255.0, "grayscale": True},
+            {
+                "contrast": 0.0,
+                "brightness": 255.0,
+                "luma_p5": 255.0,
+                "luma_p95": 255.0,
+                "grayscale": True,
+                "colour": 0.0,
+            },
             {"bright"},
             id="a white frame is bright and nothing else",
         ),
-        pytest.param({"contrast": 0.0, "grayscale": True}, {"low_contrast"}, id="a gray frame is blank, nothing else"),
+        pytest.param(
+            {"contrast": 0.0, "grayscale": True, "colour": 0.0},
+            {"low_contrast"},
+            id="a gray frame is blank, nothing else",
+        ),
         pytest.param({"width_px": 31, "height_px": 40}, {"tiny"}, id="tiny is not also a size outlier"),
         pytest.param({"width_px": 20, "height_px": 20, "contrast": 0.0}, {"tiny"}, id="tiny is not also blank"),
         pytest.param({"width_px": 60, "height_px": 50}, {"size_outlier"}, id="small"),
@@ -141,7 +153,7 @@ def test_one_image_alone_has_only_its_class_to_complain_about() -> None:
         pytest.param({"width_px": 900, "height_px": 300}, set(), id="just not wide"),
         pytest.param({"format": "PNG"}, {"wrong_extension"}, id="wrong extension"),
         pytest.param({"decoder_warning": "junk"}, {"decoder_warning"}, id="decoder warning"),
-        pytest.param({"grayscale": True, "mode": "L"}, {"grayscale"}, id="grayscale"),
+        pytest.param({"grayscale": True, "colour": 0.0, "mode": "L"}, {"grayscale"}, id="grayscale"),
         pytest.param({"recorded_label": "fish"}, {"label_mismatch"}, id="label mismatch"),
         pytest.param({**UNREADABLE, "cause": "truncated"}, {"truncated"}, id="truncated"),
         pytest.param({**UNREADABLE, "cause": "corrupt"}, {"corrupt"}, id="corrupt"),
@@ -306,7 +318,7 @@ def test_sizes_that_hardly_vary_make_no_outlier_of_a_pixel() -> None:
 
 
 def test_a_grayscale_data_set_is_no_finding() -> None:
-    gray = [image(f"bird/{number}.jpg", grayscale=True, mode="L") for number in range(30)]
+    gray = [image(f"bird/{number}.jpg", grayscale=True, colour=0.0, mode="L") for number in range(30)]
     assert found(image("bird/30.jpg"), among=gray) == set()
 
 
@@ -372,3 +384,14 @@ def test_what_is_few_of_a_class_is_a_threshold_too() -> None:
     assert outnumbered[["path", "check", "measured", "threshold"]].values.tolist() == [
         ["fish", "class_imbalance", 2.5, 2]
     ]
+
+
+def test_what_is_gray_and_what_a_pattern_is_are_thresholds_too() -> None:
+    pale = image("bird/pale.jpg", colour=4.0, grayscale=True)
+    table = typed(pd.DataFrame([*usual_images(30), pale]))
+    loose = dataclasses.replace(RECOMMENDED, grayscale_difference=5.0, naming_pattern_share=0.98)
+    assert run_checks(table, NONE_SKIPPED, loose)[["path", "check", "measured", "threshold"]].values.tolist() == [
+        ["bird/pale.jpg", "grayscale", 4, 5]
+    ]
+    strict = run_checks(table, NONE_SKIPPED, dataclasses.replace(loose, naming_pattern_share=0.9))
+    assert set(strict["check"]) == {"grayscale", "naming_inconsistency"}

@@ -64,7 +64,7 @@ def test_more_images_than_a_chunk_stay_in_catalog_order(make_archive: MakeArchiv
     small, large = photo(0, 40, 30), photo(0, 60, 50)
     archive = make_archive({f"bird/{number}.jpg": small if number % 3 else large for number in range(200)})
     catalog = read_catalog(archive)
-    measured = measure_archive(archive, catalog, 3, None).table(catalog)
+    measured = measure_archive(archive, catalog, 3, None).table(catalog, 0.6)
     assert measured["width_px"].tolist() == [40 if number % 3 else 60 for number in range(200)]
 
 

@@ -10,6 +10,7 @@ from PIL import Image, ImageFilter
 from benchmarks.damage import CORRUPTIONS
 from components.audit.decoding import decode_what_is_there
 from components.audit.measurements import Measurement, analyze
+from components.audit.recommended import RECOMMENDED
 from tests.audit.conftest import SAMPLES
 from tests.audit.images import declared_png, encoded, flat, photo
 
@@ -93,13 +94,13 @@ def test_every_format_is_measured_alike(image_format: str, mode: str, stored_mod
         assert row.contrast == pytest.approx(38, abs=8)
         assert row.luma_p5 == pytest.approx(31, abs=10)
         assert row.luma_p95 == pytest.approx(147, abs=15)
-    assert row.grayscale == (mode in {"L", "LA", "1"})
+    assert (row.colour < RECOMMENDED.grayscale_difference) == (mode in {"L", "LA", "1"})
 
 
 def test_sixteen_bits_are_scaled_not_clipped() -> None:
     ramp = np.linspace(0, 65535, 200 * 100).reshape(100, 200).astype(np.uint16)
     row = analyze(encoded(Image.fromarray(ramp), "PNG"))
-    assert (row.mode, row.grayscale) == ("I;16", True)
+    assert (row.mode, row.colour) == ("I;16", 0.0)
     assert row.brightness == pytest.approx(127, abs=2)
 
 
@@ -166,8 +167,8 @@ def test_odd_sizes_are_measured(width: int, height: int, image_format: str) -> N
 def test_gray_stored_as_colour_is_gray() -> None:
     with Image.open(io.BytesIO(JPEG)) as image:
         gray = image.convert("L").convert("RGB")
-    assert analyze(encoded(gray, "JPEG")).grayscale
-    assert not analyze(JPEG).grayscale
+    assert analyze(encoded(gray, "JPEG")).colour < RECOMMENDED.grayscale_difference
+    assert analyze(JPEG).colour > RECOMMENDED.grayscale_difference
 
 
 def test_stray_bytes_are_a_warning_and_not_damage() -> None:

@@ -55,7 +55,7 @@ def doing_what_files_say(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def measured(archive: Path, workers: int = 2, kept: Path | None = None) -> pd.DataFrame:
     catalog = read_catalog(archive)
-    return measure_archive(archive, catalog, workers, kept).table(catalog)
+    return measure_archive(archive, catalog, workers, kept).table(catalog, 0.6)
 
 
 def named(files: int, **odd: bytes) -> dict[str, bytes]:

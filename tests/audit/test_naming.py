@@ -58,22 +58,22 @@ def test_name_patterns() -> None:
 def test_the_few_that_break_a_pattern_are_found() -> None:
     files = names(*[f"fish{number}.jpg" for number in range(19)], "reef.jpg")
     folders = pd.Series(["fish"] * 20, dtype="str")
-    reasons = naming.pattern_breakers(files, folders)
+    reasons = naming.pattern_breakers(files, folders, 0.9)
     assert (reasons != "").tolist() == [False] * 19 + [True]
     assert reasons.iloc[-1] == "95% of the names in its folder look like fish0.jpg, this one does not"
 
 
 def test_few_files_and_mixed_files_have_no_pattern() -> None:
     few = names(*[f"fish{number}.jpg" for number in range(18)], "reef.jpg")
-    assert (naming.pattern_breakers(few, pd.Series(["fish"] * 19, dtype="str")) == "").all()
+    assert (naming.pattern_breakers(few, pd.Series(["fish"] * 19, dtype="str"), 0.9) == "").all()
     mixed = names(*[f"fish{number}.jpg" for number in range(17)], "cat.jpg", "dog.jpg", "owl.jpg")
-    assert (naming.pattern_breakers(mixed, pd.Series(["x"] * 20, dtype="str")) == "").all()
+    assert (naming.pattern_breakers(mixed, pd.Series(["x"] * 20, dtype="str"), 0.9) == "").all()
 
 
 def test_missing_numbers_of_a_series_are_named() -> None:
     numbers = [number for number in range(1, 31) if number not in {7, 21}]
     fish = names(*[f"fish{number:03}.jpg" for number in numbers], "reef.jpg")
-    gaps = naming.index_gaps(fish, pd.Series(["fish"] * len(fish), dtype="str"))
+    gaps = naming.index_gaps(fish, pd.Series(["fish"] * len(fish), dtype="str"), 0.9)
     assert gaps.to_dict() == {"fish": "of its 28 files numbered fish001 to fish030, 007, 021 are missing"}
 
 
@@ -82,5 +82,5 @@ def test_whole_series_and_scattered_numbers_have_no_gaps() -> None:
     scattered = names(*[f"IMG_{number * number}.jpg" for number in range(30)])
     files = pd.concat([whole, scattered], ignore_index=True)
     classes = pd.Series(["fish"] * 30 + ["bird"] * 30, dtype="str")
-    assert naming.index_gaps(files, classes).empty
-    assert naming.index_gaps(names("owl.jpg"), names("bird")).empty
+    assert naming.index_gaps(files, classes, 0.9).empty
+    assert naming.index_gaps(names("owl.jpg"), names("bird"), 0.9).empty

@@ -140,6 +140,7 @@ def test_the_page_stays_small_and_says_what_it_leaves_out(make_archive: MakeArch
             "brightness": 100.0,
             "contrast": (numbers % 128).astype("float64"),
             "grayscale": numbers % 3 == 0,
+            "colour": (numbers % 3).astype("float64"),
             "error": None,
             "luma_p5": (numbers % 256).astype("float64"),
             "luma_p95": (numbers % 255).astype("float64"),

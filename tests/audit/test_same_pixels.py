@@ -44,7 +44,7 @@ def turned(data: bytes, orientation: int) -> bytes:
 def findings(archive: Path) -> pd.DataFrame:
     catalog = read_catalog(archive)
     measured = measure_archive(archive, catalog, 2, None)
-    measurements = measured.table(catalog)
+    measurements = measured.table(catalog, 0.6)
     near = near_copies(catalog, measurements, measured.fingerprints, RECOMMENDED)
     measurements = with_same_pixels(
         archive, catalog, measurements, near["near_group"], measured.fingerprints.thumbnails, 2

@@ -26,7 +26,7 @@ def planted() -> pd.DataFrame:
 def findings(animals_archive: Path) -> pd.DataFrame:
     catalog = read_catalog(animals_archive)
     measured = measure_archive(animals_archive, catalog, 2, None)
-    measurements = measured.table(catalog)
+    measurements = measured.table(catalog, 0.6)
     near = near_copies(catalog, measurements, measured.fingerprints, RECOMMENDED)
     table = measured_table(catalog, measurements, near)
     return run_checks(table, read_skipped(animals_archive), RECOMMENDED)

@@ -104,7 +104,8 @@ def blurry(table: pd.DataFrame, thresholds: Thresholds) -> pd.DataFrame:
     "grayscale",
     "info",
     "Grayscale among colour",
-    "No colour (mean |R - G| + |G - B| below 0.6 of 255), in a set where most images have colour.",
+    "No colour (mean |R - G| + |G - B| below {grayscale_difference:g}), in a set where most images have colour.",
+    measures="colour",
 )
 def grayscale(table: pd.DataFrame, thresholds: Thresholds) -> pd.DataFrame:
     """Images without colour where they are the minority; blank, dark and bright ones are reported as that."""
@@ -115,4 +116,4 @@ def grayscale(table: pd.DataFrame, thresholds: Thresholds) -> pd.DataFrame:
     found = images[images["grayscale"] & ~explained]
     share = images["grayscale"].mean()
     messages = [f"It has no colour ({mode}); {1 - share:.0%} of the images have." for mode in found["mode"]]
-    return image_findings(found, messages)
+    return image_findings(found, messages, measured=found["colour"], threshold=thresholds.grayscale_difference)

@@ -34,15 +34,16 @@ def duplicate_filename(table: pd.DataFrame, _thresholds: Thresholds) -> pd.DataF
     "info",
     "Irregular names",
     "A name holds white space, non-ASCII or shell characters, spells its extension unlike the rest, "
-    "or breaks a pattern that 90 % of its folder follows; a class mixes formats, or misses a few numbers of a series.",
+    "or breaks a pattern that {naming_pattern_share:.0%} of its folder follows; a class mixes formats, or misses a few "
+    "numbers of a series.",
 )
-def naming_inconsistency(table: pd.DataFrame, _thresholds: Thresholds) -> pd.DataFrame:
+def naming_inconsistency(table: pd.DataFrame, thresholds: Thresholds) -> pd.DataFrame:
     """Irregular names of files and of class folders, and class folders that mix extensions; see ``naming``."""
     folders = table["path"].str.rpartition("/")[0].astype("str")
-    problems = naming.naming_problems(table["filename"], folders)
+    problems = naming.naming_problems(table["filename"], folders, thresholds.naming_pattern_share)
     found = table[problems != ""]
     of_files = image_findings(found, [f"Irregular name: {problem}." for problem in problems[found.index]])
-    problems = _class_folder_problems(table)
+    problems = _class_folder_problems(table, thresholds.naming_pattern_share)
     of_classes = class_findings(problems, [f"Class folder: {problem}." for problem in problems])
     return pd.concat([of_files, of_classes])
 
@@ -87,7 +88,7 @@ def unread_file(skipped: pd.DataFrame, _thresholds: Thresholds) -> pd.DataFrame:
     return image_findings(found, [f"It {reason} and was left out." for reason in reasons])
 
 
-def _class_folder_problems(table: pd.DataFrame) -> pd.Series:
+def _class_folder_problems(table: pd.DataFrame, share: float) -> pd.Series:
     labels = pd.Series(sorted(table["label"].unique()), dtype="str")
     names = naming.odd_names(labels).set_axis(labels)
     extension = naming.extensions(table["filename"]).str.lower()
@@ -98,5 +99,5 @@ def _class_folder_problems(table: pd.DataFrame) -> pd.Series:
     )
     mixtures = (mixed["files"].astype("str") + " " + mixed.iloc[:, 0].astype("str")).groupby(level=0).agg(", ".join)
     mixtures = "its files have extensions of different formats (" + mixtures + ")"
-    all_of_them = [names[names != ""], mixtures, naming.index_gaps(table["filename"], table["label"])]
+    all_of_them = [names[names != ""], mixtures, naming.index_gaps(table["filename"], table["label"], share)]
     return pd.concat(all_of_them).groupby(level=0).agg("; ".join).sort_index()

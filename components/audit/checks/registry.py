@@ -24,6 +24,8 @@ class Thresholds:
     near_duplicate_difference: float
     near_empty_class_images: int
     class_imbalance_ratio: float
+    grayscale_difference: float
+    naming_pattern_share: float
 
 
 @dataclass(frozen=True)
