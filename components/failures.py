@@ -82,7 +82,8 @@ class Attempt:
         elif isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
             # Not tried again here, where the disk stays full; another pod may find more room.
             exit_code = TransientError.exit_code
-            message = f"the disk is full ({error.filename or error.strerror}); give the step more ephemeral storage"
+            where = error.filename or os.strerror(error.errno)  # HDF5 says a page of its own instead
+            message = f"the disk is full ({where}); give the step more ephemeral storage"
         else:
             exit_code, message = 1, f"{type(error).__name__}: {error}"
             if not isinstance(error, KeyboardInterrupt):
