@@ -8,11 +8,14 @@ from pathlib import Path
 
 import pytest
 
+from components.audit import finished_chunks
+
 ROOT = Path(__file__).resolve().parent.parent
 PACKAGE = ROOT / "components"
 STEPS = (
     "ingest", "audit", "audit_embeddings", "clean", "split", "train_frozen", "fine_tune", "evaluate", "register",
 )  # fmt: skip
+MODULE_NAMES = {".".join(path.relative_to(ROOT).with_suffix("").parts) for path in PACKAGE.rglob("*.py")}
 WITH_CLASSIFIER = ("audit_embeddings", "train_frozen", "fine_tune")
 WITHOUT_TENSORFLOW = ("ingest", "audit", "clean", "split", "register")
 TENSORFLOW = {"tensorflow", "keras"}
@@ -114,3 +117,13 @@ def test_pipeline_starts_without_tensorflow_and_reads_no_environment() -> None:
         [sys.executable, "-c", program], capture_output=True, text=True, check=True, cwd=ROOT, env=environment
     )
     assert result.stdout.strip() == "[]"
+
+
+def test_chunks_of_measurements_are_known_by_all_the_code_that_measures() -> None:
+    reached, waiting = set(), {"components.audit.measured_chunk", "components.audit.measurements"}
+    while waiting:
+        name = waiting.pop()
+        reached.add(name)
+        path = ROOT / f"{name.replace('.', '/')}.py"
+        waiting |= {one for one in imports_of(path) if one.startswith("components.")} & MODULE_NAMES - reached
+    assert reached == set(finished_chunks._MODULES)

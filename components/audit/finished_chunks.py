@@ -22,6 +22,7 @@ _MODULES = (
     "components.audit.decoding_memory",
     "components.audit.file_ends",
     "components.audit.iso_media",
+    "components.audit.jpeg_scans",
     "components.audit.measurements",
     "components.audit.measured_chunk",
     "components.copies.detail_comparison",
