@@ -3,7 +3,8 @@
 The folder:
 
     evaluation/
-      metrics.json           Evaluation, with the object ``calibration``
+      metrics.json           Evaluation, with the object ``calibration``; the confusion matrix without its zeros, as
+                             images by true class by predicted class, for of a thousand classes it is nearly empty
       per_class.csv          PER_CLASS_COLUMNS, one row per class in label order
       predictions.parquet    PREDICTION_COLUMNS, then ``probability_<class>`` per class; one row per test image
       slices.csv             SLICE_COLUMNS, one row per slice of the test split
@@ -16,7 +17,7 @@ The folder:
 import dataclasses
 import hashlib
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -33,6 +34,8 @@ CONFUSION_MATRIX_FILE = "confusion_matrix.png"
 ROC_FILE = "roc.png"
 CURVES_FILE = "curves.png"
 RELIABILITY_FILE = "reliability.png"
+
+_CONFUSIONS = "confusion_matrix"
 
 PER_CLASS_COLUMNS: Mapping[str, str] = {
     "class_name": "str",
@@ -242,7 +245,9 @@ def write_evaluation(evaluation: Evaluation, directory: Path) -> None:
     Raises:
         ValueError: When a value is not finite; an undefined one is None.
     """
-    write_json(directory / METRICS_FILE, dataclasses.asdict(evaluation))
+    value = dataclasses.asdict(dataclasses.replace(evaluation, confusion_matrix=[]))
+    value[_CONFUSIONS] = _without_zeros(evaluation.confusion_matrix, evaluation.class_names)
+    write_json(directory / METRICS_FILE, value)
 
 
 def read_evaluation(directory: Path) -> Evaluation:
@@ -252,12 +257,28 @@ def read_evaluation(directory: Path) -> Evaluation:
         FileNotFoundError: When the folder holds no evaluation.
     """
     value = json.loads((directory / METRICS_FILE).read_text(encoding="utf-8"))
+    # Evaluations of earlier versions list every cell.
+    if isinstance(value[_CONFUSIONS], dict):
+        value[_CONFUSIONS] = _with_zeros(value[_CONFUSIONS], value["class_names"])
     if "calibration" in value:
         bins = [CalibrationBin(**one) for one in value["calibration"].pop("bins")]
         value["calibration"] = Calibration(**value["calibration"], bins=bins)
     if value.get("comparison") is not None:
         value["comparison"] = Comparison(**value["comparison"])
     return Evaluation(**value)
+
+
+def _without_zeros(matrix: Sequence[Sequence[int]], names: Sequence[str]) -> dict[str, dict[str, int]]:
+    """Return images by true class and predicted class, where there are any."""
+    return {
+        true: {predicted: images for predicted, images in zip(names, row, strict=True) if images}
+        for true, row in zip(names, matrix, strict=True)
+    }
+
+
+def _with_zeros(confusions: Mapping[str, Mapping[str, int]], names: Sequence[str]) -> list[list[int]]:
+    """Return the matrix, rows and columns in label order, see ``_without_zeros``."""
+    return [[confusions[true].get(predicted, 0) for predicted in names] for true in names]
 
 
 def write_per_class(per_class: pd.DataFrame, directory: Path) -> None:
@@ -341,3 +362,14 @@ def write_predictions(
 def read_predictions(directory: Path) -> pd.DataFrame:
     """Read ``predictions.parquet``."""
     return pd.read_parquet(directory / PREDICTIONS_FILE)
+
+
+def predictions_to_keep(directory: Path, most_bytes: int) -> bytes | Path:
+    """Return ``predictions.parquet``; of more than ``most_bytes``, its content with ``PREDICTION_COLUMNS`` alone.
+
+    The probabilities of all classes, of which these are without, outgrow the model where images and classes are many.
+    """
+    path = directory / PREDICTIONS_FILE
+    if path.stat().st_size <= most_bytes:
+        return path
+    return pd.read_parquet(path, columns=list(PREDICTION_COLUMNS)).to_parquet(index=False)

@@ -16,7 +16,7 @@ The folder, local or in Cloud Storage:
       preprocessing.json     what an image must look like, and what happens inside the model
       metrics.json           components.formats.evaluation
       per_class.csv          likewise
-      predictions.parquet    likewise
+      predictions.parquet    likewise, without the probabilities of every class where they would be large
       slices.csv             likewise
       confusion_matrix.png, roc.png, curves.png, reliability.png
       history.csv            components.formats.trained_model

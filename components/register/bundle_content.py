@@ -21,6 +21,7 @@ from components.formats.evaluation import (
     ROC_FILE,
     SLICES_FILE,
     Evaluation,
+    predictions_to_keep,
     read_evaluation,
     read_per_class,
     read_slices,
@@ -56,6 +57,9 @@ from components.register.promotion_gate import Difference, Scores
 from components.register.version_identity import keras_content_sha256, version_of, weights_sha256
 
 PACKAGE_NAME = "image-classification-components"
+
+MOST_PREDICTIONS_BYTES = 16 * 1024**2
+"""Of the predictions in a bundle with the probabilities of all classes: 4 million of them."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -182,13 +186,14 @@ _SAVED_MODEL_CONTRACT = {
 
 
 def _copied_files(model: Path, evaluation: Path) -> dict[str, bytes | Path]:
-    """Return the files taken as they are."""
+    """Return the files taken as they are, but for predictions that are too large."""
     required = [model / HISTORY_FILE, *(evaluation / name for name in (METRICS_FILE, PER_CLASS_FILE, PREDICTIONS_FILE))]
     for path in (model / KERAS_FILE, *required):
         if not path.is_file():
             raise UserError(f"{path} is missing: give the outputs of the steps before this one")
     names = (CONFUSION_MATRIX_FILE, ROC_FILE, CURVES_FILE, RELIABILITY_FILE, SLICES_FILE)
-    return {path.name: path for path in [*required, *(evaluation / name for name in names)] if path.is_file()}
+    copied = {path.name: path for path in [*required, *(evaluation / name for name in names)] if path.is_file()}
+    return copied | {PREDICTIONS_FILE: predictions_to_keep(evaluation, MOST_PREDICTIONS_BYTES)}
 
 
 def _require_one_model(keras_file: Path, training: TrainingRecord, evaluation: Evaluation, splits: Splits) -> None:

@@ -11,6 +11,8 @@ import pytest
 from components.formats.evaluation import (
     METRICS_FILE,
     PER_CLASS_COLUMNS,
+    PREDICTION_COLUMNS,
+    PREDICTIONS_FILE,
     SLICE_COLUMNS,
     SLICES_FILE,
     Calibration,
@@ -18,6 +20,7 @@ from components.formats.evaluation import (
     Comparison,
     Evaluation,
     digest_of_tested,
+    predictions_to_keep,
     read_evaluation,
     read_per_class,
     read_predictions,
@@ -54,7 +57,21 @@ def test_evaluation_round_trip_in_strict_json(tmp_path: Path) -> None:
     assert read_evaluation(tmp_path) == EVALUATION
     text = (tmp_path / METRICS_FILE).read_text()
     assert json.loads(text)["auc_macro"] is None
+    assert json.loads(text)["confusion_matrix"] == {"NA": {"NA": 2, "007": 1}, "007": {}}
     assert "NaN" not in text
+
+
+def test_a_thousand_classes_take_no_more_than_what_was_mixed_up(tmp_path: Path) -> None:
+    names = [f"n{number:08d}_a_rather_long_name" for number in range(1000)]
+    drawn = np.random.default_rng(7)
+    labels = np.arange(50_000) % 1000
+    answers = np.where(drawn.random(50_000) < 0.6, labels, drawn.integers(0, 1000, 50_000))
+    matrix = np.zeros((1000, 1000), np.int64)
+    np.add.at(matrix, (labels, answers), 1)
+    evaluation = dataclasses.replace(EVALUATION, class_names=names, confusion_matrix=matrix.tolist())
+    write_evaluation(evaluation, tmp_path)
+    assert read_evaluation(tmp_path) == evaluation
+    assert (tmp_path / METRICS_FILE).stat().st_size < 1_500_000
 
 
 def test_calibration_and_comparison_round_trip(tmp_path: Path) -> None:
@@ -71,6 +88,7 @@ def test_an_evaluation_of_an_earlier_version_is_read(tmp_path: Path) -> None:
     value = json.loads((tmp_path / METRICS_FILE).read_text())
     for name in ("calibration", "comparison", "macro_f1_low", "macro_f1_high"):
         del value[name]
+    value["confusion_matrix"] = EVALUATION.confusion_matrix
     (tmp_path / METRICS_FILE).write_text(json.dumps(value))
     assert read_evaluation(tmp_path) == EVALUATION
     assert EVALUATION.calibration.temperature == 1.0
@@ -141,3 +159,18 @@ def test_predictions_round_trip(tmp_path: Path) -> None:
     assert table["predicted_class"].tolist() == ["NA", "007"]
     assert table["probability"].tolist() == [0.75, 0.75]
     assert table[["probability_NA", "probability_007"]].to_numpy().tolist() == probabilities.tolist()
+
+
+def test_large_predictions_are_kept_without_the_probabilities_of_every_class(tmp_path: Path) -> None:
+    probabilities = np.random.default_rng(3).dirichlet(np.ones(300), 40).astype(np.float32)
+    names = [f"class {number}" for number in range(300)]
+    paths = [f"{number}.jpg" for number in range(40)]
+    written = write_predictions(paths, paths, np.arange(40), probabilities, names, tmp_path)
+    size = (tmp_path / PREDICTIONS_FILE).stat().st_size
+    assert predictions_to_keep(tmp_path, size) == tmp_path / PREDICTIONS_FILE
+    kept = predictions_to_keep(tmp_path, size - 1)
+    assert isinstance(kept, bytes)
+    assert len(kept) < size / 10
+    (tmp_path / PREDICTIONS_FILE).write_bytes(kept)
+    pd.testing.assert_frame_equal(read_predictions(tmp_path), written[list(PREDICTION_COLUMNS)])
+    assert digest_of_tested(read_predictions(tmp_path)) == digest_of_tested(written)
