@@ -11,7 +11,7 @@ from components.ingest.zip_reading import ZipContents
 
 
 def source_classes(uri: str, labels_file: str, limits: Limits) -> list[str]:
-    """Return the names of a source's classes, sorted. Cleaning may leave a class without an image later.
+    """Return the names of a source's classes, sorted: cleaning refuses to leave one without an image.
 
     Args:
         uri: A ZIP file or a folder of class folders, gs:// or local.

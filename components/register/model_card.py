@@ -16,6 +16,7 @@ from components.formats.evaluation import (
     CURVES_FILE,
     RELIABILITY_FILE,
     ROC_FILE,
+    Comparison,
     Evaluation,
 )
 from components.formats.model_bundle import GOLDEN_FILE, LABELS_FILE, LINEAGE_FILE, MANIFEST_FILE
@@ -91,7 +92,7 @@ def card_markdown(card: Card) -> str:
         *_what(card.training, words),
         "## Results",
         f"On a held-out test split. {guess}",
-        _table(("measure", "value"), _results(e)),
+        _table(("measure", "value"), _results(e, words)),
         _class_table(card.per_class, card.training),
         "### Probabilities",
         _probability_table(card),
@@ -136,7 +137,7 @@ def card_html(card: Card, files: Mapping[str, bytes | Path]) -> str:
         card=card,
         e=card.evaluation,
         training=card.training,
-        results=_results(card.evaluation),
+        results=_results(card.evaluation, words),
         probabilities=_probabilities(card.evaluation, card.exports.temperature),
         charts=charts,
         classes=_rows(card.per_class),
@@ -213,13 +214,13 @@ def _what(training: TrainingRecord, words: _Words) -> list[str]:
     ]
 
 
-def _results(e: Evaluation) -> list[tuple[str, str]]:
+def _results(e: Evaluation, words: _Words) -> list[tuple[str, str]]:
     """Return what was measured on the test split, of the model as it was trained, and its value."""
     auc = "n/a" if e.auc_macro is None else f"{e.auc_macro:.3f}"
     f1 = f"{e.macro_f1:.3f}"
     if e.macro_f1_low is not None and e.macro_f1_high is not None:
         f1 += f" (95 % interval {e.macro_f1_low:.3f} to {e.macro_f1_high:.3f}, bootstrap)"
-    return [
+    rows = [
         ("Accuracy", f"{e.accuracy:.3f} ({e.correct_images} of {e.test_images} images)"),
         ("95 % interval (Wilson)", f"{e.accuracy_low:.3f} to {e.accuracy_high:.3f}"),
         ("Macro precision", f"{e.macro_precision:.3f}"),
@@ -227,6 +228,20 @@ def _results(e: Evaluation) -> list[tuple[str, str]]:
         ("Macro F1", f1),
         ("Macro AUC, one against the rest", auc),
     ]
+    if e.comparison is not None:
+        rows.append((f"Accuracy beside champion {words.name(e.comparison.champion)}", _beside(e.comparison)))
+    return rows
+
+
+def _beside(c: Comparison) -> str:
+    """Return how a model did beside the champion of its time, on the same test images."""
+    if not c.only_model_right + c.only_champion_right:
+        return "the same: both were right on the very same test images"
+    p = f"{c.mcnemar_p:.3f}" if c.mcnemar_p >= 0.001 else "below 0.001"
+    return (
+        f"{c.accuracy_difference:+.3f} (95 % interval {c.accuracy_difference_low:+.3f} to "
+        f"{c.accuracy_difference_high:+.3f}; McNemar's exact test: p {p})"
+    )
 
 
 def _probabilities(e: Evaluation, temperature: float) -> list[tuple[str, float | None, float | None, bool]]:
