@@ -84,10 +84,15 @@ def _parser() -> argparse.ArgumentParser:
     promotes.set_defaults(do=_promote)
 
     announces = commands.add_parser(
-        "announce", parents=[registry], help="tell another registry of a version, and who is the champion by now"
+        "announce",
+        parents=[registry],
+        help="bring another registry up to date: with a version, and who is the champion by now",
+        description="Bring another registry up to date, as a run with other_registries does: after an alias was moved "
+        f"by hand, or after a run that was stopped while it told. {EVERY_VERSION!r} leaves nothing out, and telling "
+        "what is known already changes nothing.",
     )
     announces.add_argument("model", metavar="MODEL")
-    announces.add_argument("version", metavar="VERSION", help=f"or {EVERY_VERSION}, for every one of the model")
+    announces.add_argument("version", metavar="VERSION", help=f"a version or an alias, or {EVERY_VERSION}")
     announces.add_argument(
         "target",
         metavar="TARGET",

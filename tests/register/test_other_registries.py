@@ -310,6 +310,29 @@ def test_registering_tells_and_promoting_can_be_told(
     assert main(["announce", registry, "trees", "all", target]) == 0
 
 
+def test_announcing_all_brings_up_to_date_what_a_stopped_run_left(
+    kubeflow: tuple[KubeflowApi, str], trees: Trees, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    api, target = kubeflow
+    trees.add(ASH, candidate=ASH, champion=ASH)
+    announce(other_registry(target), trees.registry, [ASH])
+    trees.add(BIRCH, passed=False)
+    trees.add(CEDAR, candidate=CEDAR)
+    trees.registry.change(champion(CEDAR))
+    api.dies_after = api.changes + 1
+    with pytest.raises(TransientError, match="going down"):
+        announce(other_registry(target), trees.registry, [BIRCH, CEDAR])
+    api.dies_after = None
+    command = ["announce", str(tmp_path / "registry"), "trees", "all", target]
+    assert main(command) == 0
+    assert without_order(told_kubeflow(api)) == without_order(trees.told(ASH, BIRCH, CEDAR))
+    assert told_kubeflow(api).aliases == {"candidate": CEDAR, "champion": CEDAR, "previous": ASH}
+    assert len(capsys.readouterr().out.splitlines()) == 3, "a line for each version"
+    changes = api.changes
+    assert main(command) == 0
+    assert api.changes == changes, "it is up to date"
+
+
 @pytest.mark.parametrize("target", ["", "mlflow:", "mlflow:ftp://host", "vertex:project", "http://mlflow:5000"])
 def test_targets_that_name_nothing(target: str) -> None:
     with pytest.raises(UserError, match="other_registries names|is to be found at"):
