@@ -4,6 +4,7 @@ import keras
 import tensorflow as tf
 
 from components.classifier.epoch_steps import BATCHES_ON_GPU, EpochProgress, TrainingSteps
+from components.classifier.frozen_layers import FrozenLayers
 from components.classifier.input_pipeline import Batching, in_batches
 from components.classifier.learning_rates import PLATEAU, LearningRates
 
@@ -19,7 +20,7 @@ _BATCHES_TRIED = 1 + 1 + BATCHES_ON_GPU
 _SPARED_PART = 8
 
 
-def found_batch_size(model: keras.Model, images: int, xla: bool) -> int:
+def found_batch_size(model: keras.Model, images: int, xla: bool, frozen: FrozenLayers | None = None) -> int:
     """Return how many images a training step takes on the devices the model was built for.
 
     A CPU takes 32. On GPUs steps are tried with twice as many again and again, up to 256 for each GPU and a sixteenth
@@ -30,16 +31,17 @@ def found_batch_size(model: keras.Model, images: int, xla: bool) -> int:
         model: Compiled; compile it again afterwards, the rest of it is as before.
         images: Of an epoch.
         xla: Whether steps are compiled with XLA.
+        frozen: What images go through before the model, where they do not go into it; tried along with it.
     """
     share = model.distribute_strategy.num_replicas_in_sync
     usual = USUAL_BATCH_SIZE * share
     most = min(_MOST_PER_DEVICE * share, images // _FEWEST_STEPS) if tf.config.list_logical_devices("GPU") else usual
-    found = largest_that_fits(model, usual, most, xla)
+    found = largest_that_fits(model, usual, most, xla, frozen)
     print(f"batch size found: {found}", flush=True)
     return found
 
 
-def largest_that_fits(model: keras.Model, usual: int, most: int, xla: bool) -> int:
+def largest_that_fits(model: keras.Model, usual: int, most: int, xla: bool, frozen: FrozenLayers | None = None) -> int:
     """Return the usual batch size, doubled as often as training with it fits into memory with some to spare.
 
     Args:
@@ -47,12 +49,14 @@ def largest_that_fits(model: keras.Model, usual: int, most: int, xla: bool) -> i
         usual: Is not tried.
         most: Is not exceeded.
         xla: Whether steps are compiled with XLA.
+        frozen: What images go through before the model, or None.
     """
     before = [keras.ops.convert_to_numpy(variable) for variable in model.variables]
-    steps = TrainingSteps(model, 0.0, None, xla)
+    steps = TrainingSteps(model, 0.0, None, xla, frozen)
+    image = tf.zeros(model.input_shape[1:] if frozen is None else frozen.image_shape)
     size = usual
     try:
-        while 2 * size <= most and _fits(model, steps, 2 * size):
+        while 2 * size <= most and _fits(steps, image, 2 * size, model.distribute_strategy.num_replicas_in_sync):
             size *= 2
     finally:
         for variable, value in zip(model.variables, before, strict=True):
@@ -60,12 +64,11 @@ def largest_that_fits(model: keras.Model, usual: int, most: int, xla: bool) -> i
     return size
 
 
-def _fits(model: keras.Model, steps: TrainingSteps, size: int) -> bool:
-    black = tf.zeros(model.input_shape[1:]), tf.zeros((), tf.int64)
-    share = model.distribute_strategy.num_replicas_in_sync
+def _fits(steps: TrainingSteps, image: tf.Tensor, size: int, share: int) -> bool:
+    example = image, tf.zeros((), tf.int64)
     tried = size + size // _SPARED_PART // share * share
     images = tried * _BATCHES_TRIED
-    batches = in_batches(tf.data.Dataset.from_tensors(black).repeat(images), images, Batching(tried, share))
+    batches = in_batches(tf.data.Dataset.from_tensors(example).repeat(images), images, Batching(tried, share))
     try:
         steps.run(batches, LearningRates(PLATEAU, 0, 1), 0, EpochProgress(0.0), lambda: None)
     except tf.errors.ResourceExhaustedError:

@@ -97,6 +97,20 @@ def boundary_extractor(backbone: Backbone, network: keras.Model, cut: Cut | None
     return keras.Model(images, {**named, FEATURES: features}, name="extractor")
 
 
+def layers_before(backbone: Backbone, network: keras.Model, cut: Cut) -> keras.Model:
+    """Return a model of what is before the cut: from pixels in [0, 255] to what ``tail_model`` takes.
+
+    Args:
+        backbone: Description of the network.
+        network: The backbone that was cut.
+        cut: Where.
+    """
+    taken = cut.tensors[0] if len(cut.tensors) == 1 else cut.tensors
+    inside = keras.Model(network.inputs, taken, name=f"{network.name}_first_layers")
+    images = keras.Input(network.input_shape[1:], name="image")
+    return keras.Model(images, inside([scaling_layer(backbone)(images)]), name="before")
+
+
 def tail_model(network: keras.Model, cut: Cut, head: Sequence[keras.layers.Layer]) -> keras.Model:
     """Return a model of what is behind the cut: the last layers, pooling and head, which share their weights.
 

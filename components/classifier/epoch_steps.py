@@ -9,10 +9,13 @@ import keras
 import numpy as np
 import tensorflow as tf
 
+from components.classifier.frozen_layers import FrozenLayers
 from components.classifier.learning_rates import LearningRates
 
 BATCHES_ON_GPU = 2
 """How many batches wait in a GPU's memory beside the next one: they are copied while a step runs."""
+_STEPS_PER_SAMPLE = 16
+_FIRST_SAMPLES = 2  # graphs are built in the first
 
 
 @dataclasses.dataclass
@@ -28,7 +31,8 @@ class EpochProgress:
         factor_sum: Of the schedule, over steps.
         preparation_seconds: Until the epoch's batches could be asked for: features are computed then.
         input_seconds: Spent waiting for batches.
-        step_seconds: Spent in training steps.
+        forward_seconds: Spent in frozen layers, see ``TrainingSteps``.
+        step_seconds: Spent in training steps on what they give.
         checkpoint_seconds: Spent keeping checkpoints.
     """
 
@@ -40,6 +44,7 @@ class EpochProgress:
     factor_sum: float = 0.0
     preparation_seconds: float = 0.0
     input_seconds: float = 0.0
+    forward_seconds: float = 0.0
     step_seconds: float = 0.0
     checkpoint_seconds: float = 0.0
 
@@ -54,9 +59,14 @@ class EpochProgress:
         return self.correct / max(self.images, 1)
 
     @property
+    def training_seconds(self) -> float:
+        """Spent waiting for batches and training on them."""
+        return self.input_seconds + self.forward_seconds + self.step_seconds
+
+    @property
     def images_per_second(self) -> float:
         """While waiting for batches and training on them; 0 before the first step."""
-        return self.images / max(self.input_seconds + self.step_seconds, 1e-6)
+        return self.images / max(self.training_seconds, 1e-6)
 
     @property
     def mean_learning_rate(self) -> float:
@@ -70,17 +80,28 @@ class TrainingSteps:
     Keras' own is not used, because between its steps a fit cannot be left: what it has summed up of the epoch is its
     secret, and what is waited for, input or computation, cannot be told apart.
 
+    Frozen layers before the model run as a function of their own, so that their time is known too. On a GPU they are
+    waited for in one step of sixteen alone, see ``ForwardShare``: the other steps are begun while they are computed.
+
     Args:
         model: Compiled, its optimizer built.
         label_smoothing: Share of the label that is spread evenly over all classes, [0, 1).
         class_weight: Weight of each label, or None.
         xla: Whether to compile the step with XLA.
+        frozen: What batches go through first, built for the same devices; None where the model takes them as they are.
     """
 
     def __init__(
-        self, model: keras.Model, label_smoothing: float, class_weight: dict[int, float] | None, xla: bool
+        self,
+        model: keras.Model,
+        label_smoothing: float,
+        class_weight: dict[int, float] | None,
+        xla: bool,
+        frozen: FrozenLayers | None = None,
     ) -> None:
         self._model = model
+        self._frozen = frozen
+        self._share = ForwardShare(asynchronous=bool(tf.config.list_logical_devices("GPU")))
         self._optimizer = model.optimizer
         self._strategy = model.distribute_strategy
         self._smoothing = label_smoothing
@@ -124,7 +145,7 @@ class TrainingSteps:
                 progress.images += int(images)
                 progress.loss_sum += float(loss_sum)
                 progress.correct += int(correct)
-                progress.step_seconds += clock.lap()
+                self._share.add(progress, clock.lap())
                 after_step()
                 clock.lap()
             if batch is None:
@@ -132,8 +153,30 @@ class TrainingSteps:
             factor = rates.factor(first_step + progress.batches)
             progress.factor_sum += factor
             self._set_rate(progress.learning_rate * factor)
-            under_way = take_step(self._compiled, batch)
+            under_way = self._begin(self._compiled, batch, progress, clock)
+            del batch  # its pixels are not needed any more where frozen layers have seen them
+
+    def _begin(
+        self, step: Callable[..., Any], batch: tuple[Any, Any], progress: EpochProgress, clock: "_Clock"
+    ) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
+        """Begin the step of a batch, and count the time until this has returned."""
+        if self._frozen is None:
+            figures = take_step(step, batch)
             progress.step_seconds += clock.lap()
+            return figures
+        images, labels = batch
+        waits = self._share.sampled()
+        inputs = self._frozen.outputs(images)
+        if waits:
+            _wait_for_devices()
+        forward_seconds = clock.lap()
+        figures = take_step(step, (inputs, labels))
+        if waits:
+            _wait_for_devices()
+            self._share.measured(progress, forward_seconds, clock.lap())
+        else:
+            self._share.add(progress, forward_seconds + clock.lap())
+        return figures
 
     def _set_rate(self, rate: float) -> None:
         if np.float32(rate) != keras.ops.convert_to_numpy(self._optimizer.learning_rate):
@@ -148,9 +191,13 @@ class TrainingSteps:
         return batches.apply(tf.data.experimental.prefetch_to_device(gpus[0].name, BATCHES_ON_GPU))
 
     def _compile(self, element_spec: Any) -> Callable[..., tuple[tf.Tensor, tf.Tensor, tf.Tensor]]:
+        of_inputs, of_labels = element_spec
+        if self._frozen is not None:
+            of_inputs = self._frozen.output_spec(of_inputs)
+
         # The signature is fixed, so that the last, smaller batch does not lead to another graph than the others: after
         # a restart it may be the first one seen.
-        @tf.function(input_signature=list(element_spec), jit_compile=self._xla or None)
+        @tf.function(input_signature=[of_inputs, of_labels], jit_compile=self._xla or None)
         def step(inputs: Any, labels: Any) -> Any:
             figures = self._strategy.run(self._step_of_replica, args=(inputs, labels))
             return tuple(self._strategy.reduce(tf.distribute.ReduceOp.SUM, figure, axis=None) for figure in figures)
@@ -198,9 +245,51 @@ class TrainingSteps:
         return [tf.where(overflows > 0.0, tf.constant(np.nan, gradient.dtype), gradient) for gradient in gradients]
 
 
+class ForwardShare:
+    """How the time of a step divides between frozen layers and training on what they give.
+
+    A CPU has computed what was called when the call returns. A GPU goes on meanwhile, and to see when it is through
+    with the frozen layers it has to be waited for, after which it has nothing to do until it is told what comes next.
+    So both parts are waited for in one step of sixteen, and what the steps between take is divided as in that one.
+
+    Args:
+        asynchronous: Whether there is a GPU.
+    """
+
+    def __init__(self, *, asynchronous: bool) -> None:
+        self._asynchronous = asynchronous
+        self._steps = 0
+        self._share = 0.0
+        self._waited = False
+
+    def sampled(self) -> bool:
+        """Begin a step, and return whether both of its parts are to be waited for."""
+        number = self._steps
+        self._steps += 1
+        self._waited = not self._asynchronous or number < _FIRST_SAMPLES or number % _STEPS_PER_SAMPLE == 0
+        return self._waited
+
+    def measured(self, progress: EpochProgress, forward_seconds: float, step_seconds: float) -> None:
+        """Count the two parts of a step that were waited for."""
+        self._share = forward_seconds / max(forward_seconds + step_seconds, 1e-9)
+        progress.forward_seconds += forward_seconds
+        progress.step_seconds += step_seconds
+
+    def add(self, progress: EpochProgress, seconds: float) -> None:
+        """Count time in which frozen layers and training were both computed, or, if they were waited for, neither."""
+        forward_seconds = 0.0 if self._waited else self._share * seconds
+        progress.forward_seconds += forward_seconds
+        progress.step_seconds += seconds - forward_seconds
+
+
 def take_step(step: Callable[..., Any], batch: tuple[Any, Any]) -> Any:
     """Begin one step; on a GPU it goes on after this has returned."""
     return step(*batch)
+
+
+def _wait_for_devices() -> None:
+    """Wait until GPUs have computed all they were told to; a CPU has."""
+    tf.test.experimental.sync_devices()
 
 
 class _Clock:

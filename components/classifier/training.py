@@ -14,6 +14,7 @@ import tensorflow as tf
 from components.classifier.checkpoints import Checkpoints
 from components.classifier.epoch_steps import EpochProgress, TrainingSteps
 from components.classifier.fit_settings import FitSettings
+from components.classifier.frozen_layers import FrozenLayers
 from components.classifier.learning_rates import PLATEAU, LearningRates
 from components.classifier.resource_use import watched
 from components.classifier.training_figures import measured_figures, training_warnings
@@ -98,6 +99,7 @@ def fit_epochs(
     validation: Validation,
     class_weight: dict[int, float] | None,
     checkpoints: Checkpoints | None,
+    frozen: FrozenLayers | None = None,
 ) -> Fit:
     """Fit a compiled model and leave it with the weights of the epoch with the lowest validation loss.
 
@@ -112,6 +114,8 @@ def fit_epochs(
         validation: What decides which epoch is best.
         class_weight: Weight of each label, or None.
         checkpoints: Where the complete state is kept now and then and after each epoch, or None.
+        frozen: What batches, of training and of validation, go through before the model; None where they are what it
+            takes.
 
     Raises:
         UserError: When the loss is no longer a number, a shard is damaged meanwhile, or checkpoints may not be read or
@@ -128,7 +132,8 @@ def fit_epochs(
         model=model,
         phase=phase,
         settings=settings,
-        steps=TrainingSteps(model, settings.label_smoothing, class_weight, settings.xla),
+        steps=TrainingSteps(model, settings.label_smoothing, class_weight, settings.xla, frozen),
+        frozen=frozen,
         training_batches=training_batches,
         validation=validation,
         checkpoints=checkpoints,
@@ -169,6 +174,7 @@ class _Fitting:
     phase: str
     settings: FitSettings
     steps: TrainingSteps
+    frozen: FrozenLayers | None
     training_batches: Callable[[int], tf.data.Dataset]
     validation: Validation
     checkpoints: Checkpoints | None
@@ -186,7 +192,7 @@ class _Fitting:
             with termination_deferred() as terminated:
                 self._train(batches, progress, terminated)
             validating = time.monotonic()
-            val_loss, val_accuracy = measure(self.model, self.validation)
+            val_loss, val_accuracy = measure(self.model, self.validation, self.frozen)
         except StoppedError:
             self.keep(progress)
             raise
@@ -214,6 +220,7 @@ class _Fitting:
             "seconds": round(before + ended - started, 3),
             "preparation_seconds": round(progress.preparation_seconds, 3),
             "input_seconds": round(progress.input_seconds, 3),
+            "forward_seconds": round(progress.forward_seconds, 3),
             "step_seconds": round(progress.step_seconds, 3),
             "validation_seconds": round(ended - validating, 3),
             "checkpoint_seconds": round(progress.checkpoint_seconds, 3),
@@ -291,7 +298,7 @@ class _Lines:
             return
         self._reported = time.monotonic()
         now = self._progress
-        left = (self._batches - now.batches) * (now.input_seconds + now.step_seconds) / now.batches
+        left = (self._batches - now.batches) * now.training_seconds / now.batches
         print(
             f"{self._epoch}  batch {now.batches} of {self._batches}  loss {now.loss:.4f}  accuracy {now.accuracy:.4f}"
             f"  {now.images_per_second:.1f} images/s  {left:.0f} s left of it",
@@ -299,9 +306,22 @@ class _Lines:
         )
 
 
-def measure(model: keras.Model, validation: Validation) -> tuple[float, float]:
-    """Return cross-entropy and accuracy over every validation image, whatever the batches and devices."""
-    probabilities = np.asarray(model.predict(validation.batches, verbose=0), np.float64)[: len(validation.labels)]
+def measure(model: keras.Model, validation: Validation, frozen: FrozenLayers | None = None) -> tuple[float, float]:
+    """Return cross-entropy and accuracy over every validation image, whatever the batches and devices.
+
+    Args:
+        model: From what batches hold, or what frozen layers make of it, to probabilities.
+        validation: The images.
+        frozen: What batches go through before the model, or None.
+    """
+    if frozen is None:
+        predicted = model.predict(validation.batches, verbose=0)
+    else:
+        model.make_predict_function()
+        # All are begun before the first is waited for, as ``predict`` does.
+        of_batches = [model.predict_function([(inputs,)]) for inputs in frozen.outputs_of(validation.batches)]
+        predicted = np.concatenate([np.asarray(of_batch) for of_batch in of_batches])
+    probabilities = np.asarray(predicted, np.float64)[: len(validation.labels)]
     of_truth = probabilities[np.arange(len(validation.labels)), validation.labels]
     loss = float(-np.log(np.maximum(of_truth, _SMALLEST_PROBABILITY)).mean())
     return loss, float((probabilities.argmax(axis=1) == validation.labels).mean())
@@ -326,8 +346,7 @@ def _rate_of(model: keras.Model) -> float:
 
 def _seconds(progress: EpochProgress) -> float:
     """Return what an epoch has taken in earlier attempts."""
-    spent = progress.preparation_seconds + progress.input_seconds + progress.step_seconds
-    return spent + progress.checkpoint_seconds
+    return progress.preparation_seconds + progress.training_seconds + progress.checkpoint_seconds
 
 
 def _callbacks(settings: FitSettings) -> list[keras.callbacks.Callback]:

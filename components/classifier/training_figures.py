@@ -6,6 +6,8 @@ import pandas as pd
 # Less time than this says nothing about what a training spends its time on: graphs are built in it.
 _LEAST_SECONDS = 10.0
 _INPUT_BOUND_SHARE = 0.5
+# What passes from the first batch of an epoch to its last; see HISTORY_COLUMNS.
+_OF_TRAINING = ["input_seconds", "forward_seconds", "step_seconds"]
 
 
 def measured_figures(history: pd.DataFrame) -> dict[str, float]:
@@ -16,7 +18,8 @@ def measured_figures(history: pd.DataFrame) -> dict[str, float]:
     """
     figures = {
         "images_per_second": _images(history) / max(_training_seconds(history), 1e-6),
-        "input_share": _input_share(history),
+        "input_share": _share(history, "input_seconds"),
+        "forward_share": _share(history, "forward_seconds"),
         "cpu_cores": _mean(history, "cpu_cores"),
         "gpu_percent": _mean(history, "gpu_percent"),
         "peak_memory_mb": _highest(history, "peak_memory_mb"),
@@ -40,7 +43,7 @@ def training_warnings(history: pd.DataFrame, val_accuracy: float, labels: np.nda
             f"validation accuracy {val_accuracy:.1%} is below the {majority:.1%} of always naming the largest class: "
             "look at the labels and at weights, or train longer"
         )
-    share = _input_share(history)
+    share = _share(history, "input_seconds")
     if share > _INPUT_BOUND_SHARE and _training_seconds(history) > _LEAST_SECONDS:
         warnings.append(
             f"{share:.0%} of training was spent waiting for images: more processors, or less augmentation, would make "
@@ -54,6 +57,7 @@ def time_shares(history: pd.DataFrame) -> dict[str, float]:
     columns = {
         "features, preparation": "preparation_seconds",
         "waiting for images": "input_seconds",
+        "frozen layers, in every epoch": "forward_seconds",
         "training steps": "step_seconds",
         "validation": "validation_seconds",
         "checkpoints": "checkpoint_seconds",
@@ -64,15 +68,16 @@ def time_shares(history: pd.DataFrame) -> dict[str, float]:
 
 
 def _training_seconds(history: pd.DataFrame) -> float:
-    return float((history["input_seconds"] + history["step_seconds"]).sum())
+    return float(history[_OF_TRAINING].sum().sum())
 
 
 def _images(history: pd.DataFrame) -> float:
-    return float((history["images_per_second"] * (history["input_seconds"] + history["step_seconds"])).sum())
+    return float((history["images_per_second"] * history[_OF_TRAINING].sum(axis=1)).sum())
 
 
-def _input_share(history: pd.DataFrame) -> float:
-    return float(history["input_seconds"].sum() / max(_training_seconds(history), 1e-6))
+def _share(history: pd.DataFrame, column: str) -> float:
+    """Of training from the first batch of an epoch to the last."""
+    return float(history[column].sum() / max(_training_seconds(history), 1e-6))
 
 
 def _mean(history: pd.DataFrame, column: str) -> float:

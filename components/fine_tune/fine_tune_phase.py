@@ -32,7 +32,7 @@ from components.classifier.training_mode import CACHED, Mode
 from components.classifier.training_state import training_identity
 from components.failures import UserError
 from components.fine_tune.fine_tune_settings import FineTuneSettings, check_settings
-from components.fine_tune.tail_training import PHASE, Images, Training, own_cache_folder, plan_training
+from components.fine_tune.tail_training import PHASE, Images, Training, own_cache_folder, parted, plan_training
 from components.fine_tune.unfreezing import unfreeze_last_layers
 from components.formats.splits import Splits
 from components.formats.trained_model import TrainingRecord
@@ -201,9 +201,12 @@ def _fine_tuned(
         flush=True,
     )
     if settings.fit.batch_size == 0:
+        tried = parted(backbone, model, settings, devices)
         with devices.building():
-            compile_classifier(model, settings.fit)
-        settings = settings.with_batch_size(found_batch_size(model, images.training.images, settings.fit.xla))
+            compile_classifier(tried.learning, settings.fit)
+        found = found_batch_size(tried.learning, images.training.images, settings.fit.xla, tried.frozen)
+        settings = settings.with_batch_size(found)
+        del tried  # with its optimizer and graphs
     uri, every_seconds = checkpoint_place
 
     def settings_of_phases(mode: Mode) -> dict[str, dict[str, Any]]:
@@ -293,9 +296,11 @@ def _fit_and_choose(
     class_weight = balanced_class_weights(training.images_per_class, settings.fit.class_weights)
     with plan.reading():
         held_back = plan.held_back()
-        baseline_loss, baseline_accuracy = measure(plan.model, held_back)
+        baseline_loss, baseline_accuracy = measure(plan.model, held_back, plan.frozen)
         print(f"fine_tune before  val_loss {baseline_loss:.4f}  val_accuracy {baseline_accuracy:.4f}", flush=True)
-        outcome = fit_epochs(plan.model, PHASE, settings.fit, plan.of_epoch, held_back, class_weight, checkpoints)
+        outcome = fit_epochs(
+            plan.model, PHASE, settings.fit, plan.of_epoch, held_back, class_weight, checkpoints, plan.frozen
+        )
     if outcome.best_val_loss < baseline_loss:
         phase, epoch, loss, accuracy = PHASE, outcome.best_epoch, outcome.best_val_loss, outcome.best_val_accuracy
     else:

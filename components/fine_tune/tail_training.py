@@ -19,9 +19,10 @@ from components.classifier.activations import (
     missing_activations,
 )
 from components.classifier.backbones import Backbone
-from components.classifier.boundary import boundary_extractor, cut_before_last_layers, tail_model
+from components.classifier.boundary import boundary_extractor, cut_before_last_layers, layers_before, tail_model
 from components.classifier.decoded_images import open_pictures
 from components.classifier.devices import Devices
+from components.classifier.frozen_layers import FrozenLayers
 from components.classifier.head import head_of
 from components.classifier.input_pipeline import SplitImages, read_labels
 from components.classifier.training import Validation
@@ -39,9 +40,10 @@ class Training:
 
     Attributes:
         mode: Cached or streaming.
-        model: Holds the weights that learn: the whole model, or the part behind the cut, which shares its weights.
+        model: Holds the weights that learn: see ``Parts``.
         of_epoch: Gives the batches of an epoch, counted from 0.
         held_back: Gives the validation images.
+        frozen: What those batches go through before the model, or None.
         reading: Returns what to read batches inside of, see ``Activations.reading``.
     """
 
@@ -49,7 +51,21 @@ class Training:
     model: keras.Model
     of_epoch: Callable[[int], tf.data.Dataset]
     held_back: Callable[[], Validation]
+    frozen: FrozenLayers | None
     reading: Callable[[], contextlib.AbstractContextManager[None]] = contextlib.nullcontext
+
+
+@dataclasses.dataclass(frozen=True)
+class Parts:
+    """The whole model in two parts, which share its weights.
+
+    Attributes:
+        frozen: What comes first and never learns; None when all layers learn.
+        learning: The rest.
+    """
+
+    frozen: FrozenLayers | None
+    learning: keras.Model
 
 
 @dataclasses.dataclass(frozen=True)
@@ -59,6 +75,24 @@ class Images:
     splits: Splits
     training: SplitImages
     validation: SplitImages
+
+
+def parted(backbone: Backbone, model: keras.Model, settings: FineTuneSettings, devices: Devices) -> Parts:
+    """Part a model between the layers that stay frozen and those that learn.
+
+    Args:
+        backbone: Description of the network.
+        model: The whole one.
+        settings: Say how many layers learn.
+        devices: What the model was built for.
+    """
+    network = model.get_layer(backbone.name)
+    cut = cut_before_last_layers(network, settings.unfrozen_layers)
+    if cut.at_input:
+        return Parts(None, model)
+    with devices.building():
+        frozen = FrozenLayers(layers_before(backbone, network, cut), settings.fit.xla)
+        return Parts(frozen, tail_model(network, cut, head_of(model)))
 
 
 def plan_training(
@@ -113,11 +147,13 @@ def plan_training(
         training, validation = open_pictures(
             "fine_tune", (images.training, images.validation), settings.mode, fit.epochs, root
         )
+        parts = parted(backbone, model, settings, devices)
         return Training(
             mode,
-            model,
+            parts.learning,
             lambda epoch: training.epoch_batches(batching, strength, fit.seed, epoch),
             lambda: Validation(validation.stored_batches(batching), read_labels(images.validation)),
+            parts.frozen,
         )
     print(f"fine_tune: {cut.arrays} cross from the frozen layers to the last {cut.last_layers}", flush=True)
     if missing.views:
@@ -138,6 +174,7 @@ def plan_training(
         tail,
         lambda epoch: activations.of_epoch(BOUNDARY_KIND, epoch, batching),
         lambda: activations.held_back(BOUNDARY_KIND, batching),
+        None,
         activations.reading,
     )
 

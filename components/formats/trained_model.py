@@ -41,7 +41,8 @@ HISTORY_COLUMNS = (
     "seconds",  # all of the epoch, and of it:
     "preparation_seconds",  # until its batches could be asked for: features are computed then
     "input_seconds",  # waiting for batches
-    "step_seconds",  # training steps
+    "forward_seconds",  # frozen layers, where every epoch goes through them; see preparation_seconds where it does not
+    "step_seconds",  # training steps on what they give
     "validation_seconds",
     "checkpoint_seconds",  # keeping the state, after the epoch before and during this one
     "images_per_second",  # while waiting for batches and training on them

@@ -27,7 +27,8 @@ from components.classifier.boundary import Cut, boundary_extractor, cut_before_l
 from components.classifier.checkpoints import Checkpoints
 from components.classifier.decoded_images import open_pictures
 from components.classifier.devices import Devices
-from components.classifier.head import FEATURES, head_model, whole_model
+from components.classifier.frozen_layers import FrozenLayers
+from components.classifier.head import FEATURES, feature_extractor, head_model
 from components.classifier.input_pipeline import Batching, SplitImages, read_labels
 from components.classifier.training import Fit, Validation, balanced_class_weights, compile_classifier, fit_epochs
 from components.classifier.training_mode import AUTO, Mode, choose_mode, resumed_mode
@@ -173,7 +174,8 @@ def fit_head(
     training, validation = open_pictures("train_frozen", sources, settings.mode, fit.epochs, plan.root)
     held_back = Validation(validation.stored_batches(batching), read_labels(frozen.validation))
     with frozen.devices.building():
-        model = whole_model(frozen.backbone, frozen.network, head)
+        extractor = feature_extractor(frozen.backbone, frozen.network)
+        model = head_model(head, extractor.output_shape[1])
         compile_classifier(model, settings.fit)
     return fit_epochs(
         model,
@@ -183,6 +185,7 @@ def fit_head(
         held_back,
         weights,
         checkpoints,
+        FrozenLayers(extractor, fit.xla),
     )
 
 

@@ -9,12 +9,15 @@ from components.classifier.training_figures import measured_figures, time_shares
 LABELS = np.array([0] * 6 + [1] * 4)
 
 
-def history(input_seconds: float, step_seconds: float, gpu_percent: float | None = None) -> pd.DataFrame:
+def history(
+    input_seconds: float, step_seconds: float, gpu_percent: float | None = None, forward_seconds: float = 0.0
+) -> pd.DataFrame:
     """Two epochs; the second trains twice as many images a second."""
     row = {
-        "seconds": input_seconds + step_seconds + 4.0,
+        "seconds": input_seconds + forward_seconds + step_seconds + 4.0,
         "preparation_seconds": 1.0,
         "input_seconds": input_seconds,
+        "forward_seconds": forward_seconds,
         "step_seconds": step_seconds,
         "validation_seconds": 2.0,
         "checkpoint_seconds": 0.5,
@@ -31,11 +34,21 @@ def test_figures_of_a_machine_without_a_gpu_leave_its_columns_out() -> None:
     assert measured_figures(history(1.0, 3.0)) == {
         "images_per_second": 150.0,
         "input_share": 0.25,
+        "forward_share": 0.0,
         "cpu_cores": 1.5,
         "peak_memory_mb": 950.0,
     }
     with_gpu = measured_figures(history(1.0, 3.0, 80.0))
     assert (with_gpu["gpu_percent"], with_gpu["peak_gpu_memory_mb"]) == (80.0, 5000.0)
+
+
+def test_frozen_layers_are_part_of_training() -> None:
+    """Waiting weighs less, and an image takes longer, where every epoch goes through them."""
+    figures = measured_figures(history(1.0, 3.0, forward_seconds=4.0))
+
+    assert (figures["input_share"], figures["forward_share"]) == (0.125, 0.5)
+    assert figures["images_per_second"] == 150.0
+    assert training_warnings(history(8.0, 3.0, forward_seconds=9.0), 1.0, LABELS) == []
 
 
 @pytest.mark.parametrize(
@@ -57,12 +70,13 @@ def test_warnings(val_accuracy: float, input_seconds: float, step_seconds: float
 
 
 def test_the_time_of_a_phase_adds_up() -> None:
-    shares = time_shares(history(1.0, 3.0))
+    shares = time_shares(history(1.0, 3.0, forward_seconds=2.0))
 
     assert shares == pytest.approx(
         {
             "features, preparation": 2.0,
             "waiting for images": 2.0,
+            "frozen layers, in every epoch": 4.0,
             "training steps": 6.0,
             "validation": 4.0,
             "checkpoints": 1.0,

@@ -110,7 +110,14 @@ def test_the_report_says_what_was_kept_and_escapes_names(trained: tuple[Path, di
     assert page.count("data:image/jpeg") == 4 * (1 + 2)  # a sample as stored and in the two views training made
     assert "With 15 validation images" in page
     assert "Where the time went" in page
-    assert {"images_per_second", "input_share", "cpu_cores", "peak_memory_mb", "warnings"} <= metrics.keys()
+    assert {
+        "images_per_second",
+        "input_share",
+        "forward_share",
+        "cpu_cores",
+        "peak_memory_mb",
+        "warnings",
+    } <= metrics.keys()
 
 
 @pytest.fixture(scope="module")
