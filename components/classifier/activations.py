@@ -75,7 +75,7 @@ class Activations:
 
     Args:
         caches: By kind, ``features`` for example.
-        extractor: From pixels to a dictionary with every array of the caches by name.
+        extractor: From pixels to a dictionary with every array of the caches by name, and maybe others.
         training: The training images.
         validation: The validation images.
         views: Of the training images.
@@ -212,6 +212,7 @@ class _BackbonePass:
         strategy: tf.distribute.Strategy,
     ) -> None:
         self._caches = list(caches.values())
+        self._arrays = [array for cache in self._caches for array in cache.arrays]
         self._views = views
         self._strategy = strategy
         devices = strategy.num_replicas_in_sync
@@ -283,7 +284,8 @@ class _BackbonePass:
         batches = view_batches(source, self._batching, strength, self._views.seed, view or 0, first, count)
         remaining = count
         for images, _ in self._strategy.experimental_distribute_dataset(batches):
-            outputs = {name: np.asarray(tensor) for name, tensor in self._forward(self._filled(images)).items()}
+            computed = self._forward(self._filled(images))
+            outputs = {array.name: np.asarray(computed[array.name]) for array in self._arrays}
             size = min(remaining, len(next(iter(outputs.values()))))  # what only filled up the last batch is cut off
             remaining -= size
             for row in range(size):

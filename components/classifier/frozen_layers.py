@@ -16,9 +16,12 @@ class FrozenLayers:
     Args:
         model: From pixels in [0, 255] to what the layers that learn take.
         xla: Whether to compile them with XLA.
+        taken: Name of the output that is wanted of a model that has several. The others are computed too: TensorFlow
+            joins layers whose outputs nobody asked for, which rounds otherwise.
     """
 
-    def __init__(self, model: keras.Model, xla: bool) -> None:
+    def __init__(self, model: keras.Model, xla: bool, taken: str | None = None) -> None:
+        self._taken = taken
         self._strategy = strategy = model.distribute_strategy
         self.image_shape: tuple[int, int, int] = tuple(model.input_shape[1:])
         """Height, width and channels of an image."""
@@ -43,7 +46,7 @@ class FrozenLayers:
         Args:
             images: float32 ``[batch, height, width, channels]``, shared among the devices where there are several.
         """
-        return self._forward(images)
+        return self._wanted(self._forward(images))
 
     def outputs_of(self, batches: tf.data.Dataset) -> Iterator[Any]:
         """Yield ``outputs`` for batches of images of any type, and labels."""
@@ -54,4 +57,7 @@ class FrozenLayers:
     def output_spec(self, images: Any) -> Any:
         """Return the type of ``outputs`` for the type of batches."""
         outputs = self._forward.get_concrete_function(images).structured_outputs
-        return tf.nest.map_structure(tf.type_spec_from_value, outputs)
+        return tf.nest.map_structure(tf.type_spec_from_value, self._wanted(outputs))
+
+    def _wanted(self, outputs: Any) -> Any:
+        return outputs if self._taken is None else outputs[self._taken]

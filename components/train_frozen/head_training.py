@@ -28,7 +28,7 @@ from components.classifier.checkpoints import Checkpoints
 from components.classifier.decoded_images import open_pictures
 from components.classifier.devices import Devices
 from components.classifier.frozen_layers import FrozenLayers
-from components.classifier.head import FEATURES, feature_extractor, head_model
+from components.classifier.head import FEATURES, head_model
 from components.classifier.input_pipeline import Batching, SplitImages, read_labels
 from components.classifier.training import Fit, Validation, balanced_class_weights, compile_classifier, fit_epochs
 from components.classifier.training_mode import AUTO, Mode, choose_mode, resumed_mode
@@ -66,7 +66,8 @@ class Plan:
     Attributes:
         mode: Cached or streaming.
         caches: By kind: of features, and of the boundary when it is to be handed over; empty for streaming.
-        extractor: Computes what is in them.
+        extractor: Computes features, and what fine-tuning will take even if nothing is kept of it: see
+            ``FrozenLayers``.
         building: Returns what to make the head inside of: spread over the devices, except that on features it learns
             on one alone, being too small to share.
         root: Folder for what is kept on disk meanwhile.
@@ -112,8 +113,6 @@ def plan_training(
         print(f"train_frozen: nothing is kept for fine_tune: {mode.reason}", flush=True)
         mode = choose_mode(settings.mode, missing[FEATURES_KIND], root)
         del caches[BOUNDARY_KIND]
-        with frozen.devices.building():
-            extractor = boundary_extractor(frozen.backbone, frozen.network, None)
 
     def to_go_on(finished: int) -> int:
         wanted = views.of_epochs(range(finished, settings.fit.epochs))
@@ -174,8 +173,7 @@ def fit_head(
     training, validation = open_pictures("train_frozen", sources, settings.mode, fit.epochs, plan.root)
     held_back = Validation(validation.stored_batches(batching), read_labels(frozen.validation))
     with frozen.devices.building():
-        extractor = feature_extractor(frozen.backbone, frozen.network)
-        model = head_model(head, extractor.output_shape[1])
+        model = head_model(head, plan.extractor.output[FEATURES].shape[1])
         compile_classifier(model, settings.fit)
     return fit_epochs(
         model,
@@ -185,7 +183,7 @@ def fit_head(
         held_back,
         weights,
         checkpoints,
-        FrozenLayers(extractor, fit.xla),
+        FrozenLayers(plan.extractor, fit.xla, FEATURES),
     )
 
 

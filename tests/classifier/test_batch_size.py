@@ -11,6 +11,7 @@ import tensorflow as tf
 from components.classifier import epoch_steps
 from components.classifier.batch_size import found_batch_size, largest_that_fits
 from components.classifier.epoch_steps import BATCHES_ON_GPU
+from components.classifier.frozen_layers import FrozenLayers
 from components.classifier.training import compile_classifier
 from tests.classifier.plain_settings import PLAIN
 
@@ -72,6 +73,14 @@ def test_it_tries_as_many_batches_as_wait_in_training(model: keras.Model, monkey
 
     assert largest_that_fits(model, 8, 16, xla=False) == 16
     assert sizes == [18] * (2 + BATCHES_ON_GPU)
+
+
+def test_it_tries_the_frozen_layers_too() -> None:
+    """What they bear counts, and what they take is what waits."""
+    image = keras.Input((4, 4, 3))
+    before = keras.Model(image, keras.layers.GlobalAveragePooling2D()(Hungry(30)(image)))
+
+    assert largest_that_fits(model_that_bears(100), 8, 64, xla=False, frozen=FrozenLayers(before, False)) == 16
 
 
 def test_a_cpu_takes_the_usual_one(model: keras.Model, monkeypatch: pytest.MonkeyPatch) -> None:
