@@ -131,9 +131,10 @@ class TrainingSteps:
             after_step: Called when the figures of a step are in; model and ``progress`` agree then.
         """
         remaining = self._on_devices(batches.skip(progress.batches) if progress.batches else batches)
+        clock = _Clock()
         if self._compiled is None:
             self._compiled = self._compile(remaining.element_spec)
-        clock = _Clock()
+            progress.forward_seconds += clock.lap()  # in which the graph of frozen layers is built
         iterator = iter(remaining)
         under_way: tuple[tf.Tensor, tf.Tensor, tf.Tensor] | None = None
         while True:

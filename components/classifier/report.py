@@ -27,7 +27,7 @@ _FEW_VALIDATION_IMAGES = 50
 
 
 _FIGURES = {
-    "images_per_second": ("images a second, in training steps", "{:,.0f}"),
+    "images_per_second": ("images a second, in training", "{:,.0f}"),
     "cpu_cores": ("processors busy", "{:.1f}"),
     "gpu_percent": ("GPU busy", "{:.0f} %"),
     "peak_memory_mb": ("most memory", "{:,.0f} MB"),
