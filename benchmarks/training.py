@@ -269,6 +269,8 @@ def _fit(setting: Setting, epochs: int, rate: float) -> "FitSettings":
         plateau_patience=0,
         precision="auto",
         xla=False,
+        gpu_memory_growth=True,
+        gpu_prefetch_batches=2,
         seed=SEED,
     )
 

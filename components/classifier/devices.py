@@ -60,13 +60,15 @@ class Devices:
             keras.config.set_dtype_policy(before)
 
 
-def prepare_training(gpu_count: int, seed: int, precision: str = "auto") -> Devices:
+def prepare_training(gpu_count: int, seed: int, precision: str = "auto", *, memory_growth: bool = True) -> Devices:
     """Claim the devices and make everything that follows repeatable. Call it before the first tensor.
 
     Args:
         gpu_count: GPUs to train on; 0 trains on the CPU.
         seed: Of weights, dropout and shuffling.
         precision: ``auto`` for the fastest that every device supports, or Keras' dtype policy for the backbone.
+        memory_growth: Whether GPU memory is taken as it is needed, which leaves the rest to others; TensorFlow would
+            take all of it, once and for good.
 
     Raises:
         UserError: When fewer GPUs are visible, or one is of a kind that this TensorFlow or the precision cannot use.
@@ -78,7 +80,7 @@ def prepare_training(gpu_count: int, seed: int, precision: str = "auto") -> Devi
     gpus = require_gpus(gpu_count)
     tf.config.set_visible_devices(gpus, "GPU")
     for gpu in gpus:
-        tf.config.experimental.set_memory_growth(gpu, True)  # TensorFlow would take all of its memory
+        tf.config.experimental.set_memory_growth(gpu, memory_growth)
     details = [tf.config.experimental.get_device_details(gpu) for gpu in gpus]
     names = [str(detail.get("device_name", gpu.name)) for gpu, detail in zip(gpus, details, strict=True)]
     strategy = tf.distribute.MirroredStrategy() if gpu_count > 1 else tf.distribute.get_strategy()

@@ -12,8 +12,6 @@ import tensorflow as tf
 from components.classifier.frozen_layers import FrozenLayers
 from components.classifier.learning_rates import LearningRates
 
-BATCHES_ON_GPU = 2
-"""How many batches wait in a GPU's memory beside the next one: they are copied while a step runs."""
 _STEPS_PER_SAMPLE = 16
 _FIRST_SAMPLES = 2  # graphs are built in the first
 
@@ -88,6 +86,7 @@ class TrainingSteps:
         label_smoothing: Share of the label that is spread evenly over all classes, [0, 1).
         class_weight: Weight of each label, or None.
         xla: Whether to compile the step with XLA.
+        gpu_prefetch_batches: How many batches wait in a GPU's memory beside the next one, copied while a step runs.
         frozen: What batches go through first, built for the same devices; None where the model takes them as they are.
     """
 
@@ -97,6 +96,7 @@ class TrainingSteps:
         label_smoothing: float,
         class_weight: dict[int, float] | None,
         xla: bool,
+        gpu_prefetch_batches: int,
         frozen: FrozenLayers | None = None,
     ) -> None:
         self._model = model
@@ -109,6 +109,7 @@ class TrainingSteps:
         weights = [1.0] * classes if class_weight is None else [class_weight[label] for label in range(classes)]
         self._weights = np.asarray(weights, np.float32)
         self._xla = xla
+        self._ahead = gpu_prefetch_batches
         self._compiled: Callable[..., tuple[tf.Tensor, tf.Tensor, tf.Tensor]] | None = None
 
     def run(
@@ -185,11 +186,12 @@ class TrainingSteps:
 
     def _on_devices(self, batches: tf.data.Dataset) -> Any:
         if self._strategy.num_replicas_in_sync > 1:
-            return self._strategy.experimental_distribute_dataset(batches)
+            options = tf.distribute.InputOptions(experimental_per_replica_buffer_size=self._ahead)
+            return self._strategy.experimental_distribute_dataset(batches, options)
         gpus = tf.config.list_logical_devices("GPU")
-        if not gpus:
+        if not gpus or self._ahead == 0:
             return batches
-        return batches.apply(tf.data.experimental.prefetch_to_device(gpus[0].name, BATCHES_ON_GPU))
+        return batches.apply(tf.data.experimental.prefetch_to_device(gpus[0].name, self._ahead))
 
     def _compile(self, element_spec: Any) -> Callable[..., tuple[tf.Tensor, tf.Tensor, tf.Tensor]]:
         of_inputs, of_labels = element_spec

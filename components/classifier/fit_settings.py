@@ -2,6 +2,7 @@
 
 import dataclasses
 from collections.abc import Sequence
+from typing import Any
 
 from components.classifier.learning_rates import SCHEDULES
 from components.failures import UserError
@@ -28,6 +29,8 @@ class FitSettings:
         plateau_patience: Likewise, after which schedule ``plateau`` lowers the rate to a fifth; 0 never lowers it.
         precision: ``auto`` for what the devices are fastest with, or one of ``PRECISIONS``.
         xla: Whether to compile training steps with XLA.
+        gpu_memory_growth: Whether GPU memory is taken as it is needed, not all of it at once.
+        gpu_prefetch_batches: Batches that wait in a GPU's memory beside the next one; 0 copies each when it is needed.
         seed: Of everything random, 0 to 2**31 - 1.
     """
 
@@ -43,7 +46,15 @@ class FitSettings:
     plateau_patience: int
     precision: str
     xla: bool
+    gpu_memory_growth: bool
+    gpu_prefetch_batches: int
     seed: int
+
+    def as_record(self) -> dict[str, Any]:
+        """Return every parameter that decided the result by name: how a GPU's memory is used does not."""
+        values = dataclasses.asdict(self)
+        del values["gpu_memory_growth"], values["gpu_prefetch_batches"]
+        return values
 
 
 def check_fit_settings(settings: FitSettings, *, batch_size_found: bool = False) -> None:
@@ -72,6 +83,7 @@ def check_fit_settings(settings: FitSettings, *, batch_size_found: bool = False)
     check_share("label_smoothing", settings.label_smoothing, below_one=True)
     check_choice("class_weights", settings.class_weights, CLASS_WEIGHTS)
     check_choice("precision", settings.precision, PRECISIONS)
+    check_at_least("gpu_prefetch_batches", settings.gpu_prefetch_batches, 0)
     if not 0 <= settings.seed < 2**31:
         raise UserError(f"seed is {settings.seed}: set it between 0 and {2**31 - 1}")
 

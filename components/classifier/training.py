@@ -132,7 +132,9 @@ def fit_epochs(
         model=model,
         phase=phase,
         settings=settings,
-        steps=TrainingSteps(model, settings.label_smoothing, class_weight, settings.xla, frozen),
+        steps=TrainingSteps(
+            model, settings.label_smoothing, class_weight, settings.xla, settings.gpu_prefetch_batches, frozen
+        ),
         frozen=frozen,
         training_batches=training_batches,
         validation=validation,

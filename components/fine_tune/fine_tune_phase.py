@@ -119,7 +119,12 @@ def fine_tune_phase(
     check_checkpoint_seconds(checkpoint_seconds)
     splits, training, validation = open_splits(splits_directory)
     print_counts(splits)
-    devices = prepare_training(settings.gpu_count, settings.fit.seed, settings.fit.precision)
+    devices = prepare_training(
+        settings.gpu_count,
+        settings.fit.seed,
+        settings.fit.precision,
+        memory_growth=settings.fit.gpu_memory_growth,
+    )
     frozen_record, frozen_history = read_training(frozen_directory)
     _check_belongs(frozen_record, splits)
     backbone = find_backbone(frozen_record.backbone, splits.image_size_px)
@@ -204,7 +209,8 @@ def _fine_tuned(
         tried = parted(backbone, model, settings, devices)
         with devices.building():
             compile_classifier(tried.learning, settings.fit)
-        found = found_batch_size(tried.learning, images.training.images, settings.fit.xla, tried.frozen)
+        xla, ahead = settings.fit.xla, settings.fit.gpu_prefetch_batches
+        found = found_batch_size(tried.learning, images.training.images, xla, ahead, tried.frozen)
         settings = settings.with_batch_size(found)
         del tried  # with its optimizer and graphs
     uri, every_seconds = checkpoint_place

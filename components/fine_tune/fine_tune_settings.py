@@ -33,8 +33,8 @@ class FineTuneSettings:
     def as_record(self, mode: Mode) -> dict[str, Any]:
         """Return every parameter that decided the result by name, the mode as it was chosen."""
         values = dataclasses.asdict(self)
-        del values["mode"]
-        return {**values.pop("fit"), **values, **self.mode.as_record(mode, self.fit.epochs, self.augmentation)}
+        del values["fit"], values["mode"]
+        return {**self.fit.as_record(), **values, **self.mode.as_record(mode, self.fit.epochs, self.augmentation)}
 
     def with_batch_size(self, batch_size: int) -> "FineTuneSettings":
         """Return the same settings with another batch size."""

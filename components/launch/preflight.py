@@ -40,7 +40,7 @@ _HEAD = ("backbone", "weights", "head_units", "dropout", "augmentation", "unfroz
 _MODE = ("training_mode", "augmented_views", "cache_precision", "cache_limit_gb", "cache_directory")
 _FIT_OF_BOTH = (
     "optimizer", "label_smoothing", "class_weights", "early_stopping_patience", "plateau_patience",
-    "precision", "xla", "seed",
+    "precision", "xla", "gpu_memory_growth", "gpu_prefetch_batches", "seed",
 )  # fmt: skip
 # By step and parameter of it, where the pipeline has another name for it.
 _BATCH_SIZES = {"frozen": "batch_size", "fine_tune": "fine_tune_batch_size"}

@@ -31,6 +31,8 @@ def train_frozen(
     plateau_patience: int,
     precision: str,
     xla: bool,
+    gpu_memory_growth: bool,
+    gpu_prefetch_batches: int,
     checkpoint_uri: str,
     checkpoint_seconds: float,
     gpu_count: int,
@@ -70,6 +72,8 @@ def train_frozen(
         plateau_patience: Likewise, after which the schedule plateau lowers the rate to a fifth; 0 never lowers it.
         precision: auto for what the GPUs are fastest with, or float32, mixed_bfloat16 or mixed_float16.
         xla: Compile training steps with XLA, which takes a minute and may make them faster.
+        gpu_memory_growth: Take a GPU's memory as it is needed, and not all of it at once.
+        gpu_prefetch_batches: How many batches are copied to a GPU ahead of their step; 0 copies each when it is needed.
         checkpoint_uri: gs:// or local folder that keeps the state of training, for a rerun to go on from; empty: none.
         checkpoint_seconds: How often the state is kept within an epoch; 0 for after each epoch alone.
         gpu_count: GPUs to train on, 0 for the CPU.
@@ -104,6 +108,8 @@ def train_frozen(
                 plateau_patience=plateau_patience,
                 precision=precision,
                 xla=xla,
+                gpu_memory_growth=gpu_memory_growth,
+                gpu_prefetch_batches=gpu_prefetch_batches,
                 seed=seed,
             )
             mode = ModeSettings(training_mode, augmented_views, cache_precision, cache_limit_gb, cache_directory)

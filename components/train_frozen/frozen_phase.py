@@ -60,7 +60,12 @@ def train_frozen_phase(
     splits, training, validation = open_splits(splits_directory)
     backbone = find_backbone(settings.backbone, splits.image_size_px)
     print_counts(splits)
-    devices = prepare_training(settings.gpu_count, settings.fit.seed, settings.fit.precision)
+    devices = prepare_training(
+        settings.gpu_count,
+        settings.fit.seed,
+        settings.fit.precision,
+        memory_growth=settings.fit.gpu_memory_growth,
+    )
     with devices.building():
         network = backbone.build(splits.image_size_px)
         weights_sha256 = load_weights(network, backbone, settings.weights)

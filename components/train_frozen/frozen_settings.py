@@ -38,8 +38,8 @@ class FrozenSettings:
     def as_record(self, mode: Mode) -> dict[str, Any]:
         """Return every parameter that decided the result by name, the mode as it was chosen."""
         values = dataclasses.asdict(self)
-        del values["mode"], values["unfrozen_layers"]
-        return {**values.pop("fit"), **values, **self.mode.as_record(mode, self.fit.epochs, self.augmentation)}
+        del values["fit"], values["mode"], values["unfrozen_layers"]
+        return {**self.fit.as_record(), **values, **self.mode.as_record(mode, self.fit.epochs, self.augmentation)}
 
 
 def check_settings(settings: FrozenSettings) -> None:

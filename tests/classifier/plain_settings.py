@@ -15,5 +15,7 @@ PLAIN = FitSettings(
     plateau_patience=0,
     precision="auto",
     xla=False,
+    gpu_memory_growth=True,
+    gpu_prefetch_batches=2,
     seed=1,
 )

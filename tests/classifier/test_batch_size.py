@@ -10,7 +10,6 @@ import tensorflow as tf
 
 from components.classifier import epoch_steps
 from components.classifier.batch_size import found_batch_size, largest_that_fits
-from components.classifier.epoch_steps import BATCHES_ON_GPU
 from components.classifier.frozen_layers import FrozenLayers
 from components.classifier.training import compile_classifier
 from tests.classifier.plain_settings import PLAIN
@@ -47,20 +46,23 @@ def model_that_bears(images: int) -> keras.Model:
 def test_it_doubles_while_a_step_fits(model: keras.Model) -> None:
     before = [variable.numpy() for variable in model.variables]
 
-    assert largest_that_fits(model, 8, 1000, xla=False) == 64
-    assert largest_that_fits(model, 8, 40, xla=False) == 32
-    assert largest_that_fits(model, 8, 4, xla=False) == 8
+    assert largest_that_fits(model, 8, 1000, xla=False, gpu_prefetch_batches=2) == 64
+    assert largest_that_fits(model, 8, 40, xla=False, gpu_prefetch_batches=2) == 32
+    assert largest_that_fits(model, 8, 4, xla=False, gpu_prefetch_batches=2) == 8
 
     for variable, value in zip(model.variables, before, strict=True):
         np.testing.assert_array_equal(variable.numpy(), value)
 
 
 def test_it_leaves_an_eighth_to_spare() -> None:
-    assert largest_that_fits(model_that_bears(72), 8, 64, xla=False) == 64
-    assert largest_that_fits(model_that_bears(71), 8, 64, xla=False) == 32
+    assert largest_that_fits(model_that_bears(72), 8, 64, xla=False, gpu_prefetch_batches=2) == 64
+    assert largest_that_fits(model_that_bears(71), 8, 64, xla=False, gpu_prefetch_batches=2) == 32
 
 
-def test_it_tries_as_many_batches_as_wait_in_training(model: keras.Model, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("ahead", [0, 2])
+def test_it_tries_as_many_batches_as_wait_in_training(
+    model: keras.Model, ahead: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """One in training, one asked for, and those that are kept ahead."""
     sizes = []
     take_step = epoch_steps.take_step
@@ -71,8 +73,8 @@ def test_it_tries_as_many_batches_as_wait_in_training(model: keras.Model, monkey
 
     monkeypatch.setattr(epoch_steps, "take_step", counted)
 
-    assert largest_that_fits(model, 8, 16, xla=False) == 16
-    assert sizes == [18] * (2 + BATCHES_ON_GPU)
+    assert largest_that_fits(model, 8, 16, xla=False, gpu_prefetch_batches=ahead) == 16
+    assert sizes == [18] * (2 + ahead)
 
 
 def test_it_tries_the_frozen_layers_too() -> None:
@@ -80,10 +82,11 @@ def test_it_tries_the_frozen_layers_too() -> None:
     image = keras.Input((4, 4, 3))
     before = keras.Model(image, keras.layers.GlobalAveragePooling2D()(Hungry(30)(image)))
 
-    assert largest_that_fits(model_that_bears(100), 8, 64, xla=False, frozen=FrozenLayers(before, False)) == 16
+    frozen = FrozenLayers(before, False)
+    assert largest_that_fits(model_that_bears(100), 8, 64, xla=False, gpu_prefetch_batches=2, frozen=frozen) == 16
 
 
 def test_a_cpu_takes_the_usual_one(model: keras.Model, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(tf.config, "list_logical_devices", lambda _: [])
 
-    assert found_batch_size(model, 10_000, xla=False) == 32
+    assert found_batch_size(model, 10_000, xla=False, gpu_prefetch_batches=2) == 32

@@ -32,6 +32,7 @@ SETTINGS = PLAIN
         ("optimizer", "lion", "optimizer is 'lion': choose one of adam, adamw, rmsprop, sgd"),
         ("label_smoothing", 1.0, "label_smoothing is 1.0: set it between 0 and less than 1"),
         ("precision", "float16", "precision is 'float16': choose one of auto, float32, mixed_bfloat16, mixed_float16"),
+        ("gpu_prefetch_batches", -1, "gpu_prefetch_batches is -1: set it to at least 0"),
         ("class_weights", "equal", "class_weights is 'equal': choose one of none, balanced"),
         ("early_stopping_patience", -1, "early_stopping_patience is -1"),
         ("plateau_patience", -1, "plateau_patience is -1"),
@@ -41,6 +42,12 @@ SETTINGS = PLAIN
 def test_settings_out_of_range_are_named(name: str, value: Any, message: str) -> None:
     with pytest.raises(UserError, match=message):
         check_fit_settings(dataclasses.replace(SETTINGS, **{name: value}))
+
+
+def test_how_gpu_memory_is_used_is_no_part_of_what_decided_the_result() -> None:
+    record = SETTINGS.as_record()
+    assert dataclasses.replace(SETTINGS, gpu_memory_growth=False, gpu_prefetch_batches=0).as_record() == record
+    assert dataclasses.replace(SETTINGS, xla=True).as_record() != record
 
 
 def test_shares() -> None:

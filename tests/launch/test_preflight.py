@@ -93,6 +93,7 @@ def test_the_defaults_pass(defaults: dict[str, Any]) -> None:
         ("optimizer", "lamb", "^optimizer is 'lamb': choose one of adam, adamw, rmsprop, sgd$"),
         ("label_smoothing", 1.0, "^label_smoothing is 1.0: set it between 0 and less than 1$"),
         ("precision", "half", "^precision is 'half': choose one of auto, float32, mixed_bfloat16, mixed_float16$"),
+        ("gpu_prefetch_batches", -1, "^gpu_prefetch_batches is -1: set it to at least 0$"),
         ("checkpoint_seconds", -1.0, "^checkpoint_seconds is -1.0: set it to 0, for each epoch alone, or more$"),
         ("batch_size", 0, "^batch_size is 0: set it to at least 1$"),
         ("fine_tune_batch_size", -1, "^fine_tune_batch_size is -1: set it to at least 0$"),

@@ -40,8 +40,8 @@ def _compare(folder: Path) -> None:
     patch.setenv(RETRY_WAITS_VARIABLE, "0")
 
     def trained(name: str, mode: str, devices: int, **changes: Any) -> list[np.ndarray]:
-        def prepared(*given: Any) -> Devices:
-            return dataclasses.replace(prepare_training(*given), strategy=strategies[devices])
+        def prepared(*given: Any, **named: Any) -> Devices:
+            return dataclasses.replace(prepare_training(*given, **named), strategy=strategies[devices])
 
         patch.setattr(frozen_phase, "prepare_training", prepared)
         run_train_frozen(folder / "splits", folder / name, **{**SETTINGS, "training_mode": mode, **changes})
@@ -49,8 +49,8 @@ def _compare(folder: Path) -> None:
         return weights
 
     one = trained("one", "streaming", 1, dropout=0.0, epochs=1)
-    for mode in ("streaming", "cached"):
-        two = trained(f"two-{mode}", mode, 2, dropout=0.0, epochs=1)
+    for mode, ahead in (("streaming", 2), ("streaming", 0), ("cached", 2)):
+        two = trained(f"two-{mode}-{ahead}", mode, 2, dropout=0.0, epochs=1, gpu_prefetch_batches=ahead)
         for shared, single in zip(two, one, strict=True):
             np.testing.assert_allclose(shared, single, atol=2e-5)
 
