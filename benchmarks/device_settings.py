@@ -7,9 +7,9 @@
     python -m benchmarks.device_settings --cpu                 the CPU, although there is a GPU
 
 Two kinds of step are measured, those of fine-tuning: ``cached``, the last layers on what crosses the cut, and
-``streaming``, the whole model on pixels, whose forward pass is also what computes a cache. Batches are ready before
-they are asked for, so that devices are compared and not decoding (``python -m benchmarks.training --input`` is about
-that).
+``streaming``, those before them too, from pixels, whose forward pass is also what computes a cache. Batches are ready
+before they are asked for, so that devices are compared and not decoding (``python -m benchmarks.training --input`` is
+about that).
 
 Each setting trains in a process of its own, beside one with the defaults of ``pipeline.py``, and they take turns, round
 by round, the order reversed in every other one. A ratio is to the defaults in the same round: the median, and from the
@@ -43,6 +43,8 @@ from components.ordered_work import processors
 
 if TYPE_CHECKING:
     import keras
+
+    from components.classifier.frozen_layers import FrozenLayers
 
 CACHED, STREAMING = "cached", "streaming"
 WAYS = (CACHED, STREAMING)
@@ -336,9 +338,10 @@ def _begin(settings: DeviceSettings, workload: Workload) -> "tuple[Begun, dict[s
 
     from components.classifier.backbones import find_backbone  # noqa: PLC0415
     from components.classifier.batch_size import found_batch_size  # noqa: PLC0415
-    from components.classifier.boundary import cut_before_last_layers, tail_model  # noqa: PLC0415
+    from components.classifier.boundary import cut_before_last_layers, layers_before, tail_model  # noqa: PLC0415
     from components.classifier.devices import prepare_training  # noqa: PLC0415
-    from components.classifier.head import head_layers, whole_model  # noqa: PLC0415
+    from components.classifier.frozen_layers import FrozenLayers  # noqa: PLC0415
+    from components.classifier.head import head_layers  # noqa: PLC0415
     from components.classifier.training import compile_classifier  # noqa: PLC0415
     from components.fine_tune.unfreezing import unfreeze_last_layers  # noqa: PLC0415
 
@@ -357,20 +360,19 @@ def _begin(settings: DeviceSettings, workload: Workload) -> "tuple[Begun, dict[s
         network = backbone.build(workload.size_px)
         unfreeze_last_layers(network, workload.unfrozen_layers, False)
         cut = cut_before_last_layers(network, workload.unfrozen_layers)
-        models = {
-            CACHED: tail_model(network, cut, head_layers(CLASSES, HEAD_UNITS, DROPOUT)),
-            STREAMING: whole_model(backbone, network, head_layers(CLASSES, HEAD_UNITS, DROPOUT)),
-        }
+        models = {way: tail_model(network, cut, head_layers(CLASSES, HEAD_UNITS, DROPOUT)) for way in WAYS}
+        frozen = FrozenLayers(layers_before(backbone, network, cut), fit.xla)
         for model in models.values():
             compile_classifier(model, fit)
         batch_size = settings.batch_size * max(gpu_count, 1)
         if batch_size == 0:
             images = 10**6  # as many as need not be thought of
-            batch_size = found_batch_size(models[STREAMING], images, fit.xla, fit.gpu_prefetch_batches)
+            batch_size = found_batch_size(models[STREAMING], images, fit.xla, fit.gpu_prefetch_batches, frozen)
             compile_classifier(models[STREAMING], fit)
     shapes = {CACHED: cut.shapes, STREAMING: ((workload.size_px, workload.size_px, 3),)}
     batching = devices.batching(batch_size)
-    trainers = {way: _Trainer(models[way], fit, shapes[way], batching.size) for way in workload.ways}
+    before = {CACHED: None, STREAMING: frozen}
+    trainers = {way: _Trainer(models[way], fit, shapes[way], batching.size, before[way]) for way in workload.ways}
     seconds = {way: trainer.begin() for way, trainer in trainers.items()}
     return Begun(devices.precision, batching.size, seconds), trainers
 
@@ -383,14 +385,20 @@ class _Trainer:
         fit: How it is trained.
         shapes: Of what it takes, without the batch.
         batch_size: Over all devices.
+        frozen: What batches go through before the model, or None.
     """
 
     def __init__(
-        self, model: "keras.Model", fit: FitSettings, shapes: Sequence[tuple[int, ...]], batch_size: int
+        self,
+        model: "keras.Model",
+        fit: FitSettings,
+        shapes: Sequence[tuple[int, ...]],
+        batch_size: int,
+        frozen: "FrozenLayers | None",
     ) -> None:
         from components.classifier.epoch_steps import TrainingSteps  # noqa: PLC0415
 
-        self._steps = TrainingSteps(model, fit.label_smoothing, None, fit.xla, fit.gpu_prefetch_batches)
+        self._steps = TrainingSteps(model, fit.label_smoothing, None, fit.xla, fit.gpu_prefetch_batches, frozen)
         self._shapes = shapes
         self._batch_size = batch_size
         self._step_seconds = 0.0

@@ -30,7 +30,7 @@ from components.classifier.input_pipeline import (
     view_batches,
 )
 from components.classifier.training import Validation
-from components.classifier.training_state import training_identity
+from components.classifier.training_state import training_identity, weights_digest
 from components.failures import TransientError, UserError
 from components.formats.splits import Splits
 from components.ordered_work import in_order, processors
@@ -147,7 +147,7 @@ def activation_facts(
         "augmentation": [views.strength, views.seed] if views.strength > 0.0 else [],
         "tensorflow": tf.__version__,
     }
-    return training_identity(splits, network, precision, settings)
+    return training_identity(splits, weights_digest(network), precision, settings)
 
 
 def features_cache(root: Path, facts: Mapping[str, Any], extractor: keras.Model) -> ActivationCache:

@@ -23,8 +23,7 @@ def found_batch_size(
     """Return how many images a training step takes on the devices the model was built for.
 
     A CPU takes 32. On GPUs steps are tried with twice as many again and again, up to 256 for each GPU and a sixteenth
-    of the images, while a batch an eighth larger and the batches that wait for their turn fit into memory. The same
-    GPUs find the same number, so a rerun goes on from its checkpoints.
+    of the images, while a batch an eighth larger and the batches that wait for their turn fit into memory.
 
     Args:
         model: Compiled; compile it again afterwards, the rest of it is as before.
@@ -34,11 +33,24 @@ def found_batch_size(
         frozen: What images go through before the model, where they do not go into it; tried along with it.
     """
     share = model.distribute_strategy.num_replicas_in_sync
-    usual = USUAL_BATCH_SIZE * share
-    most = min(_MOST_PER_DEVICE * share, images // _FEWEST_STEPS) if tf.config.list_logical_devices("GPU") else usual
-    found = largest_that_fits(model, usual, most, xla, gpu_prefetch_batches, frozen)
+    sizes = sizes_to_find(share, images)
+    found = largest_that_fits(model, sizes[0], sizes[-1], xla, gpu_prefetch_batches, frozen)
     print(f"batch size found: {found}", flush=True)
     return found
+
+
+def sizes_to_find(share: int, images: int) -> list[int]:
+    """Return every batch size that may be found, from the least.
+
+    Args:
+        share: How many devices share a batch.
+        images: Of an epoch.
+    """
+    sizes = [USUAL_BATCH_SIZE * share]
+    most = min(_MOST_PER_DEVICE * share, images // _FEWEST_STEPS) if tf.config.list_logical_devices("GPU") else 0
+    while 2 * sizes[-1] <= most:
+        sizes.append(2 * sizes[-1])
+    return sizes
 
 
 def largest_that_fits(

@@ -2,14 +2,15 @@
 
 import contextlib
 import dataclasses
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import keras
 import tensorflow as tf
 
-from components.classifier.fit_settings import check_batch_is_shared
+from components.classifier.fit_settings import AUTO, PRECISIONS, check_batch_is_shared
 from components.classifier.input_pipeline import Batching
+from components.classifier.resumed_choice import resumed_choice
 from components.failures import UserError
 from components.memory import hold_little_memory
 
@@ -17,6 +18,7 @@ from components.memory import hold_little_memory
 _NEWEST_MAJOR_CAPABILITY = 9
 _BFLOAT16_CAPABILITY = (8, 0)  # from Ampere on
 _FLOAT16_CAPABILITY = (7, 0)  # tensor cores, from Volta on
+_NEEDED_CAPABILITY = {"mixed_bfloat16": _BFLOAT16_CAPABILITY, "mixed_float16": _FLOAT16_CAPABILITY}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -27,16 +29,35 @@ class Devices:
         strategy: How a batch is shared out; see ``building``.
         names: For people, ``["NVIDIA L4"]`` for example.
         precision: Keras' dtype policy for the backbone; weights are float32 in each.
+        capabilities: CUDA compute capability of each GPU, ``(8, 9)`` for example.
     """
 
     strategy: tf.distribute.Strategy
     names: list[str]
     precision: str
+    capabilities: tuple[tuple[int, int], ...] = ()
 
     @property
     def plain(self) -> bool:
         """Whether models built for these devices are ordinary float32 models of one device."""
         return self.precision == "float32" and self.strategy.num_replicas_in_sync == 1
+
+    def going_on(self, step: str, asked: str, left: Callable[[str], bool]) -> "Devices":
+        """Return them at the precision of an earlier attempt's checkpoint, where it was chosen and they support it.
+
+        Args:
+            step: For messages.
+            asked: ``auto``, or what this is to be.
+            left: Says whether there is a checkpoint of a precision.
+        """
+        if asked != AUTO:
+            return self
+        others = [precision for precision in PRECISIONS if precision not in (AUTO, self.precision)]
+        precision = resumed_choice(step, "precision", self.precision, others, self._support, left)
+        return dataclasses.replace(self, precision=precision)
+
+    def _support(self, precision: str) -> bool:
+        return _are_able(self.capabilities, precision)
 
     def batching(self, batch_size: int) -> Batching:
         """Return how images are batched so that each device gets an equal share of every batch.
@@ -60,7 +81,7 @@ class Devices:
             keras.config.set_dtype_policy(before)
 
 
-def prepare_training(gpu_count: int, seed: int, precision: str = "auto", *, memory_growth: bool = True) -> Devices:
+def prepare_training(gpu_count: int, seed: int, precision: str = AUTO, *, memory_growth: bool = True) -> Devices:
     """Claim the devices and make everything that follows repeatable. Call it before the first tensor.
 
     Args:
@@ -84,10 +105,10 @@ def prepare_training(gpu_count: int, seed: int, precision: str = "auto", *, memo
     details = [tf.config.experimental.get_device_details(gpu) for gpu in gpus]
     names = [str(detail.get("device_name", gpu.name)) for gpu, detail in zip(gpus, details, strict=True)]
     strategy = tf.distribute.MirroredStrategy() if gpu_count > 1 else tf.distribute.get_strategy()
-    capabilities = [_capability(detail) for detail in details]
+    capabilities = tuple(_capability(detail) for detail in details)
     check_precision(precision, capabilities)
     fastest = precision_for(capabilities)
-    devices = Devices(strategy, names or ["CPU"], fastest if precision == "auto" else precision)
+    devices = Devices(strategy, names or ["CPU"], fastest if precision == AUTO else precision, capabilities)
     print(f"devices: {', '.join(devices.names)}; precision {devices.precision}", flush=True)
     return devices
 
@@ -114,7 +135,7 @@ def require_gpus(gpu_count: int) -> list[Any]:
     return list(gpus[:gpu_count])
 
 
-def precision_for(capabilities: list[tuple[int, int]]) -> str:
+def precision_for(capabilities: Sequence[tuple[int, int]]) -> str:
     """Return the fastest dtype policy that every GPU supports; without GPUs float32, as half is slower on a CPU.
 
     Args:
@@ -125,7 +146,7 @@ def precision_for(capabilities: list[tuple[int, int]]) -> str:
     return "mixed_bfloat16" if min(capabilities) >= _BFLOAT16_CAPABILITY else "mixed_float16"
 
 
-def check_precision(precision: str, capabilities: list[tuple[int, int]]) -> None:
+def check_precision(precision: str, capabilities: Sequence[tuple[int, int]]) -> None:
     """Check that GPUs can compute as asked for; a CPU can, slowly.
 
     Args:
@@ -135,13 +156,16 @@ def check_precision(precision: str, capabilities: list[tuple[int, int]]) -> None
     Raises:
         UserError: When one of them is too old.
     """
-    needed = {"mixed_bfloat16": _BFLOAT16_CAPABILITY, "mixed_float16": _FLOAT16_CAPABILITY}.get(precision, (0, 0))
-    if capabilities and min(capabilities) < needed:
+    if not _are_able(capabilities, precision):
         major, minor = min(capabilities)
         raise UserError(
             f"precision is {precision} and a GPU of compute capability {major}.{minor} is too old for it: set it to "
             f"{precision_for(capabilities)}, or to auto"
         )
+
+
+def _are_able(capabilities: Sequence[tuple[int, int]], precision: str) -> bool:
+    return not capabilities or min(capabilities) >= _NEEDED_CAPABILITY.get(precision, (0, 0))
 
 
 def _capability(detail: dict[str, Any]) -> tuple[int, int]:

@@ -9,7 +9,8 @@ from components.failures import UserError
 
 CLASS_WEIGHTS = ("none", "balanced")
 OPTIMIZERS = ("adam", "adamw", "rmsprop", "sgd")
-PRECISIONS = ("auto", "float32", "mixed_bfloat16", "mixed_float16")
+AUTO = "auto"
+PRECISIONS = (AUTO, "float32", "mixed_bfloat16", "mixed_float16")
 
 
 @dataclasses.dataclass(frozen=True)

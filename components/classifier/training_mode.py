@@ -5,10 +5,11 @@ import shutil
 from collections.abc import Callable
 from pathlib import Path
 
-from components.classifier.fit_settings import check_at_least
+from components.classifier.fit_settings import AUTO, check_at_least
+from components.classifier.resumed_choice import CHOSEN_EARLIER, begun_with
 from components.failures import TransientError, UserError
 
-AUTO, CACHED, STREAMING = "auto", "cached", "streaming"
+CACHED, STREAMING = "cached", "streaming"
 TRAINING_MODES = (AUTO, CACHED, STREAMING)
 CACHE_PRECISIONS = ("float16", "float32")
 
@@ -40,6 +41,12 @@ class ModeSettings:
         views = self.views(epochs, augmentation) if mode.cached else epochs
         record: dict[str, str | int] = {"training_mode": mode.name, "augmented_views": views}
         return {**record, "cache_precision": self.cache_precision} if mode.cached else record
+
+    def possible_modes(self) -> "list[Mode]":
+        """Return what training may come to."""
+        if self.training_mode == AUTO:
+            return [Mode(True, CHOSEN_EARLIER), Mode(False, CHOSEN_EARLIER)]
+        return [Mode(self.training_mode == CACHED, "as asked for")]
 
     def views(self, epochs: int, augmentation: float) -> int:
         """Return how many views a cache holds: without augmentation all are the same, and none waits for no epoch."""
@@ -116,9 +123,8 @@ def resumed_mode(
 ) -> Mode:
     """Return the mode that an earlier attempt trained in, if it left a checkpoint in that mode alone, else the chosen.
 
-    The modes train on other views, or on values that are rounded otherwise, so a checkpoint of one is none of the
-    other's. What ``auto`` chooses hangs on the disk and on what is cached there: on another node than the one that was
-    lost it may choose otherwise, and must not begin anew for that.
+    The modes train on other views, or on values that are rounded otherwise. What ``auto`` chooses hangs on the disk and
+    on what is cached there, see ``resumed_choice``.
 
     Args:
         settings: What is asked for.
@@ -131,15 +137,13 @@ def resumed_mode(
         UserError: When training went on in a cache that may not be as large as it would be now.
         TransientError: When the disk has no room for it; another node's may have.
     """
-    if settings.training_mode != AUTO or finished_epochs(chosen) is not None:
+    if settings.training_mode != AUTO:
         return chosen
-    other = Mode(not chosen.cached, "an earlier attempt chose it and left a checkpoint")
-    finished = finished_epochs(other)
-    if finished is None:
-        return chosen
-    if not other.cached:
-        return other
-    need, limit = missing_bytes(finished) / _BYTES_PER_GB, settings.cache_limit_gb
+    others = [mode for mode in settings.possible_modes() if mode.cached != chosen.cached]
+    begun_in = begun_with(chosen, others, lambda mode: finished_epochs(mode) is not None)
+    if begun_in is chosen or not begun_in.cached:
+        return begun_in
+    need, limit = missing_bytes(finished_epochs(begun_in) or 0) / _BYTES_PER_GB, settings.cache_limit_gb
     begun = f"an earlier attempt left a checkpoint of training mode {CACHED}, which needs {need:.3g} GB to go on"
     anew = f"or set training_mode to {STREAMING} to begin anew"
     if need > limit:
@@ -149,7 +153,7 @@ def resumed_mode(
         raise TransientError(
             f"{begun}, and {folder} has {free:.3g} GB to spare: give the step more ephemeral storage, {anew}"
         )
-    return other
+    return begun_in
 
 
 def room_for(settings: ModeSettings, needed_bytes: int, folder: Path) -> str:

@@ -19,14 +19,12 @@ from components.formats.splits import Splits
 _COUNTERS = ("wait", "best", "best_epoch", "stopped_epoch", "cooldown_counter")
 
 
-def training_identity(
-    splits: Splits, model: keras.Model, precision: str, settings: Mapping[str, Any]
-) -> dict[str, Any]:
+def training_identity(splits: Splits, model_digest: str, precision: str, settings: Mapping[str, Any]) -> dict[str, Any]:
     """Return all that decides what a phase comes to, as small JSON.
 
     Args:
         splits: What is trained on. Their digest speaks of source images alone, the shards' of their pixels and order.
-        model: With the weights that the phase begins with.
+        model_digest: Of the weights that the phase begins with, see ``weights_digest``.
         precision: Of the devices, ``float32`` for example.
         settings: Every parameter.
     """
@@ -34,7 +32,7 @@ def training_identity(
     return {
         "dataset_digest": splits.dataset_digest,
         "shards_digest": hashlib.sha256("".join(shards).encode()).hexdigest(),
-        "model_digest": _weights_digest(model),
+        "model_digest": model_digest,
         "precision": precision,
         "settings": dict(settings),
     }
@@ -128,7 +126,8 @@ def _layers(model: keras.Model) -> Iterator[keras.layers.Layer]:
             yield layer
 
 
-def _weights_digest(model: keras.Model) -> str:
+def weights_digest(model: keras.Model) -> str:
+    """Return the SHA-256 of a model's weights: the same for whatever devices and precision it is built."""
     digest = hashlib.sha256()
     for variable in model.weights:  # one by one: together they take as much memory as the model
         weights = keras.ops.convert_to_numpy(variable)

@@ -12,15 +12,17 @@ import keras
 import pandas as pd
 
 from components.classifier.backbones import Backbone, find_backbone
-from components.classifier.batch_size import found_batch_size
+from components.classifier.batch_size import found_batch_size, sizes_to_find
 from components.classifier.checkpoints import Checkpoints
 from components.classifier.devices import Devices, prepare_training
+from components.classifier.earlier_attempts import Choice, EarlierAttempts
 from components.classifier.export import export_h5
 from components.classifier.fit_settings import check_checkpoint_seconds
 from components.classifier.head import head_layers, head_of, whole_model
 from components.classifier.input_pipeline import SplitImages, open_splits, print_counts, sample_images
 from components.classifier.model_folder import read_model, read_training, write_trained_model
 from components.classifier.report import SAMPLES_SHOWN, Story, kept_sentence, write_training_report
+from components.classifier.resumed_choice import resumed_choice
 from components.classifier.training import (
     Fit,
     balanced_class_weights,
@@ -29,7 +31,7 @@ from components.classifier.training import (
     measure,
 )
 from components.classifier.training_mode import CACHED, Mode
-from components.classifier.training_state import training_identity
+from components.classifier.training_state import training_identity, weights_digest
 from components.failures import UserError
 from components.fine_tune.fine_tune_settings import FineTuneSettings, check_settings
 from components.fine_tune.tail_training import PHASE, Images, Training, own_cache_folder, parted, plan_training
@@ -39,6 +41,7 @@ from components.formats.trained_model import TrainingRecord
 from components.memory import give_back_memory
 from components.publishing import published_directory
 
+STEP = "fine_tune"
 FROZEN_PHASE = "frozen"
 
 
@@ -195,8 +198,29 @@ def _fine_tuned(
         cache_places: Folders of what train_frozen has computed, and of what is computed here.
     """
     backbone = frozen.backbone
+    uri, every_seconds = checkpoint_place
+    loaded = read_model(frozen.directory)
+    model_digest = weights_digest(loaded)
+
+    def settings_of_phases(choice: Choice) -> dict[str, dict[str, Any]]:
+        return {
+            **frozen.record.settings,
+            PHASE: settings.with_batch_size(choice.batch_size).as_record(choice.mode),
+        }
+
+    earlier = EarlierAttempts(
+        uri,
+        PHASE,
+        lambda choice: training_identity(images.splits, model_digest, choice.precision, settings_of_phases(choice)),
+    )
+    asked, modes = settings.fit.batch_size, settings.mode.possible_modes()
+    sizes = [asked] if asked else sizes_to_find(devices.strategy.num_replicas_in_sync, images.training.images)
+    devices = devices.going_on(STEP, settings.fit.precision, lambda precision: earlier.left(precision, sizes, modes))
+    # Anew: Cloud Storage's client draws from the random numbers that seed the layers.
+    keras.utils.set_random_seed(settings.fit.seed)
     with devices.building():
-        model = _model_to_train(frozen, devices)
+        model = _model_to_train(loaded, frozen, devices)
+        del loaded
         learning = unfreeze_last_layers(
             model.get_layer(backbone.name), settings.unfrozen_layers, settings.train_batch_normalization
         )
@@ -205,30 +229,39 @@ def _fine_tuned(
         f"{'among them learns too' if settings.train_batch_normalization else 'stays frozen'}",
         flush=True,
     )
-    if settings.fit.batch_size == 0:
+    if asked == 0:
         tried = parted(backbone, model, settings, devices)
         with devices.building():
             compile_classifier(tried.learning, settings.fit)
         xla, ahead = settings.fit.xla, settings.fit.gpu_prefetch_batches
         found = found_batch_size(tried.learning, images.training.images, xla, ahead, tried.frozen)
-        settings = settings.with_batch_size(found)
         del tried  # with its optimizer and graphs
-    uri, every_seconds = checkpoint_place
+        begun_with = resumed_choice(
+            STEP,
+            "batch size",
+            found,
+            [size for size in sizes if size != found],
+            able=lambda size: size < found,
+            left=lambda size: earlier.left(devices.precision, [size], modes),
+        )
+        settings = settings.with_batch_size(begun_with)
 
-    def settings_of_phases(mode: Mode) -> dict[str, dict[str, Any]]:
-        return {**frozen.record.settings, PHASE: settings.as_record(mode)}
+    def choice_of(mode: Mode) -> Choice:
+        return Choice(devices.precision, settings.fit.batch_size, mode)
 
-    def identity(mode: Mode) -> dict[str, Any]:
-        return training_identity(images.splits, model, devices.precision, settings_of_phases(mode))
-
-    def finished_epochs(mode: Mode) -> int | None:
-        return Checkpoints(uri, PHASE, identity(mode)).finished_epochs() if uri else None
-
-    plan = plan_training(backbone, model, images, settings, devices, *cache_places, finished_epochs)
+    plan = plan_training(
+        backbone,
+        model,
+        images,
+        settings,
+        devices,
+        *cache_places,
+        lambda mode: earlier.finished_epochs(choice_of(mode)),
+    )
     with devices.building():
         compile_classifier(plan.model, settings.fit)
-    all_settings = settings_of_phases(plan.mode)
-    checkpoints = Checkpoints.opened(uri, PHASE, identity(plan.mode), every_seconds)
+    all_settings = settings_of_phases(choice_of(plan.mode))
+    checkpoints = earlier.go_on(choice_of(plan.mode), every_seconds)
     fit, choice = _fit_and_choose(plan, images.training, frozen.record, settings, checkpoints)
     learned = sum(variable.shape.num_elements() for variable in model.trainable_variables)
     kept = read_model(frozen.directory) if choice.phase == FROZEN_PHASE else _finished(model, frozen, devices)
@@ -248,13 +281,12 @@ def _check_belongs(record: TrainingRecord, splits: Splits) -> None:
         raise UserError(f"the model was written by phase '{record.phase}': give the output of train_frozen")
 
 
-def _model_to_train(frozen: _Frozen, devices: Devices) -> keras.Model:
+def _model_to_train(loaded: keras.Model, frozen: _Frozen, devices: Devices) -> keras.Model:
     """Return the frozen phase's model with a head of its own random state: built anew unless these devices are plain.
 
     Raises:
         UserError: When the model is not what its record says.
     """
-    loaded = read_model(frozen.directory)
     try:
         network = loaded.get_layer(frozen.backbone.name) if devices.plain else None
         model = _joined(frozen, network)

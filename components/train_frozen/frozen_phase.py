@@ -8,16 +8,16 @@ from typing import Any
 import keras
 
 from components.classifier.activation_cache import cache_root, hand_over_caches
-from components.classifier.backbones import find_backbone
-from components.classifier.checkpoints import Checkpoints
-from components.classifier.devices import prepare_training
+from components.classifier.backbones import Backbone, find_backbone
+from components.classifier.devices import Devices, prepare_training
+from components.classifier.earlier_attempts import Choice, EarlierAttempts
 from components.classifier.fit_settings import check_checkpoint_seconds
 from components.classifier.head import head_layers, head_of, whole_model
 from components.classifier.input_pipeline import open_splits, print_counts, sample_images
 from components.classifier.model_folder import write_trained_model
 from components.classifier.report import SAMPLES_SHOWN, Story, kept_sentence, write_training_report
 from components.classifier.training_mode import STREAMING, Mode
-from components.classifier.training_state import training_identity
+from components.classifier.training_state import training_identity, weights_digest
 from components.classifier.weights import load_weights
 from components.formats.splits import Splits
 from components.formats.trained_model import TrainingRecord
@@ -70,17 +70,28 @@ def train_frozen_phase(
         network = backbone.build(splits.image_size_px)
         weights_sha256 = load_weights(network, backbone, settings.weights)
         network.trainable = False
+    model_digest = weights_digest(network)
+    earlier = EarlierAttempts(
+        checkpoint_uri,
+        PHASE,
+        lambda choice: training_identity(splits, model_digest, choice.precision, settings.as_record(choice.mode)),
+    )
+    batch_size, modes = settings.fit.batch_size, settings.mode.possible_modes()
+    before = devices.precision
+    devices = devices.going_on(
+        "train_frozen", settings.fit.precision, lambda precision: earlier.left(precision, [batch_size], modes)
+    )
+    if devices.precision != before:
+        network = _built_again(backbone, network, devices)
     frozen = FrozenBackbone(backbone, network, devices, splits, training, validation)
 
-    def identity(mode: Mode) -> dict[str, Any]:
-        return training_identity(splits, network, devices.precision, settings.as_record(mode))
+    def choice_of(mode: Mode) -> Choice:
+        return Choice(devices.precision, batch_size, mode)
 
-    def finished_epochs(mode: Mode) -> int | None:
-        return Checkpoints(checkpoint_uri, PHASE, identity(mode)).finished_epochs() if checkpoint_uri else None
-
-    plan = plan_training(frozen, settings, cache_root(settings.mode, cache_directory), finished_epochs)
+    root = cache_root(settings.mode, cache_directory)
+    plan = plan_training(frozen, settings, root, lambda mode: earlier.finished_epochs(choice_of(mode)))
     all_settings = settings.as_record(plan.mode)
-    checkpoints = Checkpoints.opened(checkpoint_uri, PHASE, identity(plan.mode), checkpoint_seconds)
+    checkpoints = earlier.go_on(choice_of(plan.mode), checkpoint_seconds)
     # Anew: Cloud Storage's client draws from the random numbers that seed the layers.
     keras.utils.set_random_seed(settings.fit.seed)
     with plan.building():
@@ -130,6 +141,16 @@ def train_frozen_phase(
         **fit.measured,
         "seconds": round(seconds, 1),
     }
+
+
+def _built_again(backbone: Backbone, network: keras.Model, devices: Devices) -> keras.Model:
+    """Return a frozen network with the same weights that computes at the precision of the devices."""
+    keras.utils.clear_session()  # layers are numbered from zero, so that a rerun gives them the same names
+    with devices.building():
+        again = backbone.build(network.input_shape[1])
+        again.set_weights(network.get_weights())
+        again.trainable = False
+    return again
 
 
 def _new_head(splits: Splits, settings: FrozenSettings) -> list[keras.layers.Layer]:

@@ -27,11 +27,12 @@ from components.classifier.boundary import Cut, boundary_extractor, cut_before_l
 from components.classifier.checkpoints import Checkpoints
 from components.classifier.decoded_images import open_pictures
 from components.classifier.devices import Devices
+from components.classifier.fit_settings import AUTO
 from components.classifier.frozen_layers import FrozenLayers
 from components.classifier.head import FEATURES, head_model
 from components.classifier.input_pipeline import Batching, SplitImages, read_labels
 from components.classifier.training import Fit, Validation, balanced_class_weights, compile_classifier, fit_epochs
-from components.classifier.training_mode import AUTO, Mode, choose_mode, resumed_mode
+from components.classifier.training_mode import Mode, choose_mode, resumed_mode
 from components.formats.splits import Splits
 from components.train_frozen.frozen_settings import FrozenSettings
 

@@ -4,6 +4,7 @@ A server process imports TensorFlow once and is forked for each attempt.
 """
 
 import contextlib
+import dataclasses
 import itertools
 import multiprocessing
 import os
@@ -19,8 +20,17 @@ import keras
 import pytest
 
 from components import storage
-from components.classifier import activation_cache, activation_shards, activations, backbones, epoch_steps
+from components.classifier import (
+    activation_cache,
+    activation_shards,
+    activations,
+    backbones,
+    batch_size,
+    devices,
+    epoch_steps,
+)
 from components.failures import RETRY_WAITS_VARIABLE
+from components.fine_tune import fine_tune_phase
 from components.launch.gcs_emulator import HOST_VARIABLE
 from tests.classifier.step_runs import run_fine_tune, run_train_frozen
 
@@ -36,6 +46,19 @@ POINTED = "checkpoints pointed at"
 SHARD = "shards of activations written"
 
 
+@dataclasses.dataclass(frozen=True)
+class Node:
+    """What the devices of a node are best at.
+
+    Attributes:
+        precision: ``auto`` is this.
+        batch_size: The largest of 4, 8 and 16 that fits.
+    """
+
+    precision: str
+    batch_size: int
+
+
 def attempt(
     phase: str,
     output: Path,
@@ -43,6 +66,7 @@ def attempt(
     dies: Moment | None,
     inputs: Mapping[str, Any],
     by: signal.Signals = signal.SIGKILL,
+    node: Node | None = None,
 ) -> int:
     """Run a phase on the tiny backbone in another process; return its exit code, ``-SIGKILL`` when it died.
 
@@ -53,8 +77,9 @@ def attempt(
         dies: When.
         inputs: Arguments of ``run_train_frozen`` or ``run_fine_tune`` beside the output.
         by: The signal it dies by.
+        node: That it runs on; this one when None.
     """
-    return ended(begun(phase, output, log, dies, inputs, by))
+    return ended(begun(phase, output, log, dies, inputs, by, node))
 
 
 def begun(
@@ -64,12 +89,13 @@ def begun(
     dies: Moment | None,
     inputs: Mapping[str, Any],
     by: signal.Signals = signal.SIGKILL,
+    node: Node | None = None,
 ) -> ForkServerProcess:
     """Run a phase as ``attempt`` does, and do not wait for its end."""
     context = multiprocessing.get_context("forkserver")
     context.set_forkserver_preload([__name__])
     emulator = os.environ.get(HOST_VARIABLE)
-    process = context.Process(target=_attempt, args=(phase, output, log, dies, dict(inputs), by, emulator))
+    process = context.Process(target=_attempt, args=(phase, output, log, dies, dict(inputs), by, node, emulator))
     process.start()
     return process
 
@@ -89,6 +115,7 @@ def _attempt(
     dies: Moment | None,
     inputs: dict[str, Any],
     by: signal.Signals,
+    node: Node | None,
     emulator: str | None,
 ) -> None:
     patch = pytest.MonkeyPatch()  # for as long as this process lives
@@ -97,6 +124,8 @@ def _attempt(
         patch.setenv(HOST_VARIABLE, emulator)
     patch.setattr(backbones, "BACKBONES", {BACKBONE: tiny_backbone()})
     patch.setattr(activation_cache, "IMAGES_PER_SHARD", 8)
+    if node is not None:
+        _be(patch, node)
     if dies is not None:
         _die(patch, *dies, by)
     with log.open("w") as file, contextlib.redirect_stdout(file), contextlib.redirect_stderr(file):
@@ -104,6 +133,13 @@ def _attempt(
             run_train_frozen(output=output, **inputs)
         else:
             run_fine_tune(output=output, **inputs)
+
+
+def _be(patch: pytest.MonkeyPatch, node: Node) -> None:
+    patch.setattr(devices, "precision_for", lambda _: node.precision)
+    patch.setattr(batch_size, "largest_that_fits", lambda *_: node.batch_size)
+    for module in (batch_size, fine_tune_phase):
+        patch.setattr(module, "sizes_to_find", lambda *_: [4, 8, 16])
 
 
 def _die(patch: pytest.MonkeyPatch, event: str, count: int, by: signal.Signals) -> None:

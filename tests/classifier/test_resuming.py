@@ -14,7 +14,7 @@ import pytest
 
 from components import storage
 from components.classifier import backbones
-from components.classifier.training_state import training_identity
+from components.classifier.training_state import training_identity, weights_digest
 from components.failures import RETRY_WAITS_VARIABLE, TransientError
 from components.formats.splits import read_splits
 from components.formats.trained_model import TIMING_COLUMNS
@@ -209,7 +209,13 @@ def test_all_that_decides_the_result_is_part_of_the_identity(splits: Path) -> No
     settings = {"epochs": 5}
 
     def identity(**changes: Any) -> Any:
-        given = {"splits": described, "model": model, "precision": "float32", "settings": settings, **changes}
+        given = {
+            "splits": described,
+            "model_digest": weights_digest(model),
+            "precision": "float32",
+            "settings": settings,
+            **changes,
+        }
         return training_identity(**given)
 
     first = identity()
