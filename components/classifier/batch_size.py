@@ -9,7 +9,7 @@ from components.classifier.input_pipeline import Batching, in_batches
 from components.classifier.learning_rates import PLATEAU, LearningRates
 
 USUAL_BATCH_SIZE = 32
-"""For each device; a CPU is as fast with it as with more."""
+"""For each device; with more a CPU is hardly faster, see ``benchmarks/device_settings.py``."""
 _MOST_PER_DEVICE = 256
 _FEWEST_STEPS = 16  # an epoch of fewer, larger steps learns less than it gains in speed
 # Tried is an eighth more than is taken: memory falls to pieces over hours, and what crosses a cut may be larger than an
