@@ -29,16 +29,18 @@ The folder, local or in Cloud Storage:
 Files are created and never replaced. Names that begin with a dot are leftovers of an interrupted writer.
 """
 
+import contextlib
 import dataclasses
+import errno
 import hashlib
 import json
 import shutil
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path, PurePosixPath
 from typing import Any
 
 from components import storage
-from components.failures import UserError
+from components.failures import TransientError, UserError
 from components.publishing import published_directory
 
 MANIFEST_FILE = "manifest.json"
@@ -51,6 +53,13 @@ LINEAGE_FILE = "lineage.json"
 PACKAGES_FILE = "packages.txt"
 MODEL_CARD_FILE = "README.md"
 MODEL_CARD_PAGE = "model_card.html"
+
+_EXPORT_SUFFIXES = {".h5", ".tflite", ".onnx"}
+_SAVED_MODEL = "saved_model"
+
+
+class DamagedBundleError(UserError):
+    """A bundle is not what was registered: a file is missing, differs, or is not in its manifest."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -85,6 +94,12 @@ class Manifest:
     def to_bytes(self) -> bytes:
         """Return the content of ``manifest.json``, the same bytes each time."""
         return json_bytes(dataclasses.asdict(self))
+
+    @property
+    def exports(self) -> set[str]:
+        """What there is besides ``model.keras``: ``saved_model``, and the names of files in other formats."""
+        paths = [PurePosixPath(file.path) for file in self.files]
+        return {path.parts[0] for path in paths if path.suffix in _EXPORT_SUFFIXES or path.parts[0] == _SAVED_MODEL}
 
 
 def json_bytes(value: Mapping[str, Any]) -> bytes:
@@ -128,7 +143,7 @@ def read_manifest(location: str) -> Manifest | None:
     """Read a bundle's manifest, or None when there is none, so no bundle either.
 
     Raises:
-        UserError: When the manifest is damaged.
+        DamagedBundleError: When the manifest is damaged.
     """
     found = storage.read_versioned(storage.join(location, MANIFEST_FILE))
     if found is None:
@@ -136,15 +151,39 @@ def read_manifest(location: str) -> Manifest | None:
     try:
         value = json.loads(found[0])
         manifest = Manifest(value["model_name"], value["version"], [BundleFile(**file) for file in value["files"]])
+        size_bytes = sum(file.size_bytes for file in manifest.files)
     except (ValueError, KeyError, TypeError) as error:
-        raise UserError(
+        raise DamagedBundleError(
             f"{location} is damaged: {MANIFEST_FILE} is not a manifest; register the model again"
         ) from error
     for file in manifest.files:
         path = PurePosixPath(str(file.path))
         if path.is_absolute() or ".." in path.parts or str(path) != file.path:
-            raise UserError(f"{location} is not to be trusted: its manifest names the path {file.path!r}")
+            raise DamagedBundleError(f"{location} is not to be trusted: its manifest names the path {file.path!r}")
+    if not isinstance(size_bytes, int):
+        raise DamagedBundleError(f"{location} is damaged: {MANIFEST_FILE} tells no sizes; register the model again")
     return manifest
+
+
+def read_bundle_file(location: str, manifest: Manifest, path: str) -> bytes:
+    """Read a small file of a bundle, its bytes checked.
+
+    Args:
+        location: Local folder or ``gs://`` prefix.
+        manifest: Of the bundle.
+        path: Of the file, inside the bundle.
+
+    Raises:
+        DamagedBundleError: When the file is missing or differs.
+        TransientError: When Cloud Storage does not answer.
+    """
+    file = next((file for file in manifest.files if file.path == path), None)
+    found = None if file is None else storage.read_versioned(storage.join(location, path))
+    if found is None:
+        raise DamagedBundleError(f"{location} is damaged: {path} is missing; register the model again")
+    if _describe(path, found[0]) != file:
+        raise _differing(location, path)
+    return found[0]
 
 
 def verify_bundle(location: Path | str) -> Manifest:
@@ -157,23 +196,25 @@ def verify_bundle(location: Path | str) -> Manifest:
         The manifest.
 
     Raises:
-        UserError: When a file is missing, differs or is not in the manifest, naming it.
+        DamagedBundleError: When a file is missing, differs or is not in the manifest, naming it.
         TransientError: When Cloud Storage does not answer.
     """
     location = str(location)
     manifest = read_manifest(location)
     if manifest is None:
-        raise UserError(f"{location} is no model bundle: it has no {MANIFEST_FILE}")
+        raise DamagedBundleError(f"{location} is no model bundle: it has no {MANIFEST_FILE}")
     known = {storage.join(location, file.path): file for file in manifest.files}
     stored = {file.uri: file for file in storage.list_files(location)}
     for uri, file in known.items():
         if uri not in stored:
-            raise UserError(f"{location} is damaged: {file.path} is missing")
+            raise DamagedBundleError(f"{location} is damaged: {file.path} is missing; register the model again")
         if stored[uri].size_bytes != file.size_bytes or _stored_sha256(uri) != file.sha256:
-            raise UserError(f"{location} is damaged: {file.path} differs from its SHA-256 in {MANIFEST_FILE}")
-    for uri in stored.keys() - known.keys() - {storage.join(location, MANIFEST_FILE)}:
+            raise _differing(location, file.path)
+    for uri in sorted(stored.keys() - known.keys() - {storage.join(location, MANIFEST_FILE)}):
         if not uri.rsplit("/", 1)[-1].startswith("."):
-            raise UserError(f"{location} is not to be trusted: {uri} is not in its {MANIFEST_FILE}")
+            raise DamagedBundleError(
+                f"{location} is not to be trusted: {uri} is not in its {MANIFEST_FILE}; delete it, nobody registered it"
+            )
     return manifest
 
 
@@ -189,23 +230,44 @@ def fetch_bundle(location: str, directory: Path) -> Manifest:
 
     Raises:
         UserError: When a file is missing or differs, naming it, or the folder exists.
-        TransientError: When Cloud Storage does not answer.
+        TransientError: When Cloud Storage does not answer, or the disk is full.
     """
     if directory.exists():
         raise UserError(f"{directory} exists: give a new folder")
     manifest = read_manifest(location)
     if manifest is None:
         raise UserError(f"{location} is no model bundle: it has no {MANIFEST_FILE}")
-    with published_directory(directory) as aside:
+    with _room_for(directory, manifest), published_directory(directory) as aside:
         for file in manifest.files:
             target = aside / file.path
             target.parent.mkdir(parents=True, exist_ok=True)
             with storage.localized(storage.join(location, file.path)) as path:
                 shutil.copyfile(path, target)
             if _describe(file.path, target) != file:
-                raise UserError(f"{location} is damaged: {file.path} differs from its SHA-256 in {MANIFEST_FILE}")
+                raise _differing(location, file.path)
         (aside / MANIFEST_FILE).write_bytes(manifest.to_bytes())
     return manifest
+
+
+@contextlib.contextmanager
+def _room_for(directory: Path, manifest: Manifest) -> Iterator[None]:
+    """Say which disk is full: copying a file blames the one it reads, writing one blames none."""
+    try:
+        yield
+    except OSError as error:
+        if error.errno not in (errno.ENOSPC, errno.EDQUOT):
+            raise
+        size_mb = sum(file.size_bytes for file in manifest.files) / 1e6
+        raise TransientError(
+            f"the disk of {directory} is full: the bundle takes {size_mb:,.1f} MB; make room, or name a folder on "
+            "another disk"
+        ) from error
+
+
+def _differing(location: str, path: str) -> DamagedBundleError:
+    return DamagedBundleError(
+        f"{location} is damaged: {path} differs from its SHA-256 in {MANIFEST_FILE}; register the model again"
+    )
 
 
 def _create(location: str, file: BundleFile, data: bytes | Path) -> None:

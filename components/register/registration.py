@@ -14,7 +14,7 @@ from components.register.bundle_content import collect_bundle
 from components.register.lineage import Origin
 from components.register.other_registries import announce, other_registry
 from components.register.promotion_gate import Gate, check_floors
-from components.register.registry import ModelRegistry, bundle_path
+from components.register.registry import ModelRegistry
 from components.register.version_index import VersionRecord
 
 ENTRY_FILE = "entry.json"
@@ -86,10 +86,10 @@ def register_model(
     size_mb = sum(file.size_bytes for file in manifest.files) / 1e6
     print(f"register: version {content.version}, {len(manifest.files)} files, {size_mb:.1f} MB", flush=True)
     try:
-        place, scores = registry.place(manifest, content.files), content.scores
-        if place != bundle_path(manifest):
-            print("register: the bundle that was accepted is kept; exports made now are not added to it", flush=True)
-            scores = dataclasses.replace(scores, broken_exports=())
+        scores = content.scores
+        place, note = registry.place(manifest, content.files, exports_work=not scores.broken_exports)
+        if note:
+            print(f"register: {note}", flush=True)
         record = VersionRecord(
             version=content.version,
             path=place,
@@ -100,7 +100,7 @@ def register_model(
             accuracy_low=content.scores.accuracy_low,
             accuracy_high=content.scores.accuracy_high,
         )
-        index, record = registry.enter(record, gate, scores)
+        index, record = registry.enter(record, manifest, gate, scores)
     except OSError as error:
         # A read-only file system, for example: pods have one as their root.
         raise UserError(f"the registry {registry_uri} cannot be written: {error}; give another registry_uri") from error

@@ -7,7 +7,8 @@
 A bundle's folder is named by its own content, so all writers of one folder write the same bytes: whatever stopped an
 earlier attempt, its leftovers are either completed exactly or left aside, never mixed with another attempt's files.
 (Two attempts at one version can differ in bytes that do not define the model, such as the time a file was saved.)
-A version is what the index lists: the first complete bundle stays.
+A version is what the index lists: the first complete bundle stays. Another one of the same version takes its place in
+the index only where it is damaged, or where that one has everything that it has and an export besides.
 """
 
 import dataclasses
@@ -15,7 +16,7 @@ import hashlib
 import random
 import re
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from pathlib import Path, PurePosixPath
 
 from components import storage
@@ -23,13 +24,16 @@ from components.failures import TransientError, UserError
 from components.formats.champion import INDEX_FILE
 from components.formats.model_bundle import (
     MANIFEST_FILE,
+    DamagedBundleError,
     Manifest,
     fetch_bundle,
+    read_bundle_file,
     read_manifest,
     verify_bundle,
     write_bundle,
 )
 from components.register.promotion_gate import Gate, Scores
+from components.register.signatures import signature_uri
 from components.register.version_index import Index, VersionRecord, enter
 
 _MODEL_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,62}")
@@ -70,6 +74,7 @@ class ModelRegistry:
         self.model_name = model_name
         self._uri = storage.join(registry_uri, model_name)
         self._index_uri = storage.join(self._uri, INDEX_FILE)
+        self._damages: dict[str, str] = {}  # by path of the bundles looked at, empty for a whole one
 
     def read_index(self) -> Index:
         """Return the index; an empty one when the model has no version yet.
@@ -83,31 +88,69 @@ class ModelRegistry:
         """Return where a version's bundle lies."""
         return storage.join(self._uri, record.path)
 
-    def place(self, manifest: Manifest, files: Mapping[str, bytes | Path]) -> str:
-        """Make sure that a complete bundle of the version lies in the registry and return its path inside it.
+    def place(self, manifest: Manifest, files: Mapping[str, bytes | Path], *, exports_work: bool) -> tuple[str, str]:
+        """Make sure that a whole bundle of the version lies in the registry.
 
-        One that was accepted is kept, whatever this one holds besides the model; one that was rejected is not.
+        One that was accepted is kept while it is whole and has all exports of this one; one that was rejected is not.
+
+        Args:
+            manifest: Of the files.
+            files: Content, or a local file that holds it, by path inside the bundle.
+            exports_work: Whether every export answers as the evaluated model does.
+
+        Returns:
+            Its path inside the registry, and in a sentence why it is not the bundle listed until now, or is that one
+            all the same; empty when there is nothing to tell.
 
         Raises:
-            UserError: When the registry may not be written.
+            UserError: When the registry may not be written, or these very files lie there and are damaged.
             TransientError: When it does not answer.
         """
         listed = self.read_index().find(manifest.version)
-        if listed is not None and listed.accepted and self._is_complete(listed):
-            return listed.path
-        path = bundle_path(manifest)
-        write_bundle(storage.join(self._uri, path), manifest, files)
-        return path
+        path, told = bundle_path(manifest), ""
+        if listed is not None and listed.accepted:
+            replaced, told = self._decide(listed, manifest, exports_work=exports_work)
+            if not replaced:
+                return listed.path, told
+        uri = storage.join(self._uri, path)
+        write_bundle(uri, manifest, files)
+        if listed is not None and listed.path == path:
+            # Every file was there and is right, or was added; only what nobody registered can be wrong with it now.
+            verify_bundle(uri)
+            self._damages.pop(path, None)
+        return path, told
 
     def verify(self, record: VersionRecord) -> Manifest:
         """Check every byte of a version's bundle, the manifest's own included: its digest is the folder's name.
 
         Raises:
-            UserError: When a file is missing, differs or is not in the manifest, naming it.
+            DamagedBundleError: When a file is missing, differs or is not in the manifest, naming it.
             TransientError: When the registry does not answer.
         """
         self._require_own_manifest(record)
         return verify_bundle(self.bundle_uri(record))
+
+    def manifest(self, record: VersionRecord) -> Manifest:
+        """Return what a version's bundle holds, as it was registered.
+
+        Raises:
+            DamagedBundleError: When it is another manifest by now, or none.
+            TransientError: When the registry does not answer.
+        """
+        self._require_own_manifest(record)
+        manifest = read_manifest(self.bundle_uri(record))
+        if manifest is None:
+            raise DamagedBundleError(f"{self.bundle_uri(record)} is damaged: {MANIFEST_FILE} is missing")
+        return manifest
+
+    def read_file(self, record: VersionRecord, path: str) -> bytes:
+        """Return a small file of a version's bundle, as it was registered.
+
+        Raises:
+            DamagedBundleError: When it is missing or differs.
+            TransientError: When the registry does not answer.
+        """
+        return read_bundle_file(self.bundle_uri(record), self.manifest(record), path)
 
     def fetch(self, record: VersionRecord, directory: Path) -> Manifest:
         """Copy a version's bundle into a new folder, every byte checked as by ``verify``.
@@ -119,8 +162,16 @@ class ModelRegistry:
         self._require_own_manifest(record)
         return fetch_bundle(self.bundle_uri(record), directory)
 
-    def enter(self, record: VersionRecord, gate: Gate, scores: Scores) -> tuple[Index, VersionRecord]:
+    def enter(
+        self, record: VersionRecord, manifest: Manifest, gate: Gate, scores: Scores
+    ) -> tuple[Index, VersionRecord]:
         """List a version and move the aliases, see ``version_index.enter``.
+
+        Args:
+            record: The version, with the path that ``place`` returned.
+            manifest: That was given to ``place``.
+            gate: What is asked of it.
+            scores: What it has to show.
 
         Raises:
             UserError: When the index may not be written.
@@ -128,13 +179,18 @@ class ModelRegistry:
         """
 
         def entered(index: Index) -> Index:
-            listed = index.find(record.version)
-            if listed and listed.path != record.path and listed.accepted and self._is_complete(listed):
+            listed, path, shown = index.find(record.version), record.path, scores
+            if listed and listed.accepted and listed.path != path:
+                # Somebody else was faster, with another bundle of the same version.
+                working = not scores.broken_exports
+                replaced = path == own and self._decide(listed, manifest, exports_work=working)[0]
+                path = path if replaced else listed.path
+            if path != own:
                 # Its exports were tried when it was accepted; those made now are not in it.
-                kept = dataclasses.replace(record, path=listed.path)
-                return enter(index, kept, gate, dataclasses.replace(scores, broken_exports=()))[0]
-            return enter(index, record, gate, scores)[0]
+                shown = dataclasses.replace(scores, broken_exports=())
+            return enter(index, dataclasses.replace(record, path=path), gate, shown)[0]
 
+        own = bundle_path(manifest)
         index = self.change(entered)
         return index, index.named(record.version)
 
@@ -166,12 +222,69 @@ class ModelRegistry:
         uri = storage.join(self.bundle_uri(record), MANIFEST_FILE)
         found = storage.read_versioned(uri)
         if found is None:
-            raise UserError(f"{self.bundle_uri(record)} is damaged: {MANIFEST_FILE} is missing")
+            raise DamagedBundleError(
+                f"{self.bundle_uri(record)} is damaged: {MANIFEST_FILE} is missing; register the model again"
+            )
         if hashlib.sha256(found[0]).hexdigest()[:_CONTENT_DIGITS] != PurePosixPath(record.path).name:
-            raise UserError(f"{uri} is damaged: it is not the manifest that was registered")
+            raise DamagedBundleError(
+                f"{uri} is damaged: it is not the manifest that was registered; register the model again"
+            )
 
-    def _is_complete(self, record: VersionRecord) -> bool:
-        return read_manifest(self.bundle_uri(record)) is not None
+    def _decide(self, listed: VersionRecord, manifest: Manifest, *, exports_work: bool) -> tuple[bool, str]:
+        """Return whether another bundle takes the place of an accepted one, and why, in a sentence.
+
+        Raises:
+            UserError: When it should, for that one is damaged, and may not, for its own exports do not work.
+        """
+        if damage := self._damage(listed):
+            if listed.promoted and not exports_work:
+                raise UserError(
+                    f"{damage}, and not every export made now answers as the model does: register it again with "
+                    "exports that do"
+                )
+            if listed.path == bundle_path(manifest):
+                return True, f"{damage}: it is completed"
+            signed = "; sign it again" if self._is_signed(listed) else ""
+            return True, f"{damage}: a new bundle takes its place{signed}"
+        if listed.path == bundle_path(manifest):
+            return False, ""
+        kept = f"the bundle that was accepted is kept: {self.bundle_uri(listed)}"
+        added, lost = _difference(manifest.exports, self.manifest(listed).exports)
+        if not added:
+            return False, kept
+        if obstacle := self._obstacle(listed, lost, exports_work=exports_work):
+            return False, f"{kept}; it has no {added}, and stays without: {obstacle}"
+        return True, f"{added} is added: a new bundle takes the place of {self.bundle_uri(listed)}, which stays there"
+
+    def _obstacle(self, listed: VersionRecord, lost: str, *, exports_work: bool) -> str:
+        """Return why a whole bundle may not give way to one with more exports; empty when it may."""
+        if not exports_work:
+            return "not every export made now answers as the model does"
+        if lost:
+            return f"the new bundle would lack {lost}; let exports name them all"
+        if self._is_signed(listed):
+            signature = signature_uri(self.bundle_uri(listed))
+            return f"it is signed; delete {signature}, register it again, and sign it again"
+        return ""
+
+    def _damage(self, record: VersionRecord) -> str:
+        """Return what is wrong with a bundle, in words; empty when nothing is."""
+        if record.path not in self._damages:
+            try:
+                self.verify(record)
+            except DamagedBundleError as error:
+                self._damages[record.path] = str(error).partition(";")[0]
+            else:
+                self._damages[record.path] = ""
+        return self._damages[record.path]
+
+    def _is_signed(self, record: VersionRecord) -> bool:
+        return storage.stat_file(signature_uri(self.bundle_uri(record))) is not None
+
+
+def _difference(new: Collection[str], old: Collection[str]) -> tuple[str, str]:
+    """Return what only one of two has, in words."""
+    return ", ".join(sorted(set(new) - set(old))), ", ".join(sorted(set(old) - set(new)))
 
 
 def model_names(registry_uri: str) -> list[str]:

@@ -36,7 +36,7 @@ def sign_bundle(uri: str, private_key: Path) -> str:
             signing.Config().use_elliptic_key_signer(private_key=private_key).sign(Path(folder) / "bundle", signature)
         except (ValueError, TypeError, OSError) as error:
             raise UserError(f"{private_key} cannot sign: {error}; give an elliptic curve key in PEM") from error
-        place = _signature_uri(uri)
+        place = signature_uri(uri)
         if not storage.write_if_absent(place, signature):
             raise UserError(f"{place} exists: the version is signed already")
     return place
@@ -57,11 +57,11 @@ def verify_signature(uri: str, public_key: Path) -> None:
         from model_signing import verifying  # noqa: PLC0415
     except ImportError as error:
         raise UserError(_EXTRA) from error
-    if storage.stat_file(_signature_uri(uri)) is None:
-        raise UserError(f"{uri} is not signed: there is no {_signature_uri(uri)}")
+    if storage.stat_file(signature_uri(uri)) is None:
+        raise UserError(f"{uri} is not signed: there is no {signature_uri(uri)}")
     with (
         tempfile.TemporaryDirectory(prefix="verifying-") as folder,
-        storage.localized(_signature_uri(uri)) as signature,
+        storage.localized(signature_uri(uri)) as signature,
     ):
         fetch_bundle(uri, Path(folder) / "bundle")
         try:
@@ -73,5 +73,6 @@ def verify_signature(uri: str, public_key: Path) -> None:
             raise UserError(f"the signature of {uri} is not valid for {public_key}: {error}") from error
 
 
-def _signature_uri(uri: str) -> str:
+def signature_uri(uri: str) -> str:
+    """Return where a bundle's signature lies, or would lie."""
     return f"{uri}.sig"

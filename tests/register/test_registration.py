@@ -27,6 +27,7 @@ from components.formats.trained_model import KERAS_FILE
 from components.register.lineage import Origin
 from components.register.promotion_gate import Gate
 from components.register.registration import Registration
+from components.register.registry import ModelRegistry
 from tests.register.conftest import CREATED, EvaluatedProject, Register
 
 BUNDLE_FILES = {
@@ -506,3 +507,113 @@ def test_a_file_that_is_no_keras_model(register: Register, evaluated: EvaluatedP
     say_exports_are_of(sha256, project)
     with pytest.raises(UserError, match=r"model\.keras is missing or damaged"):
         register(project)
+
+
+def flip_a_byte(path: Path) -> None:
+    data = bytearray(path.read_bytes())
+    data[len(data) // 2] ^= 1
+    path.write_bytes(data)
+
+
+@pytest.mark.parametrize("file", ["model.keras", "manifest.json", "README.md"])
+def test_a_damaged_bundle_is_replaced_by_registering_the_model_again(
+    register: Register, tmp_path: Path, capsys: pytest.CaptureFixture[str], file: str
+) -> None:
+    first = register()
+    flip_a_byte(Path(first.uri) / file)
+    damaged = bytes_below(Path(first.uri))
+    second = register(origin=Origin("photos", "run-2"))
+    out = capsys.readouterr().out
+    assert file in out.partition("a new bundle takes its place")[0]
+    assert (second.version, second.champion) == (first.version, True)
+    assert second.uri != first.uri
+    assert bytes_below(Path(first.uri)) == damaged, "files are never replaced"
+    index = ModelRegistry(str(tmp_path / "registry"), "trees").read_index()
+    (record,) = index.versions
+    assert ModelRegistry(str(tmp_path / "registry"), "trees").verify(record).version == first.version
+    assert (record.run, record.created) == ("run-1", CREATED)
+
+
+def test_a_damaged_bundle_of_the_very_same_files_is_named_and_not_called_registered(register: Register) -> None:
+    bundle = Path(register().uri)
+    flip_a_byte(bundle / "model.keras")
+    with pytest.raises(UserError, match=r"model\.keras exists and holds other bytes than it should: delete it"):
+        register()
+    (bundle / "model.keras").unlink()
+    assert register().uri == str(bundle)
+    verify_bundle(bundle)
+    (bundle / "planted.py").write_text("import os")
+    with pytest.raises(UserError, match=r"planted\.py is not in its manifest\.json; delete it"):
+        register()
+
+
+def test_a_damaged_bundle_in_cloud_storage_is_replaced(register: Register, new_bucket: Callable[[], str]) -> None:
+    registry = f"{new_bucket()}/models"
+    first = register(registry_uri=registry)
+    storage.delete_file(f"{first.uri}/model.keras")
+    storage.write_if_absent(f"{first.uri}/model.keras", b"other")
+    second = register(registry_uri=registry, origin=Origin("photos", "run-2"))
+    assert (second.version, second.champion) == (first.version, True)
+    assert second.uri != first.uri
+    verify_bundle(second.uri)
+
+
+def with_exports(project: EvaluatedProject, directory: Path, *names: str) -> EvaluatedProject:
+    """Return the same model with exports besides the SavedModel."""
+    copy = project.copy_to(directory)
+    for name in names:
+        (copy.exports / name).write_bytes(name.encode())
+    return copy
+
+
+def test_an_accepted_version_gains_an_export(
+    register: Register, evaluated: EvaluatedProject, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    first = register()
+    before = bytes_below(Path(first.uri))
+    second = register(with_exports(evaluated, tmp_path / "h5", "model.h5"))
+    assert "model.h5 is added: a new bundle takes the place of" in capsys.readouterr().out
+    assert (second.version, second.champion, second.versions) == (first.version, True, 1)
+    assert (Path(second.uri) / "model.h5").read_bytes() == b"model.h5"
+    assert bytes_below(Path(first.uri)) == before, "who reads the earlier one goes on"
+    assert register().uri == second.uri, "nothing is lost by registering with fewer"
+    third = register(with_exports(evaluated, tmp_path / "onnx", "model.onnx"))
+    assert third.uri == second.uri
+    assert "it has no model.onnx, and stays without: the new bundle would lack model.h5" in capsys.readouterr().out
+    verify_bundle(third.uri)
+
+
+def test_no_export_is_added_that_does_not_work_or_that_nobody_signed(
+    register: Register, evaluated: EvaluatedProject, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    first = register()
+    broken = with_exports(evaluated, tmp_path / "broken", "model.h5")
+    facts = read_json(broken.exports / EXPORTS_FILE)
+    facts["checks"][0]["largest_difference"] = 0.5
+    (broken.exports / EXPORTS_FILE).write_text(json.dumps(facts))
+    assert register(broken) == first
+    assert "stays without: not every export made now answers" in capsys.readouterr().out
+    Path(f"{first.uri}.sig").write_text("signature")
+    assert register(with_exports(evaluated, tmp_path / "h5", "model.h5")) == first
+    assert f"it is signed; delete {first.uri}.sig" in capsys.readouterr().out
+    flip_a_byte(Path(first.uri) / "model.keras")
+    with pytest.raises(UserError, match="register it again with exports that do"):
+        register(broken)
+
+
+def test_eight_threads_with_more_and_fewer_exports_leave_the_most(
+    register: Register, evaluated: EvaluatedProject, tmp_path: Path
+) -> None:
+    more = with_exports(evaluated, tmp_path / "h5", "model.h5")
+    barrier = threading.Barrier(8)
+
+    def attempt(number: int) -> Registration:
+        barrier.wait()
+        own = {"entry": tmp_path / f"entry-{number}", "card": tmp_path / f"card-{number}"}
+        return register(more if number % 2 else evaluated, **own)
+
+    with ThreadPoolExecutor(8) as pool:
+        list(pool.map(attempt, range(8)))
+    registry = ModelRegistry(str(tmp_path / "registry"), "trees")
+    (record,) = registry.read_index().versions
+    assert registry.verify(record).exports == {"saved_model", "model.h5"}
