@@ -1,8 +1,9 @@
 """The model beside the champion on the same images: is the difference more than chance?
 
-Both answered the same images, so what counts is where they differ: paired bootstrap for how large the difference may
-be, and McNemar's test, in its exact form, for whether there is one. Q. McNemar (1947), Note on the sampling error of
-the difference between correlated proportions or percentages, Psychometrika 12(2), 153-157.
+The same images are those that both were tested on, which neither was trained on. What counts is where they differ:
+paired bootstrap for how large the difference may be, and McNemar's test, in its exact form, for whether there is one.
+Q. McNemar (1947), Note on the sampling error of the difference between correlated proportions or percentages,
+Psychometrika 12(2), 153-157.
 """
 
 import numpy as np
@@ -11,7 +12,7 @@ import pandas as pd
 from scipy.stats import binomtest
 
 from components.evaluate.intervals import RESAMPLES, mean_f1, percentile_interval, resampled, summed_by
-from components.formats.champion import champion_predictions, find_champion
+from components.formats.champion import find_champion, shared_answers
 from components.formats.evaluation import Comparison
 
 Labels = npt.NDArray[np.int64]
@@ -45,20 +46,13 @@ def compare_with_champion(
     champion = find_champion(registry_uri, model_name)
     if champion is None:
         return None, "the registry has no champion yet"
-    theirs = champion_predictions(champion)
-    if theirs is None:
-        return None, f"the bundle of the champion {champion.version} does not hold its predictions"
-    # Bundles of earlier versions do not say which bytes were tested, but which splits.
-    comparable = "md5" in theirs or champion.dataset_digest == dataset_digest
-    answers = matching_answers(predictions, theirs) if comparable else None
-    if answers is None:
-        shared = _shared_images(predictions, theirs) if comparable else 0
-        of_them = f", of which {shared} are among the {len(predictions)} here" if shared else ""
-        return None, f"the champion {champion.version} was tested on other images, {len(theirs)}{of_them}"
+    shared, reason = shared_answers(predictions, dataset_digest, champion)
+    if shared is None:
+        return None, reason
     # A champion that was trained on a class without test images may answer with it.
-    names = dict.fromkeys([*class_names, *answers])
+    names = dict.fromkeys([*class_names, *shared["champion_class"]])
     numbers = {name: number for number, name in enumerate(names)}
-    columns = (predictions["true_class"], predictions["predicted_class"], answers)
+    columns = (shared["true_class"], shared["predicted_class"], shared["champion_class"])
     labels, ours, other = (np.asarray(column.map(numbers), np.int64) for column in columns)
     return compare(labels, ours, other, classes=len(numbers), champion=champion.version, seed=seed), ""
 
@@ -104,27 +98,6 @@ def compare(
         macro_f1_difference_high=f1_interval.high,
         mcnemar_p=float(binomtest(only_model, differing, 0.5).pvalue) if differing else 1.0,
     )
-
-
-def matching_answers(predictions: pd.DataFrame, champion: pd.DataFrame) -> pd.Series | None:
-    """Return the champion's answers in the order of the model's predictions; None when it answered other images.
-
-    Images are the same when path, class and, where the champion's are known, bytes are.
-
-    Args:
-        predictions: ``PREDICTION_COLUMNS``.
-        champion: Likewise, of the champion; ``md5`` may be missing.
-    """
-    if len(champion) != len(predictions) or _shared_images(predictions, champion) < len(predictions):
-        return None
-    ordered = champion.set_index("path").loc[predictions["path"]]
-    return ordered["predicted_class"].reset_index(drop=True)
-
-
-def _shared_images(predictions: pd.DataFrame, champion: pd.DataFrame) -> int:
-    """Return how many images are in both tables, with the same class, and the same bytes where these are known."""
-    same = [name for name in ("path", "true_class", "md5") if name in champion]
-    return len(predictions[same].merge(champion[same].drop_duplicates("path"), on=same))
 
 
 def _differences(

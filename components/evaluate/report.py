@@ -96,11 +96,18 @@ def score_digits(images: int) -> int:
     return 3 if images >= _MANY_IMAGES else 2
 
 
-def judge_comparison(comparison: Comparison) -> Verdict:
-    """Say in words whether the model is better than the champion, by McNemar's test."""
+def judge_comparison(comparison: Comparison, test_images: int) -> Verdict:
+    """Say in words whether the model is better than the champion, by McNemar's test.
+
+    Args:
+        comparison: Of the two.
+        test_images: How many images the model was tested on.
+    """
     c, digits = comparison, score_digits(comparison.images)
     accuracy = c.champion_accuracy + c.accuracy_difference
     beside = f"accuracy {accuracy:.{digits}f}, the champion's is {c.champion_accuracy:.{digits}f}"
+    if c.images < test_images:
+        beside += f", on the {c.images:,} of {test_images:,} test images that it was tested on too"
     if c.only_model_right + c.only_champion_right == 0:
         return Verdict("", f"The model and the champion are right on the very same images: {beside}.", "")
     if c.mcnemar_p < _SIGNIFICANT:
@@ -168,7 +175,7 @@ def write_report(
         doubts=doubts,
         suspects=_suspect_cards(doubts, suspect_images),
         comparison=comparison,
-        compared=judge_comparison(comparison) if comparison else None,
+        compared=judge_comparison(comparison, evaluation.test_images) if comparison else None,
         not_compared=not_compared,
         resamples=RESAMPLES,
         splits=splits,

@@ -16,6 +16,7 @@ The folder:
 
 import dataclasses
 import hashlib
+import io
 import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -23,6 +24,7 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 import pandas as pd
+import pyarrow.parquet as pq
 
 from components.publishing import published_file, write_json
 
@@ -126,12 +128,12 @@ class Calibration:
 
 @dataclasses.dataclass(frozen=True)
 class Comparison:
-    """A model beside the champion of its registry, on the same test images. Differences are model minus champion.
+    """A model beside the champion of its registry, on the same images. Differences are model minus champion.
 
     Attributes:
         champion: Version of the champion.
         champion_accuracy: Its accuracy on these images.
-        images: How many images both answered: all of the test split.
+        images: How many test images both were tested on: all of the test split, or fewer.
         both_right: Images that both get right.
         only_model_right: Images that the model alone gets right.
         only_champion_right: Images that the champion alone gets right.
@@ -189,7 +191,7 @@ class Evaluation:
         macro_f1_low: Lower end of the 95 % bootstrap interval for the macro F1.
         macro_f1_high: Its upper end.
         calibration: How far its probabilities are to be believed. All other numbers are of the model as it is.
-        comparison: Beside the champion; None without one that was tested on the same images.
+        comparison: Beside the champion; None without one that was tested on enough of the same images.
         test_digest: ``digest_of_tested`` of the test images.
 
     What follows the confusion matrix has defaults, because bundles of earlier versions lack it.
@@ -362,6 +364,16 @@ def write_predictions(
 def read_predictions(directory: Path) -> pd.DataFrame:
     """Read ``predictions.parquet``."""
     return pd.read_parquet(directory / PREDICTIONS_FILE)
+
+
+def read_answers(file: Path | io.BytesIO) -> pd.DataFrame:
+    """Read ``predictions.parquet`` without the probabilities of all classes, which are a thousand times as much.
+
+    Returns:
+        ``PREDICTION_COLUMNS``, without those that earlier versions did not write.
+    """
+    known = pq.read_schema(file).names
+    return pd.read_parquet(file, columns=[name for name in PREDICTION_COLUMNS if name in known])
 
 
 def predictions_to_keep(directory: Path, most_bytes: int) -> bytes | Path:

@@ -10,6 +10,7 @@ import pandas as pd
 
 from components import __version__
 from components.failures import UserError
+from components.formats.champion import Champion
 from components.formats.decisions import read_decisions
 from components.formats.evaluation import (
     CONFUSION_MATRIX_FILE,
@@ -22,6 +23,7 @@ from components.formats.evaluation import (
     SLICES_FILE,
     Evaluation,
     predictions_to_keep,
+    read_answers,
     read_evaluation,
     read_per_class,
     read_slices,
@@ -45,6 +47,7 @@ from components.formats.trained_model import (
     TrainingRecord,
     read_training_record,
 )
+from components.register.beside_champion import beside_champion
 from components.register.lineage import Origin, code_revision, image_reference, installed_packages, value_sha256
 from components.register.model_card import (
     Card,
@@ -53,7 +56,7 @@ from components.register.model_card import (
     summarize_cleaning,
 )
 from components.register.model_exports import Exports, exported_files, read_exports
-from components.register.promotion_gate import Difference, Scores
+from components.register.promotion_gate import Difference, NotCompared, Scores
 from components.register.version_identity import keras_content_sha256, version_of, weights_sha256
 
 PACKAGE_NAME = "image-classification-components"
@@ -70,11 +73,19 @@ class BundleContent:
         version: Identity of the model.
         files: Content, or a local file that holds it, by path inside the bundle.
         scores: What the model has to show at the gate.
+        dataset_digest: Of the splits it was trained and tested on.
+        predictions: ``components.formats.evaluation.PREDICTION_COLUMNS`` of its test split.
     """
 
     version: str
     files: Mapping[str, bytes | Path]
     scores: Scores
+    dataset_digest: str
+    predictions: pd.DataFrame
+
+    def beside(self, champion: Champion) -> Difference | NotCompared:
+        """Compare the model with a champion, see ``beside_champion``."""
+        return beside_champion(self.predictions, self.dataset_digest, champion)
 
 
 def collect_bundle(
@@ -101,17 +112,17 @@ def collect_bundle(
     Raises:
         UserError: When a folder lacks a file, or they do not belong together.
     """
+    files = _copied_files(model, evaluation)
     try:
         training, scores, contents = read_training_record(model), read_evaluation(evaluation), read_splits(splits)
         per_class, history = read_per_class(evaluation), pd.read_csv(model / HISTORY_FILE)
-        slices = read_slices(evaluation)
+        slices, predictions = read_slices(evaluation), read_answers(evaluation / PREDICTIONS_FILE)
         cleaning = None if decisions is None else summarize_cleaning(read_decisions(decisions))
     except FileNotFoundError as error:
         raise UserError(f"{error.filename} is missing: give the outputs of the steps before this one") from error
     except (ValueError, TypeError, KeyError) as error:
         raise UserError(f"model, evaluation or splits are damaged ({error}): run the steps before this one") from error
     exported = read_exports(exports)
-    files = _copied_files(model, evaluation)
     keras_file = model / KERAS_FILE
     _require_one_model(keras_file, training, scores, contents)
     if exported.model_sha256 != scores.model_sha256:
@@ -142,21 +153,22 @@ def collect_bundle(
         MODEL_CARD_FILE: card_markdown(card).encode(),
         MODEL_CARD_PAGE: card_html(card, files).encode(),
     }
-    return BundleContent(version, files | written, _shown(scores, per_class, exported))
+    return BundleContent(
+        version, files | written, _shown(scores, per_class, exported), training.dataset_digest, predictions
+    )
 
 
 def _shown(evaluation: Evaluation, per_class: pd.DataFrame, exports: Exports) -> Scores:
     recalls = per_class.set_index("class_name")["recall"]
-    calibration, compared = evaluation.calibration, evaluation.comparison
+    calibration = evaluation.calibration
     return Scores(
         accuracy=evaluation.accuracy,
         accuracy_low=evaluation.accuracy_low,
         accuracy_high=evaluation.accuracy_high,
-        dataset_digest=evaluation.dataset_digest,
         recalls={str(name): None if pd.isna(recall) else float(recall) for name, recall in recalls.items()},
         # Uncalibrated probabilities are served where the temperature is not applied.
         calibration_error=calibration.ece_before if exports.temperature == 1.0 else calibration.ece_after,
-        difference=None if compared is None else Difference.of(compared),
+        beside=Difference.of(evaluation),
         broken_exports=tuple(str(check) for check in exports.checks if not check.passed),
     )
 

@@ -229,18 +229,21 @@ def _results(e: Evaluation, words: _Words) -> list[tuple[str, str]]:
         ("Macro AUC, one against the rest", auc),
     ]
     if e.comparison is not None:
-        rows.append((f"Accuracy beside champion {words.name(e.comparison.champion)}", _beside(e.comparison)))
+        rows.append(
+            (f"Accuracy beside champion {words.name(e.comparison.champion)}", _beside(e.comparison, e.test_images))
+        )
     return rows
 
 
-def _beside(c: Comparison) -> str:
-    """Return how a model did beside the champion of its time, on the same test images."""
+def _beside(c: Comparison, test_images: int) -> str:
+    """Return how a model did beside the champion of its time, on the test images that both were tested on."""
+    where = "" if c.images == test_images else f", on the {c.images:,} of {test_images:,} images it was tested on too"
     if not c.only_model_right + c.only_champion_right:
-        return "the same: both were right on the very same test images"
+        return f"the same: both were right on the very same test images{where}"
     p = f"{c.mcnemar_p:.3f}" if c.mcnemar_p >= 0.001 else "below 0.001"
     return (
         f"{c.accuracy_difference:+.3f} (95 % interval {c.accuracy_difference_low:+.3f} to "
-        f"{c.accuracy_difference_high:+.3f}; McNemar's exact test: p {p})"
+        f"{c.accuracy_difference_high:+.3f}; McNemar's exact test: p {p}){where}"
     )
 
 

@@ -1,12 +1,10 @@
 """The gate: what is asked of a model before it may be used, and whether it should replace the champion."""
 
 import dataclasses
-import math
 from collections.abc import Collection, Mapping, Sequence
-from typing import Protocol
 
 from components.failures import UserError
-from components.formats.evaluation import Comparison
+from components.formats.evaluation import Evaluation
 
 EVERY_CLASS = "*"
 """In ``class_recall_floors``: every class that is not named itself."""
@@ -51,37 +49,68 @@ def check_share(name: str, value: object) -> None:
 
 @dataclasses.dataclass(frozen=True)
 class Difference:
-    """How much more accurate a model is than a champion on the very same images.
+    """How much more accurate a model is than a champion on the images that both were tested on.
 
     Attributes:
         champion: Version of the champion.
+        images: How many images that are.
+        test_images: How many images the model was tested on.
         difference: Of the accuracies, model minus champion, [-1, 1].
         low: Lower end of its 95 % interval, of paired images.
         high: Its upper end.
-        p: Of the exact McNemar test, [0, 1]; None where nobody made it. On few images the interval alone is too narrow.
+        p: Of the exact McNemar test, [0, 1]. On few images the interval alone is too narrow.
     """
 
     champion: str
+    images: int
+    test_images: int
     difference: float
     low: float
     high: float
-    p: float | None = None
+    p: float
 
     @classmethod
-    def of(cls, comparison: Comparison) -> "Difference":
-        """Return what an evaluation saw of the champion that it compared with."""
-        return cls(
-            champion=comparison.champion,
-            difference=comparison.accuracy_difference,
-            low=comparison.accuracy_difference_low,
-            high=comparison.accuracy_difference_high,
-            p=comparison.mcnemar_p,
+    def of(cls, evaluation: Evaluation) -> "Difference | None":
+        """Return what an evaluation saw of the champion that it compared with, None when it did not."""
+        compared = evaluation.comparison
+        return (
+            None
+            if compared is None
+            else cls(
+                champion=compared.champion,
+                images=compared.images,
+                test_images=evaluation.test_images,
+                difference=compared.accuracy_difference,
+                low=compared.accuracy_difference_low,
+                high=compared.accuracy_difference_high,
+                p=compared.mcnemar_p,
+            )
         )
 
     @property
     def is_worse(self) -> bool:
         """Whether the model is worse than the champion, and not by chance."""
-        return self.high < 0.0 and (self.p is None or self.p < _CHANCE)
+        return self.high < 0.0 and self.p < _CHANCE
+
+    @property
+    def where(self) -> str:
+        """On which images, in words."""
+        if self.images == self.test_images:
+            return f"on the same {self.images:,} images"
+        return f"on the {self.images:,} of its {self.test_images:,} test images that the champion was tested on too"
+
+
+@dataclasses.dataclass(frozen=True)
+class NotCompared:
+    """Why nobody knows how a model does beside a champion.
+
+    Attributes:
+        champion: Version of the champion.
+        reason: In words.
+    """
+
+    champion: str
+    reason: str
 
 
 @dataclasses.dataclass(frozen=True)
@@ -92,41 +121,30 @@ class Scores:
         accuracy: On the test split, [0, 1].
         accuracy_low: Lower end of its 95 % interval.
         accuracy_high: Its upper end.
-        dataset_digest: Of the splits it was tested on.
         recalls: By class, [0, 1]; None for a class without test images.
         calibration_error: Expected calibration error of the probabilities that are served, [0, 1]; None when the
             evaluation does not say.
-        difference: From a champion whose model was tried on the same images; None without.
+        beside: How it does beside a champion; None while there is none.
         broken_exports: What is wrong with exported files, a sentence each: they do not answer as the evaluated model.
     """
 
     accuracy: float
     accuracy_low: float
     accuracy_high: float
-    dataset_digest: str
     recalls: Mapping[str, float | None]
     calibration_error: float | None = None
-    difference: Difference | None = None
+    beside: Difference | NotCompared | None = None
     broken_exports: Sequence[str] = ()
 
 
-class Champion(Protocol):
-    """What the gate needs to know of the champion."""
+def rejections(gate: Gate, scores: Scores, champion: str | None) -> list[str]:
+    """Return why a model must not be used, a sentence each; an empty list lets it through.
 
-    @property
-    def version(self) -> str: ...  # noqa: D102
-    @property
-    def accuracy(self) -> float: ...  # noqa: D102
-    @property
-    def accuracy_low(self) -> float | None: ...  # noqa: D102
-    @property
-    def accuracy_high(self) -> float | None: ...  # noqa: D102
-    @property
-    def dataset_digest(self) -> str: ...  # noqa: D102
-
-
-def rejections(gate: Gate, scores: Scores, champion: Champion | None) -> list[str]:
-    """Return why a model must not be used, a sentence each; an empty list lets it through."""
+    Args:
+        gate: What is asked of it.
+        scores: What it has to show.
+        champion: Version of the champion, None without one.
+    """
     reasons = list(scores.broken_exports)
     if scores.accuracy < gate.minimum_accuracy:
         reasons.append(f"test accuracy {scores.accuracy:.4f} is below the required {gate.minimum_accuracy:.4f}")
@@ -139,58 +157,43 @@ def rejections(gate: Gate, scores: Scores, champion: Champion | None) -> list[st
                 f"calibration error {scores.calibration_error:.4f} is above the allowed "
                 f"{gate.maximum_calibration_error:.4f}"
             )
-    compared = _compared(scores, champion)
-    if compared is not None and compared.is_worse:
+    beside = _beside(scores, champion)
+    if isinstance(beside, Difference) and beside.is_worse:
         reasons.append(
-            f"on the same images it is worse than champion {compared.champion} by {-compared.difference:.4f} "
-            f"(95 % interval {-compared.high:.4f} to {-compared.low:.4f})"
+            f"{beside.where} it is worse than champion {beside.champion} by {-beside.difference:.4f} "
+            f"(95 % interval {-beside.high:.4f} to {-beside.low:.4f})"
         )
     return reasons
 
 
-def stands_above(gate: Gate, scores: Scores, champion: Champion | None) -> tuple[bool, str]:
+def stands_above(gate: Gate, scores: Scores, champion: str | None) -> tuple[bool, str]:
     """Return whether a model that passed should become the champion by itself, and why.
 
-    Accuracies are compared only on the same dataset, so on the same test images. A model that is worse than the
-    champion within what chance explains stays a candidate: otherwise champions could get worse step by step.
+    A model that is worse than the champion within what chance explains stays a candidate: otherwise champions could
+    get worse step by step. So does one that nobody could compare with it, until a person promotes it.
     """
     reached = f"test accuracy {scores.accuracy:.4f} reaches the required {gate.minimum_accuracy:.4f}"
-    if champion is None:
+    beside = _beside(scores, champion)
+    if beside is None:
         return True, f"{reached}; there was no champion"
-    compared = _compared(scores, champion)
-    if compared is None:
-        return True, f"{reached}; champion {champion.version} was tested on other images, so they are not compared"
-    if compared.difference < 0.0:
+    if isinstance(beside, NotCompared):
+        return False, f"{reached}, but stays a candidate, not compared with champion {champion}: {beside.reason}"
+    if beside.difference < 0.0:
         return False, (
-            f"{reached}, but stays a candidate: on the same images it is below champion {champion.version} by "
-            f"{-compared.difference:.4f} (95 % interval of the difference {compared.low:.4f} to {compared.high:.4f}: "
+            f"{reached}, but stays a candidate: {beside.where} it is below champion {champion} by "
+            f"{-beside.difference:.4f} (95 % interval of the difference {beside.low:.4f} to {beside.high:.4f}: "
             "chance may explain it)"
         )
-    return True, f"{reached} and is not below champion {champion.version} on the same images"
+    return True, f"{reached} and is not below champion {champion} {beside.where}"
 
 
-def _compared(scores: Scores, champion: Champion | None) -> Difference | None:
-    """Return how a model does beside the champion on the same images, None when nobody knows."""
+def _beside(scores: Scores, champion: str | None) -> Difference | NotCompared | None:
+    """Return how a model does beside the champion, None without one."""
     if champion is None:
         return None
-    if scores.difference is not None and scores.difference.champion == champion.version:
-        return scores.difference
-    return accuracy_difference(scores, champion) if champion.dataset_digest == scores.dataset_digest else None
-
-
-def accuracy_difference(scores: Scores, champion: Champion) -> Difference:
-    """Return how much more accurate a model is than the champion, and the 95 % interval of that.
-
-    Newcombe 1998, "Interval estimation for the difference between independent proportions", method 10, from the Wilson
-    interval of each. Both were tested on the same images, which are mostly hard or easy for both: the true interval is
-    narrower, so a model is rejected late rather than wrongly.
-    """
-    low = champion.accuracy if champion.accuracy_low is None else champion.accuracy_low
-    high = champion.accuracy if champion.accuracy_high is None else champion.accuracy_high
-    difference = scores.accuracy - champion.accuracy
-    below = math.hypot(scores.accuracy - scores.accuracy_low, high - champion.accuracy)
-    above = math.hypot(scores.accuracy_high - scores.accuracy, champion.accuracy - low)
-    return Difference(champion.version, difference, difference - below, difference + above)
+    if scores.beside is None or scores.beside.champion != champion:
+        return NotCompared(champion, "nobody tried")
+    return scores.beside
 
 
 def classes_with_floors(floors: Mapping[str, float]) -> list[str]:

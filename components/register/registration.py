@@ -95,18 +95,20 @@ def register_model(
             path=place,
             created=created,
             accuracy=content.scores.accuracy,
-            dataset_digest=content.scores.dataset_digest,
+            dataset_digest=content.dataset_digest,
             run=origin.pipeline_run,
             accuracy_low=content.scores.accuracy_low,
             accuracy_high=content.scores.accuracy_high,
         )
-        index, record = registry.enter(record, manifest, gate, scores)
+        index, record = registry.enter(record, manifest, gate, scores, content.beside)
     except OSError as error:
         # A read-only file system, for example: pods have one as their root.
         raise UserError(f"the registry {registry_uri} cannot be written: {error}; give another registry_uri") from error
     uri = registry.bundle_uri(record)
     aliases = index.aliases_of(record)
     print(f"register: {uri} ({', '.join(aliases) or 'no alias'}): {record.gate_reason}", flush=True)
+    if record.accepted and not record.promoted:
+        print(f"register: to make it the champion all the same: {registry.promotion(record)}", flush=True)
     stored = read_manifest(uri)
     _write_entry(
         entry,

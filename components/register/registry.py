@@ -15,13 +15,14 @@ import dataclasses
 import hashlib
 import random
 import re
+import shlex
 import time
 from collections.abc import Callable, Collection, Mapping
 from pathlib import Path, PurePosixPath
 
 from components import storage
 from components.failures import TransientError, UserError
-from components.formats.champion import INDEX_FILE
+from components.formats.champion import CHAMPION, INDEX_FILE, Champion
 from components.formats.model_bundle import (
     MANIFEST_FILE,
     DamagedBundleError,
@@ -32,7 +33,7 @@ from components.formats.model_bundle import (
     verify_bundle,
     write_bundle,
 )
-from components.register.promotion_gate import Gate, Scores
+from components.register.promotion_gate import Difference, Gate, NotCompared, Scores
 from components.register.signatures import signature_uri
 from components.register.version_index import Index, VersionRecord, enter
 
@@ -72,6 +73,7 @@ class ModelRegistry:
                 raise UserError(f"registry_uri is {registry_uri}: give a gs:// URI or a local folder")
             registry_uri = str(Path(registry_uri).absolute())
         self.model_name = model_name
+        self._registry_uri = registry_uri
         self._uri = storage.join(registry_uri, model_name)
         self._index_uri = storage.join(self._uri, INDEX_FILE)
         self._damages: dict[str, str] = {}  # by path of the bundles looked at, empty for a whole one
@@ -87,6 +89,11 @@ class ModelRegistry:
     def bundle_uri(self, record: VersionRecord) -> str:
         """Return where a version's bundle lies."""
         return storage.join(self._uri, record.path)
+
+    def promotion(self, record: VersionRecord) -> str:
+        """Return the command with which a person makes a version the champion."""
+        words = ("python", "-m", "components.register", "promote", self._registry_uri, self.model_name, record.version)
+        return shlex.join(words)
 
     def place(self, manifest: Manifest, files: Mapping[str, bytes | Path], *, exports_work: bool) -> tuple[str, str]:
         """Make sure that a whole bundle of the version lies in the registry.
@@ -163,7 +170,12 @@ class ModelRegistry:
         return fetch_bundle(self.bundle_uri(record), directory)
 
     def enter(
-        self, record: VersionRecord, manifest: Manifest, gate: Gate, scores: Scores
+        self,
+        record: VersionRecord,
+        manifest: Manifest,
+        gate: Gate,
+        scores: Scores,
+        beside: Callable[[Champion], Difference | NotCompared],
     ) -> tuple[Index, VersionRecord]:
         """List a version and move the aliases, see ``version_index.enter``.
 
@@ -172,6 +184,7 @@ class ModelRegistry:
             manifest: That was given to ``place``.
             gate: What is asked of it.
             scores: What it has to show.
+            beside: Compares it with a champion with which its scores do not.
 
         Raises:
             UserError: When the index may not be written.
@@ -188,9 +201,19 @@ class ModelRegistry:
             if path != own:
                 # Its exports were tried when it was accepted; those made now are not in it.
                 shown = dataclasses.replace(scores, broken_exports=())
+            champion = index.find(index.aliases.get(CHAMPION))
+            if champion and not (listed and listed.promoted):
+                shown = dataclasses.replace(shown, beside=compared(champion))
             return enter(index, dataclasses.replace(record, path=path), gate, shown)[0]
 
+        def compared(champion: VersionRecord) -> Difference | NotCompared:
+            if champion.version not in known:
+                uri = self.bundle_uri(champion)
+                known[champion.version] = beside(Champion(champion.version, uri, champion.dataset_digest))
+            return known[champion.version]
+
         own = bundle_path(manifest)
+        known = {} if scores.beside is None else {scores.beside.champion: scores.beside}
         index = self.change(entered)
         return index, index.named(record.version)
 

@@ -126,7 +126,8 @@ class Index:
 def enter(index: Index, record: VersionRecord, gate: Gate, scores: Scores) -> tuple[Index, VersionRecord]:
     """List a version, let it through the gate or reject it, and move the aliases.
 
-    A version that passes becomes the candidate; and the champion too, unless that one did better on the same images.
+    A version that passes becomes the candidate; and the champion too, unless that one did better on the images that
+    both were tested on, or these are too few.
     Entering a version again changes nothing, except that one which has never been champion is judged anew, for the
     gate or the champion may be another one by now.
 
@@ -144,7 +145,7 @@ def enter(index: Index, record: VersionRecord, gate: Gate, scores: Scores) -> tu
         record = dataclasses.replace(known, path=record.path)
     if record.promoted:
         return _with_record(index, record), record
-    champion = index.find(index.aliases.get(CHAMPION))
+    champion = index.aliases.get(CHAMPION)
     against = rejections(gate, scores, champion)
     if against:
         reason = "rejected: " + "; ".join(against)

@@ -50,23 +50,23 @@ def test_the_pairs_are_counted_and_tested() -> None:
     assert found.accuracy_difference_low > 0
     assert found.macro_f1_difference == pytest.approx(0.05, abs=0.01)
     assert found.mcnemar_p == pytest.approx(2 * binom.cdf(2, 14, 0.5))
-    assert judge_comparison(found).sentence.startswith(
+    assert judge_comparison(found, 200).sentence.startswith(
         "Better than the champion: accuracy 0.98, the champion's is 0.94"
     )
     swapped = compare(LABELS, answers([2, *range(10, 22)]), answers([0, 1, 2]), classes=4, champion="c", seed=0)
-    assert judge_comparison(swapped).tone == "bad"
+    assert judge_comparison(swapped, 200).tone == "bad"
 
 
 def test_a_small_difference_is_not_called_one() -> None:
     found = compare(LABELS, answers([0]), answers([5, 6, 7]), classes=4, champion="c", seed=0)
     assert found.accuracy_difference_low < 0 < found.accuracy_difference_high
-    assert judge_comparison(found).tone == "warn"
+    assert judge_comparison(found, 200).tone == "warn"
 
 
 def test_the_same_answers() -> None:
     found = compare(LABELS, answers([0]), answers([0]), classes=4, champion="c", seed=0)
     assert (found.accuracy_difference, found.accuracy_difference_low, found.mcnemar_p) == (0.0, 0.0, 1.0)
-    assert "the very same images" in judge_comparison(found).sentence
+    assert "the very same images" in judge_comparison(found, 200).sentence
 
 
 PutChampion = Callable[..., str]
@@ -130,10 +130,13 @@ def test_the_report_compares_with_the_champion(
     ("changes", "reason"),
     [
         ({"with_predictions": False}, "does not hold its predictions"),
-        ({"paths": [f"{number}.jpg" for number in range(17)]}, "the champion abc was tested on other images, 17"),
-        ({"paths": [*PATHS[:15], "a", "b"]}, "tested on other images, 17, of which 15 are among the 17 here"),
-        ({"digests": ["other bytes", *DIGESTS[1:]]}, "tested on other images, 17, of which 16 are among the 17 here"),
-        ({"digests": None, "dataset_digest": "e" * 64}, "the champion abc was tested on other images, 17"),
+        (
+            {"paths": [f"{number}.jpg" for number in range(17)]},
+            "0 of the 17 test images are among the 17 that the champion abc was tested on, and at least 17 must be",
+        ),
+        ({"paths": [*PATHS[:15], "a", "b"]}, "15 of the 17 test images are among the 17 that the champion abc was"),
+        ({"digests": ["other bytes", *DIGESTS[1:]]}, "16 of the 17 test images are among the 17 that the champion"),
+        ({"digests": None, "dataset_digest": "e" * 64}, "abc was tested on other splits, and does not tell on which"),
     ],
 )
 def test_no_comparison_says_why(put_champion: PutChampion, changes: dict[str, object], reason: str) -> None:
@@ -170,8 +173,8 @@ def test_no_champion_says_so(tmp_path: Path) -> None:
 def test_damage_is_not_taken_for_absence(put_champion: PutChampion, tmp_path: Path) -> None:
     registry = put_champion()
     (tmp_path / "registry/trees/versions/abc/def" / PREDICTIONS_FILE).write_bytes(b"other")
-    with pytest.raises(UserError, match=r"is damaged: predictions\.parquet differs"):
-        why_not(registry)
+    assert "predictions of the champion abc cannot be read: " in why_not(registry)
+    assert "predictions.parquet differs" in why_not(registry)
     (tmp_path / "registry/trees/index.json").write_text("{")
     with pytest.raises(UserError, match=r"index\.json is damaged"):
         why_not(registry)
@@ -190,4 +193,12 @@ def compared(registry_uri: str) -> tuple[Comparison | None, str]:
     table = pd.DataFrame({"path": PATHS, "md5": DIGESTS, "true_class": names, "predicted_class": names})
     return compare_with_champion(
         table, list(CLASS_NAMES), "d" * 64, registry_uri=registry_uri, model_name="trees", seed=0
+    )
+
+
+def test_the_page_says_on_how_many_of_how_many_images() -> None:
+    found = compare(LABELS, answers([0, 1, 2]), answers([2, *range(10, 22)]), classes=4, champion="c", seed=0)
+    assert judge_comparison(found, 201).sentence == (
+        "Better than the champion: accuracy 0.98, the champion's is 0.94, on the 200 of 201 test images that it was "
+        "tested on too."
     )

@@ -44,6 +44,9 @@ def test_the_card_tells_how_much_better_than_the_champion(
     card = (Path(register(project).uri) / "README.md").read_text()
     value = "+0.176 (95 % interval -0.050 to +0.400; McNemar's exact test: p 0.375)"
     assert f"| Accuracy beside champion a\\|b | {value} |" in card
+    write_evaluation(dataclasses.replace(found, comparison=beside, test_images=2001), project.evaluation)
+    card = (Path(register(project, registry_uri=str(tmp_path / "other")).uri) / "README.md").read_text()
+    assert f"| {value}, on the 17 of 2,001 images it was tested on too |" in card
 
 
 def test_a_version_rejected_for_its_exports_is_served_with_those_that_passed(

@@ -15,7 +15,7 @@ from tests.register.test_registration import bytes_below, retrained
 @pytest.fixture
 def two(register: Register, evaluated: EvaluatedProject, tmp_path: Path) -> tuple[Registration, Registration]:
     """A champion, and a better one after it."""
-    return register(), register(retrained(evaluated, tmp_path / "better", 0.95))
+    return register(), register(retrained(evaluated, tmp_path / "better", 16))
 
 
 def told(capsys: pytest.CaptureFixture[str], *arguments: object) -> tuple[int, str, str]:
@@ -33,7 +33,7 @@ def test_list(two: tuple[Registration, Registration], tmp_path: Path, capsys: py
     first, second = versions.splitlines()[1:]
     assert first.startswith(two[0].version)
     assert first.endswith("0.8824  accepted  previous")
-    assert second.endswith("0.9500  accepted  candidate, champion")
+    assert second.endswith("0.9412  accepted  candidate, champion")
 
 
 def test_show(two: tuple[Registration, Registration], tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -74,7 +74,7 @@ def deaths(count: int, attempt_seconds: float) -> list[dict[str, Any]]:
 
 
 def test_kill_9_at_twenty_points(evaluated: EvaluatedProject, tmp_path: Path, new_registry: Callable[[], str]) -> None:
-    better = retrained(evaluated, tmp_path / "better", 0.95)
+    better = retrained(evaluated, tmp_path / "better", 16)
     registries = [new_registry() for _ in range(POINTS)]
     first = [Point(folders(evaluated), registry, str(tmp_path / "entry")) for registry in registries]
     lived = carry_out(first, tmp_path)
@@ -110,10 +110,8 @@ def test_kill_9_at_twenty_points(evaluated: EvaluatedProject, tmp_path: Path, ne
 def test_sixteen_at_once(
     evaluated: EvaluatedProject, tmp_path: Path, new_registry: Callable[[], str], kills: bool
 ) -> None:
-    accuracies = (0.81, 0.85, 0.9, 0.95)
-    projects = [
-        retrained(evaluated, tmp_path / f"model-{number}", accuracy) for number, accuracy in enumerate(accuracies)
-    ]
+    rights = (13, 14, 15, 16)
+    projects = [retrained(evaluated, tmp_path / f"model-{number}", right) for number, right in enumerate(rights)]
     registry = new_registry()
     chance = random.Random(SEED)
     points = [
@@ -131,8 +129,8 @@ def test_sixteen_at_once(
     assert [outcome["exit_code"] for outcome in outcomes[4:]] == [0] * 12
     index = whole(registry)
     assert len(index.versions) == 4, "four models, however often each was registered"
-    assert sorted(record.accuracy for record in index.versions) == list(accuracies)
+    assert sorted(record.accuracy for record in index.versions) == [right / 17 for right in rights]
     champion = index.find(index.aliases["champion"])
     assert champion is not None
-    assert champion.accuracy == 0.95
+    assert champion.accuracy == 16 / 17
     shutil.rmtree(tmp_path / "model-0")

@@ -8,19 +8,19 @@ from components.failures import UserError
 from components.register.promotion_gate import (
     Difference,
     Gate,
+    NotCompared,
     Scores,
-    accuracy_difference,
     check_floors,
     rejections,
     stands_above,
 )
-from components.register.version_index import VersionRecord
 
-SCORES = Scores(0.8, 0.72, 0.86, "d1", {"ash": 0.9, "birch": 0.6, "cedar": None})
+SCORES = Scores(0.8, 0.72, 0.86, {"ash": 0.9, "birch": 0.6, "cedar": None})
 
 
-def champion(accuracy: float, low: float, high: float, dataset: str = "d1") -> VersionRecord:
-    return VersionRecord("A", "versions/A/x", "2026-01-01", accuracy, dataset, "run", low, high)
+def beside(difference: float, low: float, high: float, p: float, images: int = 100) -> Scores:
+    """Return scores of a model that is so much more accurate than champion A."""
+    return dataclasses.replace(SCORES, beside=Difference("A", images, 100, difference, low, high, p))
 
 
 @pytest.mark.parametrize(
@@ -62,8 +62,8 @@ def test_reasons(gate: Gate, changes: dict[str, object], reasons: list[str]) -> 
 
 
 def test_all_reasons_are_told_at_once() -> None:
-    scores = dataclasses.replace(SCORES, broken_exports=("broken",))
-    assert len(rejections(Gate(0.9, {"*": 1.0}, 0.1), scores, champion(0.99, 0.98, 1.0))) == 7
+    scores = dataclasses.replace(beside(-0.2, -0.3, -0.1, 0.001), broken_exports=("broken",))
+    assert len(rejections(Gate(0.9, {"*": 1.0}, 0.1), scores, "A")) == 7
 
 
 def test_a_floor_for_an_unknown_class_is_a_mistake() -> None:
@@ -79,51 +79,49 @@ def test_settings_that_no_model_could_be_held_to(settings: tuple[float, dict[str
         Gate(*settings)
 
 
-def test_the_interval_of_a_difference() -> None:
-    """The first example of Newcombe 1998, table II: 56 of 70 against 48 of 80 gives 0.0524 to 0.3339."""
-    scores = dataclasses.replace(SCORES, accuracy=56 / 70, accuracy_low=0.69177, accuracy_high=0.87695)
-    difference = accuracy_difference(scores, champion(48 / 80, 0.49051, 0.70010))
-    assert difference.difference == pytest.approx(0.2)
-    assert difference.low == pytest.approx(0.0524, abs=2e-4)
-    assert difference.high == pytest.approx(0.3339, abs=2e-4)
-
-
 def test_worse_than_the_champion_beyond_chance_is_rejected() -> None:
-    (reason,) = rejections(Gate(0.0), SCORES, champion(0.95, 0.91, 0.98))
-    assert reason.startswith("on the same images it is worse than champion A by 0.1500 (95 % interval ")
+    assert rejections(Gate(0.0), beside(-0.15, -0.21, -0.09, 0.001), "A") == [
+        "on the same 100 images it is worse than champion A by 0.1500 (95 % interval 0.0900 to 0.2100)"
+    ]
+    (reason,) = rejections(Gate(0.0), beside(-0.15, -0.21, -0.09, 0.001, images=60), "A")
+    assert reason.startswith("on the 60 of its 100 test images that the champion was tested on too it is worse than")
 
 
 def test_worse_than_the_champion_by_chance_stays_a_candidate() -> None:
-    assert rejections(Gate(0.0), SCORES, champion(0.84, 0.77, 0.9)) == []
-    above, reason = stands_above(Gate(0.0), SCORES, champion(0.84, 0.77, 0.9))
+    scores = beside(-0.04, -0.1, 0.02, 0.2)
+    assert rejections(Gate(0.0), scores, "A") == []
+    above, reason = stands_above(Gate(0.0), scores, "A")
     assert not above
-    assert "stays a candidate: on the same images it is below champion A by 0.0400" in reason
+    assert "stays a candidate: on the same 100 images it is below champion A by 0.0400" in reason
 
 
-@pytest.mark.parametrize(("accuracy", "low", "high"), [(0.8, 0.7, 0.9), (0.7, 0.6, 0.8)])
-def test_as_good_as_the_champion_replaces_it(accuracy: float, low: float, high: float) -> None:
-    assert rejections(Gate(0.0), SCORES, champion(accuracy, low, high)) == []
-    assert stands_above(Gate(0.0), SCORES, champion(accuracy, low, high))[0]
-
-
-def test_a_champion_tested_on_other_images_is_not_compared() -> None:
-    assert rejections(Gate(0.0), SCORES, champion(0.99, 0.98, 1.0, "d2")) == []
-    above, reason = stands_above(Gate(0.0), SCORES, champion(0.99, 0.98, 1.0, "d2"))
+@pytest.mark.parametrize("difference", [0.0, 0.1])
+def test_as_good_as_the_champion_replaces_it(difference: float) -> None:
+    scores = beside(difference, difference - 0.1, difference + 0.1, 1.0)
+    assert rejections(Gate(0.0), scores, "A") == []
+    above, reason = stands_above(Gate(0.0), scores, "A")
     assert above
-    assert "tested on other images" in reason
+    assert reason.endswith("is not below champion A on the same 100 images")
 
 
-def test_what_the_evaluation_saw_of_both_counts_more_than_two_intervals() -> None:
-    worse = dataclasses.replace(SCORES, difference=Difference("A", -0.05, -0.08, -0.02))
-    assert len(rejections(Gate(0.0), worse, champion(0.84, 0.77, 0.9, "d2"))) == 1
-    other = dataclasses.replace(SCORES, difference=Difference("B", -0.05, -0.08, -0.02))
-    assert rejections(Gate(0.0), other, champion(0.84, 0.77, 0.9, "d2")) == [], "of another champion"
+def test_a_champion_that_nobody_could_compare_with_keeps_its_place() -> None:
+    scores = dataclasses.replace(SCORES, beside=NotCompared("A", "3 of the 50 test images are shared"))
+    assert rejections(Gate(0.0), scores, "A") == []
+    above, reason = stands_above(Gate(0.0), scores, "A")
+    assert not above
+    assert reason.endswith("stays a candidate, not compared with champion A: 3 of the 50 test images are shared")
+
+
+def test_what_was_seen_of_another_champion_says_nothing() -> None:
+    scores = beside(-0.2, -0.3, -0.1, 0.001)
+    assert rejections(Gate(0.0), scores, "B") == []
+    assert not stands_above(Gate(0.0), scores, "B")[0]
+    assert stands_above(Gate(0.0), scores, None)[0], "there is no champion any more"
 
 
 def test_a_difference_that_chance_explains_rejects_nothing_however_narrow_the_interval() -> None:
     """Four of 100 images that only the champion gets right: the bootstrap's interval ends below 0, p is 0.125."""
-    chance = dataclasses.replace(SCORES, difference=Difference("A", -0.04, -0.08, -0.01, p=0.125))
-    assert rejections(Gate(0.0), chance, champion(0.84, 0.77, 0.9)) == []
-    assert not stands_above(Gate(0.0), chance, champion(0.84, 0.77, 0.9))[0]
-    proven = dataclasses.replace(SCORES, difference=Difference("A", -0.06, -0.11, -0.02, p=0.03125))
-    assert len(rejections(Gate(0.0), proven, champion(0.84, 0.77, 0.9))) == 1
+    chance = beside(-0.04, -0.08, -0.01, 0.125)
+    assert rejections(Gate(0.0), chance, "A") == []
+    assert not stands_above(Gate(0.0), chance, "A")[0]
+    assert len(rejections(Gate(0.0), beside(-0.06, -0.11, -0.02, 0.03125), "A")) == 1

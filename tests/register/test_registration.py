@@ -16,12 +16,13 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
 from components import storage
 from components.failures import UserError
 from components.formats import model_bundle
-from components.formats.evaluation import read_evaluation, write_evaluation
+from components.formats.evaluation import PREDICTIONS_FILE, read_evaluation, read_predictions, write_evaluation
 from components.formats.model_bundle import EXPORTS_FILE, verify_bundle
 from components.formats.trained_model import KERAS_FILE
 from components.register.lineage import Origin
@@ -166,7 +167,7 @@ def test_a_model_saved_again_is_the_same_version(
 
 def test_other_weights_are_another_version(register: Register, evaluated: EvaluatedProject, tmp_path: Path) -> None:
     first = register()
-    second = register(retrained(evaluated, tmp_path / "b", accuracy=0.95))
+    second = register(retrained(evaluated, tmp_path / "b", 16))
     assert second.version != first.version
     index = read_json(tmp_path / "registry" / "trees" / "index.json")
     assert [record["version"] for record in index["versions"]] == [first.version, second.version]
@@ -176,19 +177,23 @@ def test_other_weights_are_another_version(register: Register, evaluated: Evalua
     verify_bundle(second.uri)
 
 
-def retrained(project: EvaluatedProject, directory: Path, accuracy: float) -> EvaluatedProject:
-    """Return a model with other weights."""
+def retrained(project: EvaluatedProject, directory: Path, right: int) -> EvaluatedProject:
+    """Return a model with other weights, right on so many of the 17 test images and wrong on those after them."""
     copy = project.copy_to(directory)
+    table = read_predictions(copy.evaluation).sort_values("path", kind="stable")
+    wrong = table["true_class"].map({"ash": "birch", "birch": "cedar", "cedar": "ash"})
+    table["predicted_class"] = table["true_class"].where(np.arange(len(table)) < right, wrong)
+    table.to_parquet(copy.evaluation / PREDICTIONS_FILE, index=False)
     path = copy.model / KERAS_FILE
     with zipfile.ZipFile(path) as archive:
         members = {name: archive.read(name) for name in archive.namelist()}
-    members["model.weights.h5"] += str(accuracy).encode()
+    members["model.weights.h5"] += str(right).encode()
     with zipfile.ZipFile(path, "w") as archive:
         for name, data in members.items():
             archive.writestr(name, data)
     sha256 = hashlib.sha256(path.read_bytes()).hexdigest()
-    evaluation = read_evaluation(copy.evaluation)
-    write_evaluation(dataclasses.replace(evaluation, model_sha256=sha256, accuracy=accuracy), copy.evaluation)
+    evaluation = dataclasses.replace(read_evaluation(copy.evaluation), accuracy=right / 17, correct_images=right)
+    write_evaluation(dataclasses.replace(evaluation, model_sha256=sha256), copy.evaluation)
     say_exports_are_of(sha256, copy)
     return copy
 
@@ -308,10 +313,11 @@ def test_eight_threads_leave_one_version(
 def test_eight_threads_with_eight_models_lose_none(
     register: Register, evaluated: EvaluatedProject, tmp_path: Path
 ) -> None:
-    projects = [retrained(evaluated, tmp_path / str(number), 0.81 + number / 100) for number in range(8)]
+    projects = [retrained(evaluated, tmp_path / str(right), right) for right in range(10, 18)]
 
     def attempt(number: int) -> Registration:
-        return register(projects[number], entry=tmp_path / f"entry-{number}", card=tmp_path / f"card-{number}")
+        own = {"entry": tmp_path / f"entry-{number}", "card": tmp_path / f"card-{number}"}
+        return register(projects[number], gate=Gate(0.5), **own)
 
     with ThreadPoolExecutor(8) as pool:
         registrations = list(pool.map(attempt, range(8)))
@@ -378,7 +384,7 @@ def test_a_registry_in_cloud_storage(
     verify_bundle(uri)
     index = json.loads(storage.read_bytes(f"{registry}/trees/index.json"))
     assert len(index["versions"]) == 1
-    second = register(retrained(evaluated, tmp_path / "b", 0.95), registry_uri=registry)
+    second = register(retrained(evaluated, tmp_path / "b", 16), registry_uri=registry)
     assert json.loads(storage.read_bytes(f"{registry}/trees/index.json"))["aliases"] == {
         "candidate": second.version,
         "champion": second.version,

@@ -5,15 +5,23 @@ import json
 import pytest
 
 from components.failures import UserError
-from components.register.promotion_gate import Difference, Gate, Scores
+from components.register.promotion_gate import Difference, Gate, NotCompared, Scores
 from components.register.version_index import Index, VersionRecord, enter, promote, rollback
 
 EMPTY = Index("trees", (), {})
 
 
-def entered(index: Index, version: str, accuracy: float, minimum: float = 0.5, dataset: str = "d1") -> Index:
-    record = VersionRecord(version, f"versions/{version}/x", "2026-01-01", accuracy, dataset, "run", accuracy, accuracy)
-    return enter(index, record, Gate(minimum), Scores(accuracy, accuracy, accuracy, dataset, {}))[0]
+def entered(index: Index, version: str, accuracy: float, minimum: float = 0.5, *, compared: bool = True) -> Index:
+    record = VersionRecord(version, f"versions/{version}/x", "2026-01-01", accuracy, "d1", "run", accuracy, accuracy)
+    champion = index.find(index.aliases.get("champion"))
+    beside: Difference | NotCompared | None = None
+    if champion:
+        more = round(accuracy - champion.accuracy, 6)
+        p = 0.01 if more else 1.0
+        beside = Difference(champion.version, 100, 100, more, more, more, p)
+    if champion and not compared:
+        beside = NotCompared(champion.version, "too few images")
+    return enter(index, record, Gate(minimum), Scores(accuracy, accuracy, accuracy, {}, beside=beside))[0]
 
 
 def index_of(**accuracies: float) -> Index:
@@ -66,7 +74,7 @@ def test_one_that_was_rejected_is_judged_anew() -> None:
 
 
 def test_a_candidate_that_is_rejected_later_leaves_the_newest_accepted_one() -> None:
-    beside = Scores(0.7, 0.6, 0.8, "d1", {}, difference=Difference("A", -0.1, -0.2, 0.01))
+    beside = Scores(0.7, 0.6, 0.8, {}, beside=Difference("A", 100, 100, -0.1, -0.2, 0.01, 0.06))
     record = VersionRecord("B", "versions/B/x", "2026-01-01", 0.7, "d1", "run", 0.6, 0.8)
     index = enter(index_of(A=0.8), record, Gate(0.5), beside)[0]
     assert index.aliases == {"candidate": "B", "champion": "A"}
@@ -74,11 +82,14 @@ def test_a_candidate_that_is_rejected_later_leaves_the_newest_accepted_one() -> 
 
 
 def test_promote_and_roll_back() -> None:
-    index = entered(index_of(A=0.8), "B", 0.7, dataset="d2")
+    candidate = entered(index_of(A=0.8), "B", 0.7, compared=False)
+    assert candidate.aliases == {"candidate": "B", "champion": "A"}
+    assert entered(candidate, "B", 0.7, compared=False) == candidate
+    index = promote(candidate, "B", even_rejected=False)
     assert index.aliases == {"candidate": "B", "champion": "B", "previous": "A"}
     back = rollback(index)
     assert back.aliases == {"candidate": "B", "champion": "A", "previous": "B"}
-    assert entered(back, "B", 0.7, dataset="d2") == back, "registered again, it does not come back"
+    assert entered(back, "B", 0.9) == back, "registered again, it does not come back"
     assert promote(back, "candidate", even_rejected=False).aliases == index.aliases
     assert rollback(rollback(index)) == index
 
