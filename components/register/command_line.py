@@ -2,18 +2,18 @@
 
 import argparse
 import json
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-from components import storage
 from components.command_lines import run_program
 from components.failures import UserError
 from components.formats.champion import CHAMPION
-from components.formats.model_bundle import LINEAGE_FILE, MODEL_CARD_FILE, read_manifest
+from components.formats.model_bundle import LINEAGE_FILE, MODEL_CARD_FILE, DamagedBundleError
 from components.register.other_registries import announce, other_registry
 from components.register.registry import ModelRegistry, model_names
-from components.register.signatures import sign_bundle, verify_signature
-from components.register.version_index import Index, VersionRecord, promote, rollback
+from components.register.signatures import SignatureError, check_public_key, sign_bundle, verify_signature
+from components.register.version_index import PREVIOUS, PROMOTED, Index, VersionRecord, promote, rollback
 
 EVERY_VERSION = "all"
 """In place of a version, for ``announce``."""
@@ -112,9 +112,18 @@ def _list(options: argparse.Namespace) -> Iterator[str]:
         if not names:
             raise UserError(f"{options.registry} holds no model: give the registry_uri of a run")
         yield f"{'model':<24}{'versions':>9}  champion"
+        damaged = []
         for name in names:
-            index = ModelRegistry(options.registry, name).read_index()
-            yield f"{name:<24}{len(index.versions):>9}  {index.aliases.get(CHAMPION, '-')}"
+            try:
+                index = ModelRegistry(options.registry, name).read_index()
+            except UserError as error:
+                # The other models are not less well for it.
+                damaged.append(name)
+                yield f"{name:<24}{'-':>9}  {error}"
+            else:
+                yield f"{name:<24}{len(index.versions):>9}  {index.aliases.get(CHAMPION, '-')}"
+        if damaged:
+            raise UserError(f"{len(damaged)} of {len(names)} models cannot be read: {', '.join(damaged)}")
         return
     _, index = _opened(options)
     yield f"{'version':<14}{'created':<27}{'accuracy':>8}  {'state':<10}aliases"
@@ -127,13 +136,11 @@ def _show(options: argparse.Namespace) -> Iterator[str]:
     registry, index = _opened(options)
     record = index.named(options.version)
     uri = registry.bundle_uri(record)
-    manifest = read_manifest(uri)
-    if manifest is None:
-        raise UserError(f"{uri} is damaged: it has no manifest; register the model again")
     if options.card:
-        yield storage.read_bytes(storage.join(uri, MODEL_CARD_FILE)).decode().rstrip("\n")
+        yield registry.read_file(record, MODEL_CARD_FILE).decode().rstrip("\n")
         return
-    lineage = json.loads(storage.read_bytes(storage.join(uri, LINEAGE_FILE)))
+    manifest = registry.manifest(record)
+    lineage = json.loads(registry.read_file(record, LINEAGE_FILE))
     aliases = index.aliases_of(record)
     if options.json:
         known = json.loads(index.to_bytes())["versions"][index.versions.index(record)]
@@ -145,7 +152,7 @@ def _show(options: argparse.Namespace) -> Iterator[str]:
     rows = {
         "version": f"{options.model} {record.version}",
         "aliases": ", ".join(aliases) or "-",
-        "state": record.state,
+        "state": f"{record.state}, though the gate said no" if record.state == PROMOTED else record.state,
         "gate": record.gate_reason,
         "accuracy": _accuracy(record),
         "created": record.created,
@@ -155,6 +162,8 @@ def _show(options: argparse.Namespace) -> Iterator[str]:
         "place": uri,
         "files": f"{len(manifest.files)}, {size_mb:.1f} MB",
     }
+    if record.accepted and not record.promoted:
+        rows["promote"] = registry.promotion(record)
     for name, value in rows.items():
         yield f"{name:<10}{value}"
     for file in manifest.files:
@@ -164,21 +173,26 @@ def _show(options: argparse.Namespace) -> Iterator[str]:
 def _verify(options: argparse.Namespace) -> Iterator[str]:
     registry, index = _opened(options)
     records = index.versions if options.version is None else (index.named(options.version),)
-    damaged = 0
+    if options.public_key is not None:
+        check_public_key(options.public_key)
+    verdicts: Counter[str] = Counter()
     for record in records:
         try:
             manifest = registry.verify(record)
             if options.public_key is not None:
                 verify_signature(registry.bundle_uri(record), options.public_key)
-        except UserError as error:
-            damaged += 1
-            yield f"DAMAGED  {record.version}  {error}"
+        except DamagedBundleError as error:
+            verdict, why = "DAMAGED", str(error)
+        except SignatureError as error:
+            verdict, why = error.verdict, str(error)
         else:
-            yield f"OK       {record.version}  {len(manifest.files)} files"
-    loose = sorted(alias for alias, version in index.aliases.items() if index.find(version) is None)
-    if damaged or loose:
-        unlisted = f"; {', '.join(loose)} names a version that is not listed" if loose else ""
-        raise UserError(f"{damaged} of {len(records)} versions of {options.model} are damaged{unlisted}")
+            verdict, why = "OK", f"{len(manifest.files)} files"
+        verdicts[verdict] += 1
+        yield f"{verdict:<11}{record.version}  {why}"
+    wrong = [f"{number} {verdict.lower()}" for verdict, number in verdicts.items() if verdict != "OK"]
+    if wrong:
+        many = f"{len(records) - verdicts['OK']} of {len(records)} versions of {options.model}"
+        raise UserError(f"{many} do not verify: {', '.join(wrong)}")
 
 
 def _sign(options: argparse.Namespace) -> Iterator[str]:
@@ -214,7 +228,9 @@ def _rollback(options: argparse.Namespace) -> Iterator[str]:
             raise UserError("somebody else moved the aliases meanwhile: look at them with list, and decide again")
         return rollback(found)
 
-    yield _aliases(registry.change(rolled_back))
+    before, now = expected[CHAMPION], registry.change(rolled_back)
+    yield f"champion {before} -> {now.aliases[CHAMPION]}; another rollback would bring {now.aliases[PREVIOUS]} back"
+    yield _aliases(now)
 
 
 def _announce(options: argparse.Namespace) -> Iterator[str]:

@@ -2,6 +2,7 @@
 
 import dataclasses
 import json
+import re
 from collections.abc import Mapping
 from typing import Any
 
@@ -12,9 +13,24 @@ from components.register.promotion_gate import Gate, Scores, rejections, stands_
 
 CANDIDATE = "candidate"
 PREVIOUS = "previous"
+PROMOTED = "promoted"
+"""The state of a version that a person made the champion though the gate rejected it."""
 ALIASES = (CANDIDATE, CHAMPION, PREVIOUS)
 
 _SHORTEST_PREFIX = 4
+_PATH = re.compile(r"versions/[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*", re.ASCII)
+_KINDS: Mapping[Any, Any] = {
+    str: str,
+    float: int | float,
+    float | None: int | float | None,
+    bool: bool,
+    tuple[str, ...]: tuple,
+}
+"""What a field of ``VersionRecord`` may hold, by its annotation: JSON has numbers, and not two kinds of them."""
+
+
+class _NotWholeError(ValueError):
+    """What is wrong with an index."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -56,8 +72,10 @@ class VersionRecord:
 
     @property
     def state(self) -> str:
-        """``accepted`` or ``rejected``, in a word for people."""
-        return "accepted" if self.accepted else "rejected"
+        """``accepted``, ``rejected``, or ``promoted``: rejected, and made the champion by a person; for people."""
+        if self.gate_passed:
+            return "accepted"
+        return PROMOTED if self.promoted else "rejected"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -117,10 +135,12 @@ class Index:
         """
         try:
             value: dict[str, Any] = json.loads(data)
-            versions = tuple(_record(record) for record in value["versions"])
-            return cls(value["model_name"], versions, {str(k): str(v) for k, v in value["aliases"].items()})
+            index = cls(value["model_name"], tuple(map(_record, value["versions"])), dict(value["aliases"].items()))
+            _require_whole(index)
         except (ValueError, KeyError, TypeError, AttributeError) as error:
-            raise UserError(f"{name} is damaged: restore it from an earlier copy, or move it away") from error
+            reason = f" ({error})" if isinstance(error, _NotWholeError) else ""
+            raise UserError(f"{name} is damaged{reason}: restore it from an earlier copy, or move it away") from error
+        return index
 
 
 def enter(index: Index, record: VersionRecord, gate: Gate, scores: Scores) -> tuple[Index, VersionRecord]:
@@ -216,6 +236,31 @@ def _with_record(index: Index, record: VersionRecord) -> Index:
         return dataclasses.replace(index, versions=(*index.versions, record))
     versions = tuple(record if old.version == record.version else old for old in index.versions)
     return dataclasses.replace(index, versions=versions)
+
+
+def _require_whole(index: Index) -> None:
+    """Raise unless records and aliases are such as are written here: what follows trusts paths and versions."""
+    versions = {record.version for record in index.versions}
+    if len(versions) < len(index.versions):
+        raise _NotWholeError("it lists a version twice")
+    for record in index.versions:
+        for field in dataclasses.fields(record):
+            kind = _KINDS[field.type]
+            found = getattr(record, field.name)
+            if not isinstance(found, kind) or (isinstance(found, bool) and kind is not bool):
+                raise _NotWholeError(f"{field.name} of a version is {found!r}")
+        if not _PATH.fullmatch(record.path) or record.path.split("/")[1] != record.version:
+            raise _NotWholeError(f"the path of version {record.version!r} is {record.path!r}")
+        if not all(0.0 <= share <= 1.0 for share in _shares(record)):
+            raise _NotWholeError(f"the accuracy of version {record.version} is not from 0 to 1")
+    for alias, version in index.aliases.items():
+        if version not in versions:
+            raise _NotWholeError(f"{alias} names {version!r}, which is not listed")
+
+
+def _shares(record: VersionRecord) -> list[float]:
+    shares = (record.accuracy, record.accuracy_low, record.accuracy_high)
+    return [share for share in shares if share is not None]
 
 
 def _record(value: dict[str, Any]) -> VersionRecord:

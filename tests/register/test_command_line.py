@@ -1,6 +1,7 @@
 """What a person sees and moves on the command line."""
 
 import json
+import shutil
 from pathlib import Path
 
 import pytest
@@ -53,9 +54,10 @@ def test_promote_and_rollback(
 ) -> None:
     registry = tmp_path / "registry"
     first, second = (registration.version for registration in two)
-    assert told(capsys, "rollback", registry, "trees")[1] == (
-        f"candidate {second}, champion {first}, previous {second}\n"
-    )
+    assert told(capsys, "rollback", registry, "trees")[1].splitlines() == [
+        f"champion {second} -> {first}; another rollback would bring {second} back",
+        f"candidate {second}, champion {first}, previous {second}",
+    ]
     assert told(capsys, "promote", registry, "trees", "candidate")[1] == (
         f"candidate {second}, champion {second}, previous {first}\n"
     )
@@ -68,6 +70,9 @@ def test_a_rejected_version(register: Register, tmp_path: Path, capsys: pytest.C
     assert "was rejected: test accuracy 0.8824 is below the required 0.9900" in error
     code, aliases, _ = told(capsys, "promote", tmp_path / "registry", "trees", version, "--even-rejected")
     assert (code, aliases) == (0, f"champion {version}\n")
+    _, shown, _ = told(capsys, "show", tmp_path / "registry", "trees")
+    assert "state     promoted, though the gate said no\ngate      rejected: test accuracy" in shown
+    assert "0.8824  promoted  champion" in told(capsys, "list", tmp_path / "registry", "trees")[1]
 
 
 def test_fetch(two: tuple[Registration, Registration], tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -100,6 +105,73 @@ def test_one_flipped_byte_of_any_file_is_named_and_refused(
         assert not folder.exists()
         (bundle / name).write_bytes(data)
     assert told(capsys, "verify", registry, "trees")[0] == 0
+
+
+@pytest.mark.parametrize(
+    ("file", "options"),
+    [
+        ("lineage.json", ()),
+        ("lineage.json", ("--json",)),
+        ("README.md", ("--card",)),
+        ("manifest.json", ()),
+        ("manifest.json", ("--json",)),
+        ("manifest.json", ("--card",)),
+    ],
+)
+def test_show_trusts_no_damaged_bundle(
+    register: Register, tmp_path: Path, capsys: pytest.CaptureFixture[str], file: str, options: tuple[str, ...]
+) -> None:
+    path = Path(register().uri) / file
+    data = path.read_bytes()
+    size = b'"size_bytes": '
+    changes = [b"\x80" + data[1:], data.replace(size, size + b"1", 1) if file == "manifest.json" else data + b" ", b""]
+    for changed in changes:
+        path.write_bytes(changed)
+        code, out, error = told(capsys, "show", tmp_path / "registry", "trees", *options)
+        assert (code, out) == (2, "")
+        assert "damaged" in error
+        assert file in error
+
+
+def test_list_goes_on_after_a_damaged_index(
+    register: Register, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for name in ("ash", "birch", "cedar"):
+        register(model_name=name)
+    (tmp_path / "registry" / "birch" / "index.json").write_text("{")
+    code, out, error = told(capsys, "list", tmp_path / "registry")
+    assert code == 2
+    assert [line.split()[:2] for line in out.splitlines()[1:]] == [["ash", "1"], ["birch", "-"], ["cedar", "1"]]
+    assert "index.json is damaged" in out
+    assert "1 of 3 models cannot be read: birch" in error
+
+
+def test_a_candidate_is_shown_with_the_command_that_promotes_it(
+    register: Register, evaluated: EvaluatedProject, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    register(retrained(evaluated, tmp_path / "better", 17))
+    candidate = register()
+    assert not candidate.champion
+    _, out, _ = told(capsys, "show", tmp_path / "registry", "trees", "candidate")
+    command = f"python -m components.register promote {tmp_path / 'registry'} trees {candidate.version}"
+    assert f"promote   {command}" in out.splitlines()
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="no device that is always full")
+def test_fetch_names_the_disk_that_is_full(
+    register: Register, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    register()
+
+    def copy(source: Path, _: Path) -> None:
+        with Path(source).open("rb") as data, Path("/dev/full").open("wb") as full:
+            shutil.copyfileobj(data, full)
+
+    monkeypatch.setattr(shutil, "copyfile", copy)
+    code, _, error = told(capsys, "fetch", tmp_path / "registry", "trees", "champion", tmp_path / "here")
+    assert code == 75
+    assert f"the disk of {tmp_path / 'here'} is full: the bundle takes 0." in error
+    assert not (tmp_path / "here").exists()
 
 
 @pytest.mark.parametrize(

@@ -137,6 +137,49 @@ def test_an_index_from_before_there_were_rejections() -> None:
     assert record.promoted
 
 
+@pytest.mark.parametrize(
+    ("where", "value", "reason"),
+    [
+        ("accuracy", "x", "accuracy of a version is 'x'"),
+        ("accuracy", True, "accuracy of a version is True"),
+        ("accuracy", float("nan"), "not from 0 to 1"),
+        ("accuracy_low", 1.5, "not from 0 to 1"),
+        ("created", 5, "created of a version is 5"),
+        ("gate_passed", "no", "gate_passed of a version is 'no'"),
+        ("path", "versions/A/../../B", "the path of version 'A' is"),
+        ("path", "/etc/passwd/x", "the path of version 'A' is"),
+        ("path", "versions/A/..", "the path of version 'A' is"),
+        ("path", "versions/B/x", "the path of version 'A' is"),
+        ("version", None, "version of a version is None"),
+    ],
+)
+def test_an_index_with_a_wrong_value(where: str, value: object, reason: str) -> None:
+    index = json.loads(index_of(A=0.8).to_bytes())
+    index["versions"][0][where] = value
+    with pytest.raises(UserError, match=f"trees/index.json is damaged .*{reason}"):
+        Index.from_bytes(json.dumps(index).encode(), "trees/index.json")
+
+
+@pytest.mark.parametrize("version", ["B", None, ["A"], 5])
+def test_an_alias_of_a_version_that_is_not_listed(version: object) -> None:
+    index = json.loads(index_of(A=0.8).to_bytes())
+    index["aliases"]["champion"] = version
+    with pytest.raises(UserError, match="is damaged"):
+        Index.from_bytes(json.dumps(index).encode(), "index.json")
+
+
+def test_a_version_that_is_listed_twice() -> None:
+    index = json.loads(index_of(A=0.8).to_bytes())
+    index["versions"] *= 2
+    with pytest.raises(UserError, match="lists a version twice"):
+        Index.from_bytes(json.dumps(index).encode(), "index.json")
+
+
+def test_states() -> None:
+    index = promote(index_of(A=0.8, B=0.4, C=0.3), "B", even_rejected=True)
+    assert [record.state for record in index.versions] == ["accepted", "promoted", "rejected"]
+
+
 @pytest.mark.parametrize("data", [b"", b"[]", b"{}", b'{"versions": [{}], "aliases": {}, "model_name": "a"}', b"\xff"])
 def test_a_damaged_index(data: bytes) -> None:
     with pytest.raises(UserError, match=r"index\.json is damaged"):
