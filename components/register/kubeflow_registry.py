@@ -68,7 +68,7 @@ class KubeflowRegistry:
             return
         artifact = {"artifactType": "model-artifact", "uri": news.uri}
         try:
-            # Of a rejected version an earlier bundle may be known.
+            # An earlier bundle of the version may be known.
             earlier = next((one["id"] for one in artifacts if one.get("name") == name), None)
             if earlier is not None:
                 self._service.ask("PATCH", f"model_artifacts/{earlier}", artifact)

@@ -53,7 +53,7 @@ class MlflowRegistry:
         numbers = {}
         for news in model.versions:
             if news.version in known:
-                # Of a rejected version an earlier bundle may be known, too.
+                # An earlier bundle of the version may be known, too.
                 lowest = min(_holding(news, known) or known[news.version])
                 for number in known[news.version].keys() - {lowest}:
                     self._forget("model-versions/delete", {"name": name, "version": str(number)})

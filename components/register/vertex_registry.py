@@ -15,6 +15,9 @@ from components.register.json_service import JsonService, RefusedError
 BUNDLE_LABEL = "bundle"
 STATE_LABEL = "state"
 
+_DEFAULT = "default"
+_IN_USE = (400, 409, 412)  # FAILED_PRECONDITION is 400 over HTTP
+
 _PAUSES_SECONDS = (0.5, 1, 2, 4, 8, 15, 15, 15, 30, 30, 60, 60)
 """Between looks at what takes Vertex AI a while: four minutes."""
 
@@ -88,16 +91,18 @@ class VertexRegistry:
         for news in uploaded:
             if not _holding(news, known):
                 raise TransientError(f"Vertex AI does not list {news.version} of {model.name} yet: try again")
-        numbers = {}
+        numbers: dict[str, int] = {}
+        replaced: dict[int, int] = {}
         for news in model.versions:
             if news.version in known:
-                # Of a rejected version an earlier bundle may be known, too.
+                # An earlier bundle of the version may be known, too.
                 lowest = min(_holding(news, known) or known[news.version])
-                for number in known[news.version].keys() - {lowest}:
-                    self._delete(place, number)
+                replaced |= dict.fromkeys(known[news.version].keys() - {lowest}, lowest)
                 self._describe(f"{place}@{lowest}", news, known[news.version][lowest])
                 numbers[news.version] = lowest
-        self._move_aliases(place, model, numbers, known)
+        self._move_aliases(place, model, numbers, replaced, known)
+        for number in sorted(replaced):
+            self._delete(place, number)
         return {version: f"{place}@{number}" for version, number in numbers.items()}
 
     def _upload(self, place: str, name: str, news: VersionNews) -> None:
@@ -137,7 +142,12 @@ class VertexRegistry:
             self._service.ask("PATCH", place, body, updateMask="labels,versionDescription")
 
     def _move_aliases(
-        self, place: str, model: ModelNews, numbers: dict[str, int], known: dict[str, dict[int, Version]]
+        self,
+        place: str,
+        model: ModelNews,
+        numbers: dict[str, int],
+        replaced: dict[int, int],
+        known: dict[str, dict[int, Version]],
     ) -> None:
         """Let each alias name what it names in the index, and nothing where it names nothing."""
         now = {
@@ -151,6 +161,9 @@ class VertexRegistry:
             if version in numbers and now.get(alias) != numbers[version]:
                 # What gets an alias takes it from whatever had it.
                 changes.setdefault(numbers[version], []).append(alias)
+        if (default := now.get(_DEFAULT)) in replaced:
+            # What has it cannot be deleted.
+            changes.setdefault(replaced[default], []).append(_DEFAULT)
         unnamed = [alias for alias, version in model.holders.items() if version not in numbers]
         for alias in (*model.free_aliases, *unnamed):
             if alias in now:
@@ -186,7 +199,13 @@ class VertexRegistry:
         try:
             self._service.ask("DELETE", f"{place}@{number}:deleteVersion")
         except RefusedError as error:
-            if error.status != 404:
+            if error.status in _IN_USE:
+                # What is registered here is known there all the same, and who serves the earlier bundle goes on.
+                print(
+                    f"register: Vertex AI keeps {place}@{number}, of an earlier bundle: {error}; undeploy it",
+                    flush=True,
+                )
+            elif error.status != 404:
                 raise UserError(f"Vertex AI does not delete the doubled version {place}@{number}: {error}") from error
 
     def _answer(self, method: str, path: str, body: dict[str, Any] | None = None) -> dict[str, Any]:

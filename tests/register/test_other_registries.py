@@ -115,7 +115,7 @@ def test_what_was_told_of_another_version_is_brought_up_to_date(other: Other, tr
     assert other.told().states == {ASH: "rejected", BIRCH: "accepted"}
     trees.registry.change(lambda index: promote(index, ASH, even_rejected=True))
     announce(other.registry, trees.registry, [BIRCH])
-    assert other.told().states == {ASH: "accepted", BIRCH: "accepted"}
+    assert other.told().states == {ASH: "promoted", BIRCH: "accepted"}
     assert other.told().aliases == {"candidate": BIRCH, "champion": ASH, "previous": BIRCH}
 
 
@@ -137,6 +137,32 @@ def test_a_version_that_was_rejected_and_has_another_bundle_by_now(other: Other,
         announce(other.registry, trees.registry, [ASH])
         assert other.told().bundles == [trees.bundle(ASH)]
         assert without_order(other.told()) == without_order(trees.told(ASH))
+
+
+def test_a_champion_that_has_another_bundle_by_now(other: Other, trees: Trees) -> None:
+    trees.add(ASH, champion=ASH)
+    announce(other.registry, trees.registry, [ASH])
+    trees.add(ASH, content="c2", champion=ASH)
+    for _ in range(2):
+        announce(other.registry, trees.registry, [ASH])
+        assert without_order(other.told()) == without_order(trees.told(ASH))
+
+
+def test_an_earlier_bundle_that_vertex_serves_is_left_there(
+    vertex: tuple[VertexApi, VertexRegistry], trees: Trees, capsys: pytest.CaptureFixture[str]
+) -> None:
+    api, registry = vertex
+    trees.add(ASH, champion=ASH)
+    announce(registry, trees.registry, [ASH])
+    api.deployed.add("1")
+    trees.add(ASH, content="c2", champion=ASH)
+    assert announce(registry, trees.registry, [ASH])[ASH].endswith("@2")
+    assert "@1, of an earlier bundle: " in capsys.readouterr().out
+    served, new = api.versions
+    assert (list(served.version_aliases), set(new.version_aliases)) == ([], {"champion", "default"})
+    api.deployed.clear()
+    announce(registry, trees.registry, [ASH])
+    assert [one.version_id for one in api.versions] == ["2"]
 
 
 def test_one_that_answers_is_looked_at(other: Other) -> None:
@@ -306,7 +332,7 @@ def test_registering_tells_and_promoting_can_be_told(
     assert main(["announce", registry, "trees", "champion", target]) == 0
     assert f"trees {rejected.version}" in capsys.readouterr().out
     assert told_kubeflow(api).aliases == {"champion": rejected.version}
-    assert told_kubeflow(api).states == {rejected.version: "accepted"}
+    assert told_kubeflow(api).states == {rejected.version: "promoted"}
     assert main(["announce", registry, "trees", "all", target]) == 0
 
 

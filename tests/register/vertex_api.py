@@ -17,12 +17,14 @@ class VertexApi:
     Attributes:
         versions: All of them.
         authorizations: What requests came with.
+        deployed: Numbers of versions that an endpoint serves.
         dies_after: So many changes; None never.
     """
 
     def __init__(self) -> None:
         self.versions: list[aiplatform_v1.Model] = []
         self.authorizations: set[str] = set()
+        self.deployed: set[str] = set()
         self.dies_after: int | None = None
         self.changes = 0
         self._lock = threading.Lock()
@@ -50,6 +52,8 @@ class VertexApi:
             (version,) = [one for one in found if one.version_id == number] or [None]
             if version is None:
                 return 404, {"error": "no such version"}
+            if method == "DELETE" and (number in self.deployed or "default" in version.version_aliases):
+                return 400, {"error": {"status": "FAILED_PRECONDITION", "message": "the version is in use"}}
             if method == "DELETE":
                 self.versions.remove(version)
                 return 200, {"name": "operations/2", "done": True}
