@@ -329,6 +329,7 @@ def image_classification(placement: Placement) -> Any:
         evaluated = evaluate(
             splits=divided.outputs["splits"],
             model=tuned.outputs["model"],
+            frozen_model=frozen.outputs["model"],
             findings=findings,
             label_check_images=label_check_images,
             registry_uri=registry_uri,

@@ -101,7 +101,7 @@ class Activations:
     def of_epoch(self, kind: str, epoch: int, batching: Batching) -> tf.data.Dataset:
         """Return an epoch, the images in the order of training from pixels: arrays, and labels."""
         view = self._views.of_epoch(epoch)
-        section = _of_view(view)
+        section = section_of_view(view)
         self._pass.complete(section, self._training, view, f"view {view + 1} of {self._views.count}")
         order, _ = epoch_order(self._training, self._views.seed, epoch)
         return _batches(self._caches[kind], section, order, self._labels, batching)
@@ -189,7 +189,7 @@ def missing_activations(
     cache: ActivationCache, training: SplitImages, validation: SplitImages, views: Iterable[int]
 ) -> Missing:
     """Return what a cache still lacks of some views, and of the validation images."""
-    sections = [(VALIDATION, validation.images), *((_of_view(view), training.images) for view in views)]
+    sections = [(VALIDATION, validation.images), *((section_of_view(view), training.images) for view in views)]
     images = [
         sum(len(images_of_shard(number, count)) for number in cache.missing_shards(name, count))
         for name, count in sections
@@ -197,7 +197,8 @@ def missing_activations(
     return Missing(sum(images) * cache.bytes_per_image, sum(count > 0 for count in images[1:]))
 
 
-def _of_view(view: int) -> str:
+def section_of_view(view: int) -> str:
+    """Return the section of a cache that holds a view of the training images, counted from 0."""
     return f"train-view-{view}"
 
 

@@ -9,6 +9,7 @@ from components import images
 def evaluate(
     splits: dsl.Input[dsl.Dataset],
     model: dsl.Input[dsl.Model],
+    frozen_model: dsl.Input[dsl.Model],
     findings: dsl.Input[dsl.Dataset],
     label_check_images: int,
     registry_uri: str,
@@ -26,6 +27,8 @@ def evaluate(
     Args:
         splits: The splits the model was trained on.
         model: The trained model.
+        frozen_model: Output of train_frozen, whose backbone has not learned the labels of training images and helps to
+            judge them; the same as model where that was not fine-tuned.
         findings: The audit's findings about the images, with what it measured in them.
         label_check_images: Training images at most whose labels are judged, of more a random sample; 0 for none.
         registry_uri: Where the registry lies: gs://bucket/prefix or a local folder.
@@ -57,6 +60,7 @@ def evaluate(
                 Path(evaluation.path),
                 Path(report.path),
                 Path(suspected.path),
+                frozen_model=Path(frozen_model.path),
                 label_check_images=label_check_images,
                 registry_uri=registry_uri,
                 model_name=model_name,

@@ -1,6 +1,8 @@
 """Evaluate a model on the test split and write everything a person or the registry needs to judge it."""
 
+import contextlib
 import dataclasses
+from collections.abc import Iterator
 from pathlib import Path
 
 import keras
@@ -42,7 +44,6 @@ from components.evaluate.scores import (
 )
 from components.evaluate.slices import is_worse, slice_test_split
 from components.evaluate.suspected_labels import SuspectedLabels, suspect_labels, write_suspected_findings
-from components.evaluate.training_features import TRAINING_SPLIT
 from components.failures import UserError
 from components.formats.evaluation import (
     CONFUSION_MATRIX_FILE,
@@ -58,10 +59,13 @@ from components.formats.evaluation import (
 )
 from components.formats.findings import read_measurements
 from components.formats.splits import Splits, read_splits
-from components.formats.trained_model import HISTORY_FILE, KERAS_FILE, TrainingRecord, read_training_record
+from components.formats.trained_model import HISTORY_FILE, KERAS_FILE, PHASES, TrainingRecord, read_training_record
+from components.formats.training_features import TRAINING_SPLIT
 from components.publishing import published_directory
 from components.report.charts import chart_style, inline_svg, save_png
 from components.report.training_curves import training_curves_figure
+
+FROZEN_PHASE = PHASES[0]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -95,6 +99,7 @@ def evaluate_model(
     report: Path,
     suspected: Path,
     *,
+    frozen_model: Path | None = None,
     label_check_images: int,
     registry_uri: str,
     model_name: str,
@@ -110,6 +115,9 @@ def evaluate_model(
         evaluation: Folder to publish, see ``components.formats.evaluation``.
         report: HTML file to publish.
         suspected: Folder to publish, the findings and those about labels of training images that are probably wrong.
+        frozen_model: Folder of train_frozen's model, by whose backbone labels of training images are judged; the same
+            as ``model`` for one that was not fine-tuned. None in a pipeline that was compiled before there was this
+            input: then labels are judged only where ``model`` kept the frozen backbone.
         label_check_images: Training images at most whose labels are judged; 0 for none.
         registry_uri: Where the champion lies that the model is compared with; empty for no comparison.
         model_name: Its name there.
@@ -122,6 +130,10 @@ def evaluate_model(
     """
     check_settings(batch_size, label_check_images)
     inputs = _read_inputs(splits, model, findings)
+    if frozen_model:
+        _check_frozen(frozen_model, inputs.splits)
+    elif inputs.training.best_phase == FROZEN_PHASE:
+        frozen_model = model
     contents = inputs.splits
     with_validation = contents.splits[VALIDATION_SPLIT].images > 0
     for split in (TEST_SPLIT, *([VALIDATION_SPLIT] if with_validation else [])):
@@ -135,7 +147,7 @@ def evaluate_model(
     right = predictions.probabilities.argmax(axis=1) == predictions.labels
     slices = slice_test_split(predictions.paths, right, inputs.measurements)
     doubts = suspect_labels(
-        classifier, contents, splits, most_images=label_check_images, batch_size=batch_size, seed=seed
+        frozen_model, contents, splits, most_images=label_check_images, batch_size=batch_size, seed=seed
     )
     with published_directory(evaluation) as directory:
         table = write_predictions(
@@ -190,15 +202,9 @@ def _read_inputs(splits: Path, model: Path, findings: Path) -> _Inputs:
         raise UserError("the splits hold no splits.json: give the output of the split step") from error
     except (ValueError, TypeError, KeyError) as error:
         raise UserError(f"splits.json is damaged ({error}): run the split step again") from error
-    try:
+    with _readable("model"):
         training = read_training_record(model)
         history = pd.read_csv(model / HISTORY_FILE)
-    except FileNotFoundError as error:
-        raise UserError(
-            f"the model holds no {Path(error.filename).name}: give the output of a training step"
-        ) from error
-    except (ValueError, TypeError, KeyError) as error:
-        raise UserError(f"the model's records are damaged ({error}): run the training step again") from error
     try:
         measurements = read_measurements(findings)
     except (OSError, ValueError) as error:
@@ -211,6 +217,34 @@ def _read_inputs(splits: Path, model: Path, findings: Path) -> _Inputs:
             "evaluate it on the splits it was trained on"
         )
     return _Inputs(contents, training, history, measurements)
+
+
+def _check_frozen(frozen_model: Path, splits: Splits) -> None:
+    with _readable("frozen model"):
+        record = read_training_record(frozen_model)
+    if record.best_phase != FROZEN_PHASE:
+        raise UserError(
+            f"the frozen model is one of phase '{record.best_phase}', whose backbone has learned the labels that are "
+            "to be judged by it: give the output of train_frozen"
+        )
+    if record.dataset_digest != splits.dataset_digest or record.class_names != splits.class_names:
+        raise UserError(
+            f"the frozen model was trained on other splits (digest {record.dataset_digest[:12]}, these have "
+            f"{splits.dataset_digest[:12]}): give the output of train_frozen that the model began from"
+        )
+
+
+@contextlib.contextmanager
+def _readable(model: str) -> Iterator[None]:
+    """Say in a sentence what is wrong with the folder of a trained model that is read in the block."""
+    try:
+        yield
+    except FileNotFoundError as error:
+        raise UserError(
+            f"the {model} holds no {Path(error.filename).name}: give the output of a training step"
+        ) from error
+    except (ValueError, TypeError, KeyError) as error:
+        raise UserError(f"the {model}'s records are damaged ({error}): run the training step again") from error
 
 
 def _pictures(

@@ -40,6 +40,21 @@ class Predictions:
     probabilities: npt.NDArray[np.float32]
 
 
+@dataclasses.dataclass(frozen=True)
+class NamedImages:
+    """Images of a split by their records alone, in shard order.
+
+    Attributes:
+        paths: The images' names.
+        digests: MD5 of their original bytes, hexadecimal.
+        labels: int64 ``[images]``, indices into the class names.
+    """
+
+    paths: list[str]
+    digests: list[str]
+    labels: npt.NDArray[np.int64]
+
+
 def verify_shards(splits: Splits, directory: Path, split: str) -> None:
     """Check the shards of a split against their digests.
 
@@ -131,6 +146,22 @@ def read_images(splits: Splits, directory: Path, split: str, positions: Collecti
     rising = sorted(set(positions))
     records = _records_at(splits, directory, split, np.array(rising, np.int64)).as_numpy_iterator()
     return {position: parse_example(record)["image"].numpy() for position, record in zip(rising, records, strict=True)}
+
+
+def names_of(splits: Splits, directory: Path, split: str, positions: npt.NDArray[np.int64]) -> NamedImages:
+    """Return which images are at rising positions of a split, without decoding any."""
+
+    def named(record: tf.Tensor) -> dict[str, tf.Tensor]:
+        example = parse_example(record)
+        return {name: example[name] for name in ("label", "path", "md5")}
+
+    records = _records_at(splits, directory, split, positions).map(named, num_parallel_calls=tf.data.AUTOTUNE)
+    examples = list(records.as_numpy_iterator())
+    return NamedImages(
+        [example["path"].decode() for example in examples],
+        [example["md5"].decode() for example in examples],
+        np.array([example["label"] for example in examples], np.int64),
+    )
 
 
 def file_sha256(path: Path) -> str:

@@ -7,13 +7,12 @@ import dataclasses
 from collections.abc import Iterator
 from pathlib import Path
 
-import keras
 import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
 from components.evaluate.predictions import verify_shards
-from components.evaluate.training_features import TRAINING_SPLIT, training_features
+from components.evaluate.training_features import see_training_images
 from components.failures import UserError
 from components.formats.decisions import entry_for
 from components.formats.findings import (
@@ -31,6 +30,7 @@ from components.formats.suspected_labels import (
     SUSPECTED_LIST_FILE,
     write_suspected_labels,
 )
+from components.formats.training_features import TRAINING_SPLIT
 from components.label_errors.confident_learning import judge_labels, require_cleanlab
 from components.publishing import published_directory, write_json
 from components.report.shown_text import shown
@@ -56,21 +56,24 @@ class SuspectedLabels:
             ``suggested``, ``confidence`` of the label, ``usual_confidence`` of images of its class, which is more, and
             ``suggested_confidence``, [0, 1], and ``position`` in the training shards.
         judged_images: Of how many training images the labels were judged.
+        views: Of how many augmented views of each image the backbone's answers are the mean; 0 for the images as the
+            split holds them.
         not_judged: Why of none, in words; empty when they were.
     """
 
     table: pd.DataFrame
     judged_images: int
+    views: int
     not_judged: str
 
 
 def suspect_labels(
-    model: keras.Model, splits: Splits, directory: Path, *, most_images: int, batch_size: int, seed: int
+    frozen_model: Path | None, splits: Splits, directory: Path, *, most_images: int, batch_size: int, seed: int
 ) -> SuspectedLabels:
-    """Judge the labels of the training split by what the model's backbone sees in its images.
+    """Judge the labels of the training split by what the frozen backbone sees in its images.
 
     Args:
-        model: From ``load_classifier``.
+        frozen_model: Folder of train_frozen's model; None for one that nobody has handed over.
         splits: What the folder claims to hold.
         directory: The splits' folder.
         most_images: Images at most, of more a random sample; 0 for none.
@@ -78,18 +81,26 @@ def suspect_labels(
         seed: Of the sample and of the folds.
 
     Raises:
-        UserError: When the training shards are damaged, or cleanlab is missing.
+        UserError: When the training shards, the frozen model or its features are damaged or do not fit together, or
+            cleanlab is missing.
     """
     if most_images == 0:
         return _none("label_check_images is 0")
     if splits.splits[TRAINING_SPLIT].images == 0:
         return _none("there are no training images")
+    if frozen_model is None:
+        return _none(
+            "this pipeline was compiled when evaluation was not yet handed the model of train_frozen, and the backbone "
+            "of this one has learned the labels that are to be judged: compile it again"
+        )
     require_cleanlab()
     verify_shards(splits, directory, TRAINING_SPLIT)
     print(f"evaluate: labels of {min(most_images, splits.splits[TRAINING_SPLIT].images)} training images", flush=True)
-    seen = training_features(model, splits, directory, most_images=most_images, batch_size=batch_size, seed=seed)
+    seen = see_training_images(
+        frozen_model, splits, directory, most_images=most_images, batch_size=batch_size, seed=seed
+    )
     if seen is None:
-        return _none("the model has no pooled features")
+        return _none("the frozen model has no pooled features")
     judged = judge_labels(seen.features, _copies(directory, seen.paths), seen.labels, seed)
     if not judged.judged.any():
         return _none("no two classes have enough training images")
@@ -108,7 +119,7 @@ def suspect_labels(
             "position": seen.positions[rows],
         }
     ).astype(_SUSPECT_COLUMNS)
-    return SuspectedLabels(table, int(judged.judged.sum()), "")
+    return SuspectedLabels(table, int(judged.judged.sum()), seen.views, "")
 
 
 def write_suspected_findings(suspects: pd.DataFrame, findings: Path, measurements: pd.DataFrame, output: Path) -> None:
@@ -157,7 +168,7 @@ def _lines(suspects: pd.DataFrame) -> Iterator[str]:
 
 
 def _none(reason: str) -> SuspectedLabels:
-    return SuspectedLabels(pd.DataFrame(columns=list(_SUSPECT_COLUMNS)).astype(_SUSPECT_COLUMNS), 0, reason)
+    return SuspectedLabels(pd.DataFrame(columns=list(_SUSPECT_COLUMNS)).astype(_SUSPECT_COLUMNS), 0, 0, reason)
 
 
 def _copies(directory: Path, paths: list[str]) -> npt.NDArray[np.int64]:

@@ -3,12 +3,13 @@
 The folder:
 
     model/
-      model.keras       takes uint8 or float images in [0, 255], [batch, size, size, 3]; returns probabilities
-      training.json     TrainingRecord
-      history.csv       HISTORY_COLUMNS, one row per epoch, both phases
+      model.keras             takes uint8 or float images in [0, 255], [batch, size, size, 3]; returns probabilities
+      training.json           TrainingRecord
+      history.csv             HISTORY_COLUMNS, one row per epoch, both phases
       curves.png
-      tensorboard/      event files, a folder per phase and within it for training and validation
-      *.h5              fine_tune only, when asked for
+      tensorboard/            event files, a folder per phase and within it for training and validation
+      *.h5                    fine_tune only, when asked for
+      training_features.npz   train_frozen only, where it had a cache: see components.formats.training_features
 """
 
 import dataclasses

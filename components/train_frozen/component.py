@@ -78,7 +78,8 @@ def train_frozen(
         checkpoint_seconds: How often the state is kept within an epoch; 0 for after each epoch alone.
         gpu_count: GPUs to train on, 0 for the CPU.
         seed: Of everything random.
-        model: The trained model: model.keras, training.json, history.csv, curves.png.
+        model: The trained model: model.keras, training.json, history.csv, curves.png; and of a cached training what
+            the backbone saw in the training images, for evaluate.
         cache: What fine_tune need not compute again: of the views that this step's epochs saw, since it last went on
             from a checkpoint on another disk; may hold nothing.
         report: What was kept and why, learning curves, settings and augmented samples.

@@ -8,6 +8,7 @@ from typing import Any
 import keras
 
 from components.classifier.activation_cache import cache_root, hand_over_caches
+from components.classifier.activations import FEATURES_KIND
 from components.classifier.backbones import Backbone, find_backbone
 from components.classifier.devices import Devices, prepare_training
 from components.classifier.earlier_attempts import Choice, EarlierAttempts
@@ -21,9 +22,11 @@ from components.classifier.training_state import training_identity, weights_dige
 from components.classifier.weights import load_weights
 from components.formats.splits import Splits
 from components.formats.trained_model import TrainingRecord
+from components.formats.training_features import write_training_features
 from components.publishing import published_directory
 from components.train_frozen.frozen_settings import FrozenSettings, check_settings
-from components.train_frozen.head_training import PHASE, FrozenBackbone, fit_head, plan_training
+from components.train_frozen.head_training import PHASE, FrozenBackbone, fit_head, plan_training, views_of
+from components.train_frozen.kept_features import kept_features
 
 
 def train_frozen_phase(
@@ -98,6 +101,14 @@ def train_frozen_phase(
         head = _new_head(splits, settings)
     fit = fit_head(head, frozen, plan, settings, checkpoints)
     hand_over_caches(plan.caches.values(), cache_directory, plan.mode)
+    seen = kept_features(
+        plan.caches.get(FEATURES_KIND),
+        splits,
+        training,
+        views_of(settings),
+        len(fit.history),
+        settings.fit.seed,
+    )
     model = _finished(frozen, head, settings)
     record = TrainingRecord(
         backbone=backbone.name,
@@ -119,6 +130,8 @@ def train_frozen_phase(
     )
     with published_directory(model_directory) as directory:
         curves = write_trained_model(directory, model, record, fit.history)
+        if seen is not None:
+            write_training_features(seen, directory)
     seconds = time.monotonic() - started
     story = Story(
         title=f"A new head on the frozen {backbone.name}",

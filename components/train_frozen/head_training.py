@@ -97,7 +97,7 @@ def plan_training(
         TransientError: When the disk has no room for a cache that an earlier attempt has begun to train on.
     """
     cut = _cut_to_hand_over(frozen.network, settings.unfrozen_layers)
-    views = _views(settings)
+    views = views_of(settings)
     facts = activation_facts(frozen.splits, frozen.backbone, frozen.network, frozen.devices.precision, views)
     with frozen.devices.building():
         extractor = boundary_extractor(frozen.backbone, frozen.network, cut)
@@ -153,7 +153,12 @@ def fit_head(
     weights = balanced_class_weights(frozen.training.images_per_class, fit.class_weights)
     if plan.mode.cached:
         activations = Activations(
-            plan.caches, plan.extractor, frozen.training, frozen.validation, _views(settings), frozen.devices.strategy
+            plan.caches,
+            plan.extractor,
+            frozen.training,
+            frozen.validation,
+            views_of(settings),
+            frozen.devices.strategy,
         )
         batching = Batching(fit.batch_size, 1)
         held_back = activations.held_back(FEATURES_KIND, batching)
@@ -196,6 +201,7 @@ def _cut_to_hand_over(network: keras.Model, unfrozen_layers: int) -> Cut | None:
     return None if cut.at_input else cut
 
 
-def _views(settings: FrozenSettings) -> Views:
+def views_of(settings: FrozenSettings) -> Views:
+    """Return the views of training images that the head may be trained on."""
     count = settings.mode.views(settings.fit.epochs, settings.augmentation)
     return Views(settings.augmentation, settings.fit.seed, count)

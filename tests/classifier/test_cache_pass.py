@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from components.formats.training_features import read_training_features
 from tests.classifier.small_splits import drawn_shapes, write_small_splits
 from tests.classifier.step_runs import trained_model
 from tests.classifier.stopped_attempts import BACKBONE, BATCH, POINTED, SHARD, WRITING, WRITTEN, attempt, begun, ended
@@ -128,6 +129,10 @@ def test_fine_tuning_computes_the_views_that_a_resumed_frozen_phase_did_not(
     assert attempt("frozen", lost, lost / "log", (POINTED, 2), inputs) == -signal.SIGKILL
     assert "frozen: resuming after epoch 2 of 3" in run("frozen", frozen, inputs)
     assert not any("train-view-1" in name for name in shards(frozen))
+    of_one_view, of_both = (read_training_features(folder / "model") for folder in (frozen, undisturbed / "frozen"))
+    assert of_one_view is not None
+    assert of_both is not None
+    assert (of_one_view.views, of_both.views) == (1, 2)
 
     log = run("fine_tune", tuned, {"splits": splits, "frozen_model": frozen / "model", **FINE_TUNE})
 

@@ -37,6 +37,7 @@ def test_component(project: TinyProject, tmp_path: Path) -> None:
     accuracy = evaluate.python_func(
         splits=dsl.Dataset(name="splits", uri=str(project.splits), metadata={}),
         model=dsl.Model(name="model", uri=str(project.model), metadata={}),
+        frozen_model=dsl.Model(name="frozen_model", uri=str(project.frozen), metadata={}),
         findings=dsl.Dataset(name="findings", uri=str(project.findings), metadata={}),
         registry_uri="",
         model_name="trees",
@@ -69,6 +70,7 @@ def test_wrong_input_ends_with_exit_code_2(
         evaluate.python_func(
             splits=dsl.Dataset(name="splits", uri=str(tmp_path), metadata={}),
             model=dsl.Model(name="model", uri=str(project.model), metadata={}),
+            frozen_model=dsl.Model(name="frozen_model", uri=str(project.frozen), metadata={}),
             findings=dsl.Dataset(name="findings", uri=str(project.findings), metadata={}),
             registry_uri="",
             model_name="trees",

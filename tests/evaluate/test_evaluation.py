@@ -22,10 +22,11 @@ Outputs = tuple[Path, Path]
 @pytest.fixture
 def copy(project: TinyProject, tmp_path: Path) -> TinyProject:
     """A project to damage."""
-    return TinyProject(
-        shutil.copytree(project.splits, tmp_path / "splits"),
-        shutil.copytree(project.model, tmp_path / "model"),
-        project.findings,
+    return dataclasses.replace(
+        project,
+        splits=shutil.copytree(project.splits, tmp_path / "splits"),
+        model=shutil.copytree(project.model, tmp_path / "model"),
+        frozen=shutil.copytree(project.frozen, tmp_path / "frozen"),
     )
 
 

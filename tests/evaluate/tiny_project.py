@@ -43,6 +43,7 @@ class TinyProject:
     splits: Path
     model: Path
     findings: Path
+    frozen: Path
 
 
 def class_colours(classes: int) -> np.ndarray:
@@ -74,8 +75,8 @@ def write_project(
         training_labels: Likewise, of training images.
         training_looks_like: Likewise.
     """
-    project = TinyProject(directory / "splits", directory / "model", directory / "findings")
-    for folder in (project.splits, project.model, project.findings):
+    project = TinyProject(*(directory / name for name in ("splits", "model", "findings", "frozen")))
+    for folder in (project.splits, project.model, project.findings, project.frozen):
         folder.mkdir()
     colours = class_colours(len(class_names))
     test = draw_images("", class_names, test_labels, looks_like, colours)
@@ -93,7 +94,8 @@ def write_project(
     )
     write_measurements(project.findings, [*test, *training])
     write_assignments(project.splits, training)
-    write_model(project.model, class_names, colours)
+    write_model(project.model, class_names, colours, "fine_tune")
+    write_model(project.frozen, class_names, colours, "frozen")
     return project
 
 
@@ -210,6 +212,7 @@ def evaluate_project(
         evaluation,
         report,
         evaluation.with_name("suspected"),
+        frozen_model=project.frozen,
         label_check_images=label_check_images,
         registry_uri=registry_uri,
         model_name="trees",
@@ -218,7 +221,7 @@ def evaluate_project(
     )
 
 
-def write_model(directory: Path, class_names: Sequence[str], colours: np.ndarray) -> None:
+def write_model(directory: Path, class_names: Sequence[str], colours: np.ndarray, phase: str) -> None:
     """Write a model that answers with the class of the nearest colour, with its records."""
     classes = len(class_names)
     model = keras.Sequential(
@@ -249,8 +252,8 @@ def write_model(directory: Path, class_names: Sequence[str], colours: np.ndarray
             image_size_px=IMAGE_SIZE_PX,
             resize_policy="stretch",
             dataset_digest="d" * 64,
-            phase="fine_tune",
-            best_phase="fine_tune",
+            phase=phase,
+            best_phase=phase,
             best_epoch=1,
             best_val_loss=0.6,
             best_val_accuracy=0.8,

@@ -19,7 +19,12 @@ def test_the_registered_champion_is_compared_with(
     register: Register, evaluated: EvaluatedProject, tmp_path: Path
 ) -> None:
     registration = register()
-    project = TinyProject(evaluated.splits, evaluated.model, evaluated.splits.with_name("findings"))
+    project = TinyProject(
+        evaluated.splits,
+        evaluated.model,
+        evaluated.splits.with_name("findings"),
+        evaluated.splits.with_name("frozen"),
+    )
     registry = str(tmp_path / "registry")
     evaluate_project(project, tmp_path / "evaluation", tmp_path / "page.html", registry_uri=registry)
     found = read_evaluation(tmp_path / "evaluation").comparison

@@ -10,9 +10,16 @@ import pandas as pd
 import pytest
 
 from components.classifier.backbones import BACKBONES
-from components.classifier.input_pipeline import Batching, open_splits, read_labels, stored_batches
+from components.classifier.head import feature_extractor
+from components.classifier.input_pipeline import Batching, open_splits, read_labels, stored_batches, view_batches
 from components.classifier.weights import load_weights
 from components.formats.trained_model import HISTORY_COLUMNS, read_training_record
+from components.formats.training_features import (
+    TRAINING_FEATURES_FILE,
+    of_length_1,
+    read_training_features,
+    training_shards_digest,
+)
 from tests.classifier.small_splits import drawn_shapes, sample_photos, write_small_splits
 from tests.classifier.step_runs import run_train_frozen
 
@@ -100,6 +107,26 @@ def test_record_and_history_tell_what_happened(trained: tuple[Path, dict[str, An
     assert (output / "model" / "curves.png").read_bytes().startswith(b"\x89PNG")
 
 
+def test_what_the_backbone_saw_is_kept_for_evaluate(photos: Path, trained: tuple[Path, dict[str, Any]]) -> None:
+    kept = read_training_features(trained[0] / "model")
+    assert kept is not None
+    splits, training, _ = open_splits(photos)
+    backbone = BACKBONES["efficientnet_lite0"]
+    network = backbone.build(128)
+    load_weights(network, backbone, str(IMAGENET_FILE))
+    extractor = feature_extractor(backbone, network)
+
+    views = [extractor.predict(view_batches(training, Batching(8, 1), 0.3, 3, view), verbose=0) for view in range(2)]
+
+    np.testing.assert_allclose(
+        kept.features.astype(np.float64), of_length_1(np.mean(views, axis=0)).astype(np.float64), atol=1e-3
+    )
+    assert kept.features.shape == (47, 1280)
+    assert kept.positions.tolist() == list(range(47))
+    assert kept.views == 2
+    assert (kept.dataset_digest, kept.shards_digest) == (splits.dataset_digest, training_shards_digest(splits))
+
+
 def test_the_report_says_what_was_kept_and_escapes_names(trained: tuple[Path, dict[str, Any]]) -> None:
     output, metrics = trained
     page = (output / "report").read_text()
@@ -130,14 +157,22 @@ def shapes(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def test_the_same_seed_gives_the_same_weights_over_leftovers(shapes: Path, tmp_path: Path) -> None:
     (tmp_path / "model").mkdir()
     (tmp_path / "model" / "leftover").touch()
-    weights = []
+    weights, features = [], []
     for _ in range(2):
         run_train_frozen(shapes, tmp_path, seed=5, augmentation=0.5, augmented_views=2)
         weights.append(keras.saving.load_model(tmp_path / "model" / "model.keras").get_weights())
+        features.append((tmp_path / "model" / TRAINING_FEATURES_FILE).read_bytes())
 
+    assert features[0] == features[1]
     assert all(np.array_equal(one, other) for one, other in zip(weights[0], weights[1], strict=True))
     assert not (tmp_path / "model" / "leftover").exists()
     assert "it was never trained" in (tmp_path / "report").read_text()
+
+
+def test_streaming_keeps_no_features(shapes: Path, tmp_path: Path) -> None:
+    run_train_frozen(shapes, tmp_path, epochs=1, training_mode="streaming")
+    assert (tmp_path / "model" / "training.json").is_file()
+    assert not (tmp_path / "model" / TRAINING_FEATURES_FILE).exists()
 
 
 @pytest.mark.parametrize(
