@@ -11,6 +11,7 @@ import pytest
 
 from components.classifier import backbones
 from components.formats.trained_model import read_training_record
+from components.formats.training_features import TRAINING_FEATURES_FILE
 from tests.classifier.small_splits import drawn_shapes, write_small_splits
 from tests.classifier.step_runs import run_fine_tune, run_train_frozen, trained_model
 from tests.classifier.stopped_attempts import BACKBONE, tiny_backbone
@@ -85,6 +86,8 @@ def test_the_head_ends_in_the_same_weights(splits: Path, tmp_path: Path) -> None
     assert {outcome.mode for outcome in outcomes.values()} == {"cached", "streaming"}
     assert largest_difference(outcomes["cached"], outcomes["streaming"]) == 0.0
     pd.testing.assert_frame_equal(outcomes["cached"].history, outcomes["streaming"].history)
+    kept = [mode for mode in outcomes if (tmp_path / mode / "model" / TRAINING_FEATURES_FILE).is_file()]
+    assert kept == ["cached"], "streaming has nothing that it could keep"
 
 
 @pytest.mark.parametrize("train_batch_normalization", [False, True], ids=["frozen", "trained"])

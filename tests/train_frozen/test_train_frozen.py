@@ -169,12 +169,6 @@ def test_the_same_seed_gives_the_same_weights_over_leftovers(shapes: Path, tmp_p
     assert "it was never trained" in (tmp_path / "report").read_text()
 
 
-def test_streaming_keeps_no_features(shapes: Path, tmp_path: Path) -> None:
-    run_train_frozen(shapes, tmp_path, epochs=1, training_mode="streaming")
-    assert (tmp_path / "model" / "training.json").is_file()
-    assert not (tmp_path / "model" / TRAINING_FEATURES_FILE).exists()
-
-
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
