@@ -123,6 +123,8 @@ def _fit(epochs: int, learning_rate: float, schedule: str, warmup_epochs: float,
         plateau_patience=2,
         precision="auto",
         xla=False,
+        gpu_memory_growth=True,
+        gpu_prefetch_batches=2,
         seed=seed,
     )
 
