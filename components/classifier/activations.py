@@ -29,6 +29,8 @@ from components.classifier.input_pipeline import (
     read_labels,
     view_batches,
 )
+from components.classifier.preparation import Preparation
+from components.classifier.stopwatch import Clock
 from components.classifier.training import Validation
 from components.classifier.training_state import training_identity, weights_digest
 from components.failures import TransientError, UserError
@@ -80,6 +82,7 @@ class Activations:
         validation: The validation images.
         views: Of the training images.
         strategy: What the extractor was built for.
+        preparation: Is told how long passes take.
     """
 
     def __init__(
@@ -90,12 +93,13 @@ class Activations:
         validation: SplitImages,
         views: Views,
         strategy: tf.distribute.Strategy,
+        preparation: Preparation,
     ) -> None:
         self._caches = caches
         self._training = training
         self._validation = validation
         self._views = views
-        self._pass = _BackbonePass(caches, extractor, views, strategy)
+        self._pass = _BackbonePass(caches, extractor, views, strategy, preparation)
         self._labels = read_labels(training)
 
     def of_epoch(self, kind: str, epoch: int, batching: Batching) -> tf.data.Dataset:
@@ -211,7 +215,9 @@ class _BackbonePass:
         extractor: keras.Model,
         views: Views,
         strategy: tf.distribute.Strategy,
+        preparation: Preparation,
     ) -> None:
+        self._preparation = preparation
         self._caches = list(caches.values())
         self._arrays = [array for cache in self._caches for array in cache.arrays]
         self._views = views
@@ -284,13 +290,20 @@ class _BackbonePass:
         strength = 0.0 if view is None else self._views.strength
         batches = view_batches(source, self._batching, strength, self._views.seed, view or 0, first, count)
         remaining = count
-        for images, _ in self._strategy.experimental_distribute_dataset(batches):
+        passed, clock = self._preparation.passed, Clock()
+        iterator = iter(self._strategy.experimental_distribute_dataset(batches))
+        while remaining:
+            images, _ = next(iterator)
+            passed.input_seconds += clock.lap()
             computed = self._forward(self._filled(images))
             outputs = {array.name: np.asarray(computed[array.name]) for array in self._arrays}
+            passed.forward_seconds += clock.lap()
             size = min(remaining, len(next(iter(outputs.values()))))  # what only filled up the last batch is cut off
             remaining -= size
+            passed.images += size
             for row in range(size):
                 yield {name: array[row] for name, array in outputs.items()}
+            passed.keeping_seconds += clock.lap()
             progress.advance(size)
 
     def _filled(self, images: Any) -> Any:

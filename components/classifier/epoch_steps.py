@@ -1,7 +1,6 @@
 """One epoch, step by step: so that it can stop and go on between any two steps, and knows where its time goes."""
 
 import dataclasses
-import time
 from collections.abc import Callable
 from typing import Any
 
@@ -11,6 +10,7 @@ import tensorflow as tf
 
 from components.classifier.frozen_layers import FrozenLayers
 from components.classifier.learning_rates import LearningRates
+from components.classifier.stopwatch import Clock
 
 _STEPS_PER_SAMPLE = 16
 _FIRST_SAMPLES = 2  # graphs are built in the first
@@ -27,7 +27,11 @@ class EpochProgress:
         loss_sum: Over the images, weighted by class.
         correct: Images named correctly, as the model was at their step.
         factor_sum: Of the schedule, over steps.
-        preparation_seconds: Until the epoch's batches could be asked for: features are computed then.
+        preparation_seconds: Until the epoch's batches could be asked for.
+        pass_images: That went through the frozen layers meanwhile, see ``PassSeconds``.
+        pass_input_seconds: Of preparation, likewise.
+        pass_forward_seconds: Likewise.
+        pass_keeping_seconds: Likewise.
         input_seconds: Spent waiting for batches.
         forward_seconds: Spent in frozen layers, see ``TrainingSteps``.
         step_seconds: Spent in training steps on what they give.
@@ -41,6 +45,10 @@ class EpochProgress:
     correct: int = 0
     factor_sum: float = 0.0
     preparation_seconds: float = 0.0
+    pass_images: int = 0
+    pass_input_seconds: float = 0.0
+    pass_forward_seconds: float = 0.0
+    pass_keeping_seconds: float = 0.0
     input_seconds: float = 0.0
     forward_seconds: float = 0.0
     step_seconds: float = 0.0
@@ -132,7 +140,7 @@ class TrainingSteps:
             after_step: Called when the figures of a step are in; model and ``progress`` agree then.
         """
         remaining = self._on_devices(batches.skip(progress.batches) if progress.batches else batches)
-        clock = _Clock()
+        clock = Clock()
         if self._compiled is None:
             self._compiled = self._compile(remaining.element_spec)
             progress.forward_seconds += clock.lap()  # in which the graph of frozen layers is built
@@ -159,7 +167,7 @@ class TrainingSteps:
             del batch  # its pixels are not needed any more where frozen layers have seen them
 
     def _begin(
-        self, step: Callable[..., Any], batch: tuple[Any, Any], progress: EpochProgress, clock: "_Clock"
+        self, step: Callable[..., Any], batch: tuple[Any, Any], progress: EpochProgress, clock: Clock
     ) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
         """Begin the step of a batch, and count the time until this has returned."""
         if self._frozen is None:
@@ -293,15 +301,3 @@ def take_step(step: Callable[..., Any], batch: tuple[Any, Any]) -> Any:
 def _wait_for_devices() -> None:
     """Wait until GPUs have computed all they were told to; a CPU has."""
     tf.test.experimental.sync_devices()
-
-
-class _Clock:
-    """Tells the seconds since it was last asked."""
-
-    def __init__(self) -> None:
-        self._last = time.monotonic()
-
-    def lap(self) -> float:
-        now = time.monotonic()
-        seconds, self._last = now - self._last, now
-        return seconds

@@ -183,13 +183,14 @@ def read_labels(source: SplitImages) -> np.ndarray:
     return values
 
 
-def sample_images(source: SplitImages, count: int) -> dict[int, np.ndarray]:
-    """Return a few images from all over the split, uint8 ``[size, size, 3]`` each, by their number in stored order."""
+def sample_images(source: SplitImages, count: int) -> dict[int, tuple[np.ndarray, int]]:
+    """Return a few images from all over the split, uint8 ``[size, size, 3]``, and labels, by number in stored order."""
     wanted = set(np.linspace(0, source.images - 1, min(count, source.images)).round().astype(int).tolist())
     return {
-        int(index): np.asarray(_decode(record, source.image_size_px)[0])
+        int(index): (np.asarray(pixels), int(label))
         for index, record in _records(source, np.arange(len(source.shards)))
         if int(index) in wanted
+        for pixels, label in [_decode(record, source.image_size_px)]
     }
 
 

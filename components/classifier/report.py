@@ -2,7 +2,7 @@
 
 import dataclasses
 import io
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +14,7 @@ from PIL import Image
 
 from components.classifier.augmentation import augment
 from components.classifier.training_figures import measured_figures, time_shares
+from components.classifier.training_mode import CACHED
 from components.formats.splits import Splits
 from components.formats.trained_model import PHASES, TrainingRecord
 from components.report.page import data_uri, write_page
@@ -22,11 +23,13 @@ _SAMPLE_SIDE_PX = 160
 _SAMPLE_QUALITY = 85
 SAMPLES_SHOWN = 4
 _VIEWS_SHOWN_AT_MOST = 5
+_LEAST_SECONDS_SHOWN = 0.05
 # Below this many validation images one image moves accuracy by two points or more.
 _FEW_VALIDATION_IMAGES = 50
 
 
 _FIGURES = {
+    "pass_images_per_second": ("images a second, once through frozen layers", "{:,.0f}"),
     "images_per_second": ("images a second, in training", "{:,.0f}"),
     "cpu_cores": ("processors busy", "{:.1f}"),
     "gpu_percent": ("GPU busy", "{:.0f} %"),
@@ -42,7 +45,6 @@ class Story:
     Attributes:
         title: Heading of the page.
         verdict: What was kept and why, one or two sentences.
-        tone: ``good`` or ``warn``.
         trained: What could learn, in words.
         warnings: Sentences about what a person should look at.
         seconds: Wall time of the phase.
@@ -50,10 +52,14 @@ class Story:
 
     title: str
     verdict: str
-    tone: str
     trained: str
     warnings: list[str]
     seconds: float
+
+    @property
+    def tone(self) -> str:
+        """``good``, or ``warn`` where there are warnings."""
+        return "warn" if self.warnings else "good"
 
 
 def write_training_report(
@@ -63,7 +69,7 @@ def write_training_report(
     history: pd.DataFrame,
     curves: Markup,
     splits: Splits,
-    samples: Mapping[int, np.ndarray],
+    samples: Mapping[int, tuple[np.ndarray, int]],
 ) -> None:
     """Write the page.
 
@@ -74,7 +80,7 @@ def write_training_report(
         history: Both phases as far as they have run.
         curves: Inline SVG.
         splits: What the model was trained on.
-        samples: A few training images, uint8 ``[size, size, 3]``, by their number.
+        samples: A few training images, uint8 ``[size, size, 3]``, and their labels, by their number.
     """
     settings = record.settings[record.phase]
     strength, seed = float(settings["augmentation"]), int(settings["seed"])
@@ -91,6 +97,7 @@ def write_training_report(
         epochs=history.to_dict("records"),
         epochs_run=epochs_run,
         spent=_spent_rows(history),
+        cached=settings["training_mode"] == CACHED,
         machine=_machine_rows(history),
         curves=curves,
         phases=[phase for phase in PHASES if phase in record.settings],
@@ -98,7 +105,7 @@ def write_training_report(
         classes=_class_rows(splits),
         split_images={name: split.images for name, split in splits.splits.items()},
         few_validation_images=splits.splits["validation"].images < _FEW_VALIDATION_IMAGES,
-        views=_view_rows(samples, strength, seed, views),
+        views=_view_rows(samples, splits.class_names, strength, seed, views),
         views_shown=views,
         augmentation=strength,
     )
@@ -113,12 +120,16 @@ def _settings_rows(settings: Mapping[str, Mapping[str, Any]]) -> list[dict[str, 
 
 
 def _spent_rows(history: pd.DataFrame) -> list[dict[str, Any]]:
-    """Return one row per kind of work with its seconds and share in each phase, as ``PHASES`` orders them."""
+    """Return one row per kind of work with its seconds and share in each phase, as ``PHASES`` orders them.
+
+    What took no time in any phase is left out.
+    """
     phases = [time_shares(history[history["phase"] == phase]) for phase in PHASES if phase in set(history["phase"])]
     totals = [max(sum(seconds.values()), 1e-6) for seconds in phases]
     return [
         {"work": work, "spent": [(of[work], of[work] / total) for of, total in zip(phases, totals, strict=True)]}
         for work in phases[0]
+        if any(of[work] >= _LEAST_SECONDS_SHOWN for of in phases)
     ]
 
 
@@ -146,16 +157,27 @@ def _class_rows(splits: Splits) -> list[dict[str, Any]]:
     ]
 
 
-def _view_rows(samples: Mapping[int, np.ndarray], strength: float, seed: int, views: int) -> list[list[str]]:
-    """Return rows of data URIs: a sample as stored, then the first views made of it; unaugmented, one row of all."""
+def _view_rows(
+    samples: Mapping[int, tuple[np.ndarray, int]], class_names: Sequence[str], strength: float, seed: int, views: int
+) -> list[list[dict[str, str]]]:
+    """Return rows of pictures and captions: a sample as stored, then views made of it; unaugmented, one row of all."""
+    stored = {
+        index: {"uri": _picture(pixels), "caption": class_names[label]} for index, (pixels, label) in samples.items()
+    }
     if strength == 0.0:
-        return [[_picture(sample) for sample in samples.values()]]
+        return [list(stored.values())]
     return [
         [
-            _picture(sample),
-            *(_picture(augment(sample, strength, seed, tf.constant(index, tf.int64), view)) for view in range(views)),
+            stored[index],
+            *(
+                {
+                    "uri": _picture(augment(pixels, strength, seed, tf.constant(index, tf.int64), view)),
+                    "caption": f"epoch {view + 1}",
+                }
+                for view in range(views)
+            ),
         ]
-        for index, sample in samples.items()
+        for index, (pixels, _) in samples.items()
     ]
 
 

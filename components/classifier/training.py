@@ -16,6 +16,7 @@ from components.classifier.epoch_steps import EpochProgress, TrainingSteps
 from components.classifier.fit_settings import FitSettings
 from components.classifier.frozen_layers import FrozenLayers
 from components.classifier.learning_rates import PLATEAU, LearningRates
+from components.classifier.preparation import PassSeconds, Preparation
 from components.classifier.resource_use import watched
 from components.classifier.training_figures import measured_figures, training_warnings
 from components.classifier.training_state import TrainingState
@@ -71,6 +72,12 @@ class Fit:
     warnings: list[str]
     measured: dict[str, float]
 
+    def warned(self, phase: str, warning: str) -> "Fit":
+        """Return the same with one more warning, and print it."""
+        print(f"{phase}: warning: {warning}", flush=True)
+        warnings = [*self.warnings, warning]
+        return dataclasses.replace(self, warnings=warnings, measured={**self.measured, "warnings": len(warnings)})
+
 
 def compile_classifier(model: keras.Model, settings: FitSettings) -> None:
     """Give the model its optimizer. Needed again whenever ``trainable`` of a layer changed."""
@@ -100,6 +107,7 @@ def fit_epochs(
     class_weight: dict[int, float] | None,
     checkpoints: Checkpoints | None,
     frozen: FrozenLayers | None = None,
+    preparation: Preparation | None = None,
 ) -> Fit:
     """Fit a compiled model and leave it with the weights of the epoch with the lowest validation loss.
 
@@ -116,6 +124,7 @@ def fit_epochs(
         checkpoints: Where the complete state is kept now and then and after each epoch, or None.
         frozen: What batches, of training and of validation, go through before the model; None where they are what it
             takes.
+        preparation: Watches what is done before an epoch; None when nothing was yet.
 
     Raises:
         UserError: When the loss is no longer a number, a shard is damaged meanwhile, or checkpoints may not be read or
@@ -136,6 +145,7 @@ def fit_epochs(
             model, settings.label_smoothing, class_weight, settings.xla, settings.gpu_prefetch_batches, frozen
         ),
         frozen=frozen,
+        preparation=preparation or Preparation(),
         training_batches=training_batches,
         validation=validation,
         checkpoints=checkpoints,
@@ -156,11 +166,11 @@ def fit_epochs(
     callbacks.on_train_end()
     history = pd.DataFrame(rows, columns=list(HISTORY_COLUMNS))
     chosen = rows[int(history[_MONITORED].argmin())]
-    warnings = training_warnings(history, chosen["val_accuracy"], validation.labels)
-    for warning in warnings:
-        print(f"{phase}: warning: {warning}", flush=True)
-    measured = {**measured_figures(history), "warnings": len(warnings)}
-    return Fit(history, chosen["epoch"], chosen["val_loss"], chosen["val_accuracy"], warnings, measured)
+    measured = {**measured_figures(history), "warnings": 0}
+    fit = Fit(history, chosen["epoch"], chosen["val_loss"], chosen["val_accuracy"], [], measured)
+    for warning in training_warnings(history, chosen["val_accuracy"], validation.labels):
+        fit = fit.warned(phase, warning)
+    return fit
 
 
 @dataclasses.dataclass
@@ -177,6 +187,7 @@ class _Fitting:
     settings: FitSettings
     steps: TrainingSteps
     frozen: FrozenLayers | None
+    preparation: Preparation
     training_batches: Callable[[int], tf.data.Dataset]
     validation: Validation
     checkpoints: Checkpoints | None
@@ -186,10 +197,10 @@ class _Fitting:
 
     def epoch(self, progress: EpochProgress) -> dict[str, Any]:
         """Train on what is left of the next epoch and validate; return its row of the history."""
-        started = time.monotonic()
+        started = self.preparation.begun()
         before = _seconds(progress)
         batches = self.training_batches(len(self.rows))
-        progress.preparation_seconds += time.monotonic() - started
+        _add(progress, *self.preparation.ended())
         try:
             with termination_deferred() as terminated:
                 self._train(batches, progress, terminated)
@@ -221,6 +232,10 @@ class _Fitting:
             "learning_rate": progress.mean_learning_rate,
             "seconds": round(before + ended - started, 3),
             "preparation_seconds": round(progress.preparation_seconds, 3),
+            "pass_images": progress.pass_images,
+            "pass_input_seconds": round(progress.pass_input_seconds, 3),
+            "pass_forward_seconds": round(progress.pass_forward_seconds, 3),
+            "pass_keeping_seconds": round(progress.pass_keeping_seconds, 3),
             "input_seconds": round(progress.input_seconds, 3),
             "forward_seconds": round(progress.forward_seconds, 3),
             "step_seconds": round(progress.step_seconds, 3),
@@ -344,6 +359,14 @@ def _resume(
 
 def _rate_of(model: keras.Model) -> float:
     return float(keras.ops.convert_to_numpy(model.optimizer.learning_rate))
+
+
+def _add(progress: EpochProgress, seconds: float, passed: PassSeconds) -> None:
+    progress.preparation_seconds += seconds
+    progress.pass_images += passed.images
+    progress.pass_input_seconds += passed.input_seconds
+    progress.pass_forward_seconds += passed.forward_seconds
+    progress.pass_keeping_seconds += passed.keeping_seconds
 
 
 def _seconds(progress: EpochProgress) -> float:

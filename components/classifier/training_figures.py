@@ -8,6 +8,18 @@ _LEAST_SECONDS = 10.0
 _INPUT_BOUND_SHARE = 0.5
 # What passes from the first batch of an epoch to its last; see HISTORY_COLUMNS.
 _OF_TRAINING = ["input_seconds", "forward_seconds", "step_seconds"]
+_OF_PASS = ["pass_input_seconds", "pass_forward_seconds", "pass_keeping_seconds"]
+_WORDS = {
+    "pass_input_seconds": "once: reading and augmenting photos",
+    "pass_forward_seconds": "once: frozen layers",
+    "pass_keeping_seconds": "once: compressing and writing what they give",
+    "preparation_seconds": "other preparation",
+    "input_seconds": "waiting for batches",
+    "forward_seconds": "frozen layers, in every epoch",
+    "step_seconds": "training steps",
+    "validation_seconds": "validation",
+    "checkpoint_seconds": "checkpoints",
+}
 
 
 def measured_figures(history: pd.DataFrame) -> dict[str, float]:
@@ -17,9 +29,10 @@ def measured_figures(history: pd.DataFrame) -> dict[str, float]:
         history: ``HISTORY_COLUMNS`` of one phase, at least one row.
     """
     figures = {
-        "images_per_second": _images(history) / max(_training_seconds(history), 1e-6),
-        "input_share": _share(history, "input_seconds"),
-        "forward_share": _share(history, "forward_seconds"),
+        "images_per_second": _images(history) / max(_seconds(history, _OF_TRAINING), 1e-6),
+        "pass_images_per_second": _pass_images_per_second(history),
+        "input_share": _share(history, ["input_seconds", "pass_input_seconds"]),
+        "forward_share": _share(history, ["forward_seconds", "pass_forward_seconds"]),
         "cpu_cores": _mean(history, "cpu_cores"),
         "gpu_percent": _mean(history, "gpu_percent"),
         "peak_memory_mb": _highest(history, "peak_memory_mb"),
@@ -38,13 +51,13 @@ def training_warnings(history: pd.DataFrame, val_accuracy: float, labels: np.nda
     """
     warnings = []
     majority = float(np.bincount(labels).max() / len(labels))
-    if val_accuracy < majority:
+    if val_accuracy <= majority < 1.0:
         warnings.append(
-            f"validation accuracy {val_accuracy:.1%} is below the {majority:.1%} of always naming the largest class: "
-            "look at the labels and at weights, or train longer"
+            f"validation accuracy {val_accuracy:.1%} is no better than the {majority:.1%} of always naming the largest "
+            "class: look at the labels and at weights, lower the learning rate, or train longer"
         )
-    share = _share(history, "input_seconds")
-    if share > _INPUT_BOUND_SHARE and _training_seconds(history) > _LEAST_SECONDS:
+    share = _share(history, ["input_seconds", "pass_input_seconds"])
+    if share > _INPUT_BOUND_SHARE and _seconds(history, _OF_TRAINING + _OF_PASS) > _LEAST_SECONDS:
         warnings.append(
             f"{share:.0%} of training was spent waiting for images: more processors, or less augmentation, would make "
             "it faster; a faster GPU would not"
@@ -54,30 +67,29 @@ def training_warnings(history: pd.DataFrame, val_accuracy: float, labels: np.nda
 
 def time_shares(history: pd.DataFrame) -> dict[str, float]:
     """Return seconds by what the time of a phase went into, in words; the rest is what none of the columns counts."""
-    columns = {
-        "features, preparation": "preparation_seconds",
-        "waiting for images": "input_seconds",
-        "frozen layers, in every epoch": "forward_seconds",
-        "training steps": "step_seconds",
-        "validation": "validation_seconds",
-        "checkpoints": "checkpoint_seconds",
-    }
-    seconds = {words: float(history[column].sum()) for words, column in columns.items()}
-    rest = float(history["seconds"].sum()) - sum(seconds.values())
-    return {**seconds, "rest": max(rest, 0.0)}
+    seconds = {column: float(history[column].sum()) for column in _WORDS}
+    rest = float(history["seconds"].sum()) - sum(seconds.values()) + _seconds(history, _OF_PASS)
+    seconds["preparation_seconds"] = max(seconds["preparation_seconds"] - _seconds(history, _OF_PASS), 0.0)
+    return {**{words: seconds[column] for column, words in _WORDS.items()}, "rest": max(rest, 0.0)}
 
 
-def _training_seconds(history: pd.DataFrame) -> float:
-    return float(history[_OF_TRAINING].sum().sum())
+def _seconds(history: pd.DataFrame, columns: list[str]) -> float:
+    return float(history[columns].sum().sum())
+
+
+def _pass_images_per_second(history: pd.DataFrame) -> float:
+    """Return how many images a second went through the frozen layers to be kept; not a number where none did."""
+    images = float(history["pass_images"].sum())
+    return images / max(_seconds(history, _OF_PASS), 1e-6) if images else float("nan")
 
 
 def _images(history: pd.DataFrame) -> float:
     return float((history["images_per_second"] * history[_OF_TRAINING].sum(axis=1)).sum())
 
 
-def _share(history: pd.DataFrame, column: str) -> float:
-    """Of training from the first batch of an epoch to the last."""
-    return float(history[column].sum() / max(_training_seconds(history), 1e-6))
+def _share(history: pd.DataFrame, columns: list[str]) -> float:
+    """Of training from the first batch of an epoch to the last, and of the passes before."""
+    return _seconds(history, columns) / max(_seconds(history, _OF_TRAINING + _OF_PASS), 1e-6)
 
 
 def _mean(history: pd.DataFrame, column: str) -> float:

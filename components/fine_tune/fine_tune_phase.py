@@ -54,6 +54,7 @@ class _Choice:
     val_loss: float
     val_accuracy: float
     baseline_loss: float
+    baseline_accuracy: float
     tuned_loss: float
 
 
@@ -261,6 +262,7 @@ def _fine_tuned(
     with devices.building():
         compile_classifier(plan.model, settings.fit)
     all_settings = settings_of_phases(choice_of(plan.mode))
+    all_settings[PHASE]["precision"] = devices.precision
     checkpoints = earlier.go_on(choice_of(plan.mode), every_seconds)
     fit, choice = _fit_and_choose(plan, images.training, frozen.record, settings, checkpoints)
     learned = sum(variable.shape.num_elements() for variable in model.trainable_variables)
@@ -337,20 +339,33 @@ def _fit_and_choose(
         baseline_loss, baseline_accuracy = measure(plan.model, held_back, plan.frozen)
         print(f"fine_tune before  val_loss {baseline_loss:.4f}  val_accuracy {baseline_accuracy:.4f}", flush=True)
         outcome = fit_epochs(
-            plan.model, PHASE, settings.fit, plan.of_epoch, held_back, class_weight, checkpoints, plan.frozen
+            plan.model,
+            PHASE,
+            settings.fit,
+            plan.of_epoch,
+            held_back,
+            class_weight,
+            checkpoints,
+            plan.frozen,
+            plan.preparation,
+        )
+    if outcome.best_val_loss >= baseline_loss:
+        outcome = outcome.warned(
+            PHASE, "fine-tuning made the model no better: lower fine_tune_learning_rate, or let fewer layers learn"
         )
     if outcome.best_val_loss < baseline_loss:
         phase, epoch, loss, accuracy = PHASE, outcome.best_epoch, outcome.best_val_loss, outcome.best_val_accuracy
     else:
         phase, epoch, loss, accuracy = FROZEN_PHASE, record.best_epoch, baseline_loss, baseline_accuracy
-    return outcome, _Choice(phase, epoch, loss, accuracy, baseline_loss, outcome.best_val_loss)
+    return outcome, _Choice(phase, epoch, loss, accuracy, baseline_loss, baseline_accuracy, outcome.best_val_loss)
 
 
 def _tell(backbone: Backbone, tuned: _Tuned, validation: SplitImages, all_weights: int, seconds: float) -> Story:
     choice, learning, settings = tuned.choice, tuned.learning, tuned.settings[PHASE]
     kept = kept_sentence(choice.phase, choice.epoch, choice.val_loss, choice.val_accuracy, validation.images)
     if choice.phase == PHASE:
-        reason = f"Before fine-tuning the same images gave {choice.baseline_loss:.4f}."
+        before = round(choice.baseline_accuracy * validation.images)
+        reason = f"Before fine-tuning the same images gave {choice.baseline_loss:.4f}, and {before} of them were right."
     else:
         reason = f"No epoch of fine-tuning was better (its best: {choice.tuned_loss:.4f}), so its weights were dropped."
     normalization = (
@@ -365,7 +380,6 @@ def _tell(backbone: Backbone, tuned: _Tuned, validation: SplitImages, all_weight
     return Story(
         title=f"The last layers of {backbone.name}, fine-tuned",
         verdict=f"{kept} {reason}",
-        tone="good" if choice.phase == PHASE else "warn",
         trained=(
             f"{tuned.learned:,} of {all_weights:,} weights could learn: the head and {len(learning)} backbone "
             f"layers, {learning[0]} to {learning[-1]}. {normalization} {way}"

@@ -25,6 +25,7 @@ from components.classifier.devices import Devices
 from components.classifier.frozen_layers import FrozenLayers
 from components.classifier.head import head_of
 from components.classifier.input_pipeline import SplitImages, read_labels
+from components.classifier.preparation import Preparation
 from components.classifier.training import Validation
 from components.classifier.training_mode import Mode, choose_mode, resumed_mode
 from components.failures import StoppedError, TransientError
@@ -44,6 +45,7 @@ class Training:
         of_epoch: Gives the batches of an epoch, counted from 0.
         held_back: Gives the validation images.
         frozen: What those batches go through before the model, or None.
+        preparation: Watches what is done before an epoch.
         reading: Returns what to read batches inside of, see ``Activations.reading``.
     """
 
@@ -52,6 +54,7 @@ class Training:
     of_epoch: Callable[[int], tf.data.Dataset]
     held_back: Callable[[], Validation]
     frozen: FrozenLayers | None
+    preparation: Preparation
     reading: Callable[[], contextlib.AbstractContextManager[None]] = contextlib.nullcontext
 
 
@@ -121,6 +124,7 @@ def plan_training(
         UserError: When a cache is asked for, or begun, that may not be as large as it would be.
         TransientError: When the disk has no room for a cache that an earlier attempt has begun to train on.
     """
+    preparation = Preparation()
     fit, strength = settings.fit, settings.augmentation
     batching = devices.batching(fit.batch_size)
     network = model.get_layer(backbone.name)
@@ -154,6 +158,7 @@ def plan_training(
             lambda epoch: training.epoch_batches(batching, strength, fit.seed, epoch),
             lambda: Validation(validation.stored_batches(batching), read_labels(images.validation)),
             parts.frozen,
+            preparation,
         )
     print(f"fine_tune: {cut.arrays} cross from the frozen layers to the last {cut.last_layers}", flush=True)
     if missing.views:
@@ -167,7 +172,7 @@ def plan_training(
         extractor = boundary_extractor(backbone, network, cut)
         tail = tail_model(network, cut, head_of(model))
     activations = Activations(
-        {BOUNDARY_KIND: cache}, extractor, images.training, images.validation, views, devices.strategy
+        {BOUNDARY_KIND: cache}, extractor, images.training, images.validation, views, devices.strategy, preparation
     )
     return Training(
         mode,
@@ -175,6 +180,7 @@ def plan_training(
         lambda epoch: activations.of_epoch(BOUNDARY_KIND, epoch, batching),
         lambda: activations.held_back(BOUNDARY_KIND, batching),
         None,
+        preparation,
         activations.reading,
     )
 

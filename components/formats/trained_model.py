@@ -40,7 +40,11 @@ HISTORY_COLUMNS = (
     "val_accuracy",
     "learning_rate",  # mean over the epoch's steps
     "seconds",  # all of the epoch, and of it:
-    "preparation_seconds",  # until its batches could be asked for: features are computed then
+    "preparation_seconds",  # until its batches could be asked for, the first time from when training was planned
+    "pass_images",  # that went through the frozen layers meanwhile, to keep what they give; and of preparation:
+    "pass_input_seconds",  # waiting for these images
+    "pass_forward_seconds",  # frozen layers
+    "pass_keeping_seconds",  # compressing and writing what they give
     "input_seconds",  # waiting for batches
     "forward_seconds",  # frozen layers, where every epoch goes through them; see preparation_seconds where it does not
     "step_seconds",  # training steps on what they give

@@ -126,7 +126,7 @@ def train_frozen_phase(
         best_val_accuracy=fit.best_val_accuracy,
         images_per_class=dict(zip(splits.class_names, training.images_per_class, strict=True)),
         devices=devices.names,
-        settings={PHASE: all_settings},
+        settings={PHASE: {**all_settings, "precision": devices.precision}},
     )
     with published_directory(model_directory) as directory:
         curves = write_trained_model(directory, model, record, fit.history)
@@ -136,7 +136,6 @@ def train_frozen_phase(
     story = Story(
         title=f"A new head on the frozen {backbone.name}",
         verdict=kept_sentence(PHASE, fit.best_epoch, fit.best_val_loss, fit.best_val_accuracy, validation.images),
-        tone="good",
         trained=_trained_sentence(model, all_settings),
         warnings=fit.warnings,
         seconds=seconds,

@@ -31,6 +31,7 @@ from components.classifier.fit_settings import AUTO
 from components.classifier.frozen_layers import FrozenLayers
 from components.classifier.head import FEATURES, head_model
 from components.classifier.input_pipeline import Batching, SplitImages, read_labels
+from components.classifier.preparation import Preparation
 from components.classifier.training import Fit, Validation, balanced_class_weights, compile_classifier, fit_epochs
 from components.classifier.training_mode import Mode, choose_mode, resumed_mode
 from components.formats.splits import Splits
@@ -149,6 +150,7 @@ def fit_head(
         TransientError: Likewise, and when a shard of a cache is damaged meanwhile.
         StoppedError: Likewise.
     """
+    preparation = Preparation()
     fit, strength = settings.fit, settings.augmentation
     weights = balanced_class_weights(frozen.training.images_per_class, fit.class_weights)
     if plan.mode.cached:
@@ -159,6 +161,7 @@ def fit_head(
             frozen.validation,
             views_of(settings),
             frozen.devices.strategy,
+            preparation,
         )
         batching = Batching(fit.batch_size, 1)
         held_back = activations.held_back(FEATURES_KIND, batching)
@@ -173,6 +176,7 @@ def fit_head(
                 held_back,
                 weights,
                 checkpoints,
+                preparation=preparation,
             )
     batching = frozen.devices.batching(fit.batch_size)
     sources = (frozen.training, frozen.validation)
@@ -190,6 +194,7 @@ def fit_head(
         weights,
         checkpoints,
         FrozenLayers(plan.extractor, fit.xla, FEATURES),
+        preparation,
     )
 
 

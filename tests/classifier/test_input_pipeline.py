@@ -92,12 +92,13 @@ def test_batches_shared_among_devices_are_all_full(training: SplitImages) -> Non
 
 
 def test_samples_come_from_all_over_the_split_under_their_own_numbers(training: SplitImages) -> None:
-    plain, _, _ = pixels_and_labels(stored_batches(training, Batching(4, 1)))
+    plain, labels, _ = pixels_and_labels(stored_batches(training, Batching(4, 1)))
 
     samples = sample_images(training, 3)
 
     assert sorted(samples) == [0, 10, 20]
-    assert all(np.array_equal(image, plain[number]) for number, image in samples.items())
+    assert all(np.array_equal(image, plain[number]) for number, (image, _) in samples.items())
+    assert [label for _, label in samples.values()] == labels[[0, 10, 20]].tolist()
     assert len(sample_images(training, 400)) == 21
 
 

@@ -10,12 +10,20 @@ LABELS = np.array([0] * 6 + [1] * 4)
 
 
 def history(
-    input_seconds: float, step_seconds: float, gpu_percent: float | None = None, forward_seconds: float = 0.0
+    input_seconds: float,
+    step_seconds: float,
+    gpu_percent: float | None = None,
+    forward_seconds: float = 0.0,
+    passed: tuple[float, float, float] = (0.0, 0.0, 0.0),
 ) -> pd.DataFrame:
     """Two epochs; the second trains twice as many images a second."""
     row = {
-        "seconds": input_seconds + forward_seconds + step_seconds + 4.0,
-        "preparation_seconds": 1.0,
+        "seconds": input_seconds + forward_seconds + step_seconds + sum(passed) + 4.0,
+        "preparation_seconds": 1.0 + sum(passed),
+        "pass_images": 30 if any(passed) else 0,
+        "pass_input_seconds": passed[0],
+        "pass_forward_seconds": passed[1],
+        "pass_keeping_seconds": passed[2],
         "input_seconds": input_seconds,
         "forward_seconds": forward_seconds,
         "step_seconds": step_seconds,
@@ -54,9 +62,12 @@ def test_frozen_layers_are_part_of_training() -> None:
 @pytest.mark.parametrize(
     ("val_accuracy", "input_seconds", "step_seconds", "expected"),
     [
-        pytest.param(0.6, 5.0, 15.0, [], id="all is well"),
+        pytest.param(0.7, 5.0, 15.0, [], id="all is well"),
         pytest.param(
-            0.5, 5.0, 15.0, ["validation accuracy 50.0% is below the 60.0% of always"], id="worse than a guess"
+            0.5, 5.0, 15.0, ["validation accuracy 50.0% is no better than the 60.0%"], id="worse than a guess"
+        ),
+        pytest.param(
+            0.6, 5.0, 15.0, ["validation accuracy 60.0% is no better than the 60.0%"], id="always the largest class"
         ),
         pytest.param(0.9, 15.0, 5.0, ["75% of training was spent waiting for images"], id="input-bound"),
         pytest.param(0.9, 0.3, 0.1, [], id="too short to tell"),
@@ -69,13 +80,33 @@ def test_warnings(val_accuracy: float, input_seconds: float, step_seconds: float
     assert all(warning.startswith(start) for warning, start in zip(warnings, expected, strict=True))
 
 
-def test_the_time_of_a_phase_adds_up() -> None:
-    shares = time_shares(history(1.0, 3.0, forward_seconds=2.0))
+def test_a_pass_that_waits_for_photos_is_bound_by_them_however_fast_what_it_keeps_is_read() -> None:
+    of_cache = history(0.1, 3.0, passed=(12.0, 4.0, 1.0))
 
+    figures = measured_figures(of_cache)
+    (warning,) = training_warnings(of_cache, 1.0, LABELS)
+
+    assert figures["pass_images_per_second"] == pytest.approx(60 / 34, abs=1e-3)
+    assert (figures["input_share"], figures["forward_share"]) == pytest.approx((12.1 / 20.1, 4.0 / 20.1), abs=1e-3)
+    assert warning.startswith("60% of training was spent waiting for images")
+
+
+def test_one_class_has_no_majority_to_beat() -> None:
+    assert training_warnings(history(1.0, 3.0), 1.0, np.zeros(5, np.int64)) == []
+
+
+def test_the_time_of_a_phase_adds_up() -> None:
+    of_both = history(1.0, 3.0, forward_seconds=2.0, passed=(2.0, 3.0, 0.5))
+    shares = time_shares(of_both)
+
+    assert sum(shares.values()) == pytest.approx(of_both["seconds"].sum())
     assert shares == pytest.approx(
         {
-            "features, preparation": 2.0,
-            "waiting for images": 2.0,
+            "once: reading and augmenting photos": 4.0,
+            "once: frozen layers": 6.0,
+            "once: compressing and writing what they give": 1.0,
+            "other preparation": 2.0,
+            "waiting for batches": 2.0,
             "frozen layers, in every epoch": 4.0,
             "training steps": 6.0,
             "validation": 4.0,
