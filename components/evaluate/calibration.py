@@ -2,6 +2,10 @@
 
 Expected calibration error and temperature scaling as in Guo, Pleiss, Sun and Weinberger, On Calibration of Modern
 Neural Networks, ICML 2017: fifteen bins of equal width over the probability of the answer.
+
+The loss that a temperature is fitted by is the logarithm of the softmax itself, with no least probability: a sum of
+log-sum-exps, convex in 1/T, so it has one minimum. Where a probability counts as 1e-7 at least, as in the log loss that
+is reported, the loss of what a model is badly wrong about is flat, and the least of it may lie the other way.
 """
 
 import dataclasses
@@ -11,15 +15,15 @@ import numpy as np
 import numpy.typing as npt
 from scipy.optimize import minimize_scalar
 
-from components.evaluate.scores import Labels, Probabilities, log_loss, mean_log_loss
-from components.formats.evaluation import Calibration, CalibrationBin, with_temperature
+from components.evaluate.scores import Labels, Probabilities, log_loss
+from components.formats.evaluation import LEAST_PROBABILITY, Calibration, CalibrationBin, with_temperature
 
 BINS = 15
 LEAST_VALIDATION_IMAGES = 30
 """A temperature of fewer images would be one of their chance."""
 
 # Beyond these no minimum was found: probabilities would be all but equal, or all but certain.
-_LEAST_TEMPERATURE, _MOST_TEMPERATURE = 0.05, 20.0
+_LEAST_TEMPERATURE, _MOST_TEMPERATURE = 0.05, 100.0
 _AT_A_LIMIT = 1.02
 _EQUAL = 1e-6
 _VALUES_AT_ONCE = 4_000_000
@@ -69,7 +73,7 @@ def fit_temperature(labels: Labels, probabilities: Probabilities) -> tuple[float
         return None, _ALL_EQUAL
 
     def loss(logarithm: float) -> float:
-        return mean_log_loss(labels, with_temperature(probabilities, math.exp(logarithm)))
+        return scaled_loss(labels, probabilities, math.exp(logarithm))
 
     limits = (math.log(_LEAST_TEMPERATURE), math.log(_MOST_TEMPERATURE))
     temperature = math.exp(minimize_scalar(loss, bounds=limits, method="bounded", options={"xatol": 1e-6}).x)
@@ -77,7 +81,28 @@ def fit_temperature(labels: Labels, probabilities: Probabilities) -> tuple[float
         return None, _ALL_EQUAL
     if temperature > _MOST_TEMPERATURE / _AT_A_LIMIT:
         return None, "the model does no better than guessing on the validation images"
+    if scaled_loss(labels, probabilities, temperature) >= scaled_loss(labels, probabilities, 1.0):
+        return None, "no temperature makes the validation images' labels more likely"
     return temperature, ""
+
+
+def scaled_loss(labels: Labels, probabilities: Probabilities, temperature: float) -> float:
+    """Return the mean negative logarithm of the true class's probability with a temperature, however small it is.
+
+    Args:
+        labels: ``[images]``.
+        probabilities: ``[images, classes]``, before the temperature. What lies below ``LEAST_PROBABILITY`` is not known
+            any better than that.
+        temperature: Above 0.
+    """
+    total = 0.0
+    at_once = max(1, _VALUES_AT_ONCE // probabilities.shape[1])
+    for begin in range(0, len(labels), at_once):
+        given, true = probabilities[begin : begin + at_once], labels[begin : begin + at_once]
+        logits = np.log(np.maximum(given.astype(np.float64), LEAST_PROBABILITY)) / temperature
+        logits -= logits.max(axis=1, keepdims=True)
+        total += float((np.log(np.exp(logits).sum(axis=1)) - logits[np.arange(len(true)), true]).sum())
+    return total / len(labels)
 
 
 @dataclasses.dataclass(frozen=True)

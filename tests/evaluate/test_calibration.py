@@ -4,7 +4,7 @@ import numpy as np
 import numpy.typing as npt
 import pytest
 
-from components.evaluate.calibration import BINS, LEAST_VALIDATION_IMAGES, calibrate, fit_temperature
+from components.evaluate.calibration import BINS, LEAST_VALIDATION_IMAGES, calibrate, fit_temperature, scaled_loss
 from components.formats.evaluation import with_temperature
 
 
@@ -28,6 +28,46 @@ def test_the_planted_temperature_is_found_and_mends_other_images(planted: float)
         assert found.ece_before > 3 * found.ece_after
     assert sum(one.images_before for one in found.bins) == sum(one.images_after for one in found.bins) == 6000
     assert len(found.bins) == BINS
+
+
+@pytest.mark.parametrize("margin", [2.0, 8.0, 16.0, 20.0, 34.0, 60.0])
+@pytest.mark.parametrize("wrong", [1, 5])
+def test_what_a_model_is_badly_wrong_about_counts_in_full(margin: float, wrong: int) -> None:
+    # All logits of two classes apart by as much, so the best temperature makes each sure by the share that is right.
+    images = 60
+    probabilities = np.tile(np.array([1.0, np.exp(-margin)]) / (1 + np.exp(-margin)), (images, 1)).astype(np.float32)
+    labels = (np.arange(images) < wrong).astype(np.int64)
+    best = margin / np.log((images - wrong) / wrong)
+    temperature, reason = fit_temperature(labels, probabilities)
+    assert (temperature, reason) == (pytest.approx(best, rel=1e-3), "")
+
+
+def test_the_fit_is_the_least_of_a_grid_for_hard_images() -> None:
+    random = np.random.default_rng(11)
+    grid = np.exp(np.linspace(np.log(0.06), np.log(19.0), 400))
+    fitted = 0
+    for _ in range(12):
+        labels = random.integers(0, 3, 60)
+        logits = random.normal(size=(60, 3)) + random.uniform(10, 40) * np.eye(3)[labels]
+        labels[: random.integers(1, 5)] += 1
+        labels %= 3
+        exponentials = np.exp(logits - logits.max(axis=1, keepdims=True))
+        probabilities = (exponentials / exponentials.sum(axis=1, keepdims=True)).astype(np.float32)
+        temperature, _ = fit_temperature(labels, probabilities)
+        if temperature is None:
+            continue
+        fitted += 1
+        losses = [scaled_loss(labels, probabilities, one) for one in grid]
+        assert temperature == pytest.approx(grid[int(np.argmin(losses))], rel=0.02)
+        assert scaled_loss(labels, probabilities, temperature) < scaled_loss(labels, probabilities, 1.0)
+    assert fitted >= 10
+
+
+def test_a_temperature_that_lowers_no_loss_is_refused() -> None:
+    # Sure to three quarters and right as often: nothing is to be mended, and 1.0000001 would only say that it was.
+    probabilities = np.array([[0.75, 0.25]] * 40, np.float32)
+    temperature, reason = fit_temperature(np.array([0, 0, 0, 1] * 10), probabilities)
+    assert (temperature, reason) == (None, "no temperature makes the validation images' labels more likely")
 
 
 def test_the_error_of_known_answers() -> None:
