@@ -334,6 +334,7 @@ def image_classification(placement: Placement) -> Any:
             label_check_images=label_check_images,
             registry_uri=registry_uri,
             model_name=model_name,
+            pipeline_run=dsl.PIPELINE_JOB_NAME_PLACEHOLDER,
             batch_size=batch_size,
             seed=seed,
         ).set_display_name("7 Evaluate on the test set")

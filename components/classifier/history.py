@@ -10,16 +10,17 @@ from components.report.charts import chart_style, inline_svg, save_png
 from components.report.training_curves import training_curves_figure
 
 
-def write_history(history: pd.DataFrame, directory: Path) -> Markup:
+def write_history(history: pd.DataFrame, kept: tuple[str, int], directory: Path) -> Markup:
     """Write ``history.csv`` and ``curves.png`` and return the curves as inline SVG.
 
     Args:
         history: ``HISTORY_COLUMNS``, one row per epoch; one phase or both.
+        kept: Phase and epoch of the model that is kept.
         directory: The trained model's folder.
     """
     history[list(HISTORY_COLUMNS)].to_csv(directory / HISTORY_FILE, index=False)
     with chart_style():
-        figure = training_curves_figure(history)
+        figure = training_curves_figure(history, kept)
         save_png(figure, directory / CURVES_FILE)
         return inline_svg(figure, "Accuracy and loss per epoch on training and validation images")
 

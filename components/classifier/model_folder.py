@@ -34,7 +34,7 @@ def write_trained_model(directory: Path, model: keras.Model, record: TrainingRec
     give_back_memory()
     write_training_record(record, directory)
     write_events(history, directory / EVENTS_FOLDER)
-    return write_history(history, directory)
+    return write_history(history, (record.best_phase, record.best_epoch), directory)
 
 
 def _save(model: keras.Model, path: Path) -> None:

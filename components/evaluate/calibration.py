@@ -64,13 +64,8 @@ def fit_temperature(labels: Labels, probabilities: Probabilities) -> tuple[float
         labels: Of images that the model was not trained on.
         probabilities: What it says of them.
     """
-    if len(labels) < LEAST_VALIDATION_IMAGES:
-        return None, f"{len(labels)} validation images are too few, it takes {LEAST_VALIDATION_IMAGES}"
-    if (probabilities.argmax(axis=1) == labels).all():
-        return None, "the model gets every validation image right, so no probability is too sure for them"
-    # Of equal probabilities every temperature makes the same.
-    if np.ptp(probabilities, axis=1).max() < _EQUAL:
-        return None, _ALL_EQUAL
+    if reason := _nothing_to_fit(labels, probabilities):
+        return None, reason
 
     def loss(logarithm: float) -> float:
         return scaled_loss(labels, probabilities, math.exp(logarithm))
@@ -84,6 +79,16 @@ def fit_temperature(labels: Labels, probabilities: Probabilities) -> tuple[float
     if scaled_loss(labels, probabilities, temperature) >= scaled_loss(labels, probabilities, 1.0):
         return None, "no temperature makes the validation images' labels more likely"
     return temperature, ""
+
+
+def _nothing_to_fit(labels: Labels, probabilities: Probabilities) -> str:
+    """Return why these images tell no temperature; empty when they may."""
+    if len(labels) < LEAST_VALIDATION_IMAGES:
+        return f"{len(labels)} validation images are too few, it takes {LEAST_VALIDATION_IMAGES}"
+    if (probabilities.argmax(axis=1) == labels).all():
+        return "the model gets every validation image right, so no probability is too sure for them"
+    # Of equal probabilities every temperature makes the same.
+    return _ALL_EQUAL if np.ptp(probabilities, axis=1).max() < _EQUAL else ""
 
 
 def scaled_loss(labels: Labels, probabilities: Probabilities, temperature: float) -> float:

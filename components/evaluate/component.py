@@ -14,6 +14,7 @@ def evaluate(
     label_check_images: int,
     registry_uri: str,
     model_name: str,
+    pipeline_run: str,
     batch_size: int,
     seed: int,
     evaluation: dsl.Output[dsl.Artifact],
@@ -33,6 +34,7 @@ def evaluate(
         label_check_images: Training images at most whose labels are judged, of more a random sample; 0 for none.
         registry_uri: Where the registry lies: gs://bucket/prefix or a local folder.
         model_name: Name in the registry: letters, digits, '.', '_' and '-', at most 63.
+        pipeline_run: Name of this run, for the report.
         batch_size: Images in one step, at least 1; more is faster and needs more memory.
         seed: Of resamples, and of which right answers the report shows.
         evaluation: Metrics with intervals and calibration, predictions of every test image, tables and charts.
@@ -64,6 +66,7 @@ def evaluate(
                 label_check_images=label_check_images,
                 registry_uri=registry_uri,
                 model_name=model_name,
+                pipeline_run=pipeline_run,
                 batch_size=batch_size,
                 seed=seed,
             )

@@ -52,6 +52,7 @@ from components.formats.evaluation import (
     ROC_FILE,
     Evaluation,
     digest_of_tested,
+    svg_of,
     write_evaluation,
     write_per_class,
     write_predictions,
@@ -103,6 +104,7 @@ def evaluate_model(
     label_check_images: int,
     registry_uri: str,
     model_name: str,
+    pipeline_run: str,
     batch_size: int,
     seed: int,
 ) -> Outcome:
@@ -120,7 +122,8 @@ def evaluate_model(
             input: then labels are judged only where ``model`` kept the frozen backbone.
         label_check_images: Training images at most whose labels are judged; 0 for none.
         registry_uri: Where the champion lies that the model is compared with; empty for no comparison.
-        model_name: Its name there.
+        model_name: Its name there, and this model's.
+        pipeline_run: Name of this run, for the report.
         batch_size: Images in one step, at least 1; it does not change the result.
         seed: Of resamples and of which right answers are shown.
 
@@ -170,7 +173,7 @@ def evaluate_model(
         write_evaluation(scores, directory)
         write_per_class(per_class, directory)
         write_slices(slices, directory)
-        charts = _draw_charts(scores, predictions, slices, inputs.history, directory)
+        charts = _draw_charts(scores, predictions, slices, inputs, directory)
         write_report(
             report,
             scores,
@@ -183,6 +186,7 @@ def evaluate_model(
             inputs.training,
             doubts,
             _suspect_images(doubts, contents, splits),
+            names=(model_name, pipeline_run),
             not_compared=not_compared,
             matrix_in_metadata=matrix_fits(scores),
         )
@@ -302,10 +306,10 @@ def _score(
         auc_micro=micro.auc if micro else None,
         log_loss=mean_log_loss(labels, probabilities),
         confusion_matrix=confusions.tolist(),
-        accuracy_bootstrap_low=intervals.accuracy.low,
-        accuracy_bootstrap_high=intervals.accuracy.high,
-        macro_f1_low=intervals.macro_f1.low,
-        macro_f1_high=intervals.macro_f1.high,
+        accuracy_bootstrap_low=intervals.accuracy and intervals.accuracy.low,
+        accuracy_bootstrap_high=intervals.accuracy and intervals.accuracy.high,
+        macro_f1_low=intervals.macro_f1 and intervals.macro_f1.low,
+        macro_f1_high=intervals.macro_f1 and intervals.macro_f1.high,
         calibration=calibrate(
             (validation.labels, validation.probabilities) if validation else None, labels, probabilities
         ),
@@ -314,9 +318,9 @@ def _score(
 
 
 def _draw_charts(
-    evaluation: Evaluation, predictions: Predictions, slices: pd.DataFrame, history: pd.DataFrame, directory: Path
+    evaluation: Evaluation, predictions: Predictions, slices: pd.DataFrame, inputs: _Inputs, directory: Path
 ) -> Charts:
-    """Save each chart that goes into a model's bundle as PNG and return all of them as SVG."""
+    """Save each chart that goes into a model's bundle as PNG and, for its card, as SVG; return all as SVG."""
     names = evaluation.class_names
     rocs = [
         class_roc(predictions.labels, predictions.probabilities, label, MAXIMUM_ROC_POINTS)
@@ -325,7 +329,9 @@ def _draw_charts(
 
     def publish(figure: Figure, file: str, alternative_text: str) -> Markup:
         save_png(figure, directory / file)
-        return inline_svg(figure, alternative_text)
+        svg = inline_svg(figure, alternative_text)
+        (directory / svg_of(file)).write_text(svg, encoding="utf-8")
+        return svg
 
     with chart_style():
         return Charts(
@@ -340,7 +346,9 @@ def _draw_charts(
                 "Receiver operating characteristic of each class against the rest",
             ),
             curves=publish(
-                training_curves_figure(history), CURVES_FILE, "Accuracy and loss per epoch of both training phases"
+                training_curves_figure(inputs.history, (inputs.training.best_phase, inputs.training.best_epoch)),
+                CURVES_FILE,
+                "Accuracy and loss per epoch of both training phases, the kept epoch ringed",
             ),
             reliability=publish(
                 reliability_figure(evaluation.calibration),

@@ -8,15 +8,22 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
+from components.evaluate.scores import wilson_interval
 from components.formats.evaluation import Calibration
 from components.report.charts import SERIES
 from components.report.shown_text import counted
+
+LEAST_BIN_IMAGES = 10
+"""Fewer images than this say too little of how often answers of their bin are right."""
 
 _RIGHT, _BEFORE, _AFTER, _WORSE = SERIES[0], SERIES[1], SERIES[2], SERIES[3]
 
 
 def reliability_figure(calibration: Calibration) -> Figure:
     """Draw how often the model is right by how sure it is, and how often it is how sure.
+
+    How often it is right has Wilson's interval: of one image that is right, a share of 1 says next to nothing. Bins of
+    fewer than ``LEAST_BIN_IMAGES`` are hollow, and the line leaves them out.
 
     Args:
         calibration: Of the test split; after temperature scaling it is drawn only where a temperature was fitted.
@@ -27,21 +34,19 @@ def reliability_figure(calibration: Calibration) -> Figure:
     series = [("before", _BEFORE, "o")] + ([("after", _AFTER, "s")] if calibration.fitted else [])
     bins = calibration.bins
     width = bins[0].upper - bins[0].lower
+    has_few = False
     for number, (name, colour, marker) in enumerate(series):
         label = {"before": "as the model is", "after": f"with temperature {calibration.temperature:.2f}"}[name]
         images = np.array([getattr(one, f"images_{name}") for one in bins])
-        known = [one for one in bins if getattr(one, f"images_{name}")]
-        reliability.plot(
-            [getattr(one, f"confidence_{name}") for one in known],
-            [getattr(one, f"accuracy_{name}") for one in known],
-            color=colour,
-            marker=marker,
-            markersize=5,
-            linewidth=1.6,
-            label=label,
-        )
+        places = [
+            (getattr(one, f"confidence_{name}"), getattr(one, f"accuracy_{name}"), int(count))
+            for one, count in zip(bins, images, strict=True)
+            if count
+        ]
+        has_few |= any(count < LEAST_BIN_IMAGES for _, _, count in places)
+        _draw_bins(reliability, places, colour, marker, label)
         left = [one.lower + width * number / len(series) for one in bins]
-        confidence.bar(left, images, width / len(series), align="edge", color=colour, alpha=0.85, linewidth=0)
+        confidence.bar(left, images, width / len(series), align="edge", color=colour, linewidth=0)
     reliability.plot([0, 1], [0, 1], color=ink, linewidth=1.0, linestyle=":", alpha=0.7, label="right as often as sure")
     reliability.set(xlim=(-0.02, 1.02), ylim=(-0.02, 1.02), aspect="equal", title="Right by how sure")
     reliability.set(xlabel="mean probability of the answer", ylabel="share of answers that are right")
@@ -49,9 +54,25 @@ def reliability_figure(calibration: Calibration) -> Figure:
     confidence.set(xlim=(0, 1), title="How sure", xlabel="probability of the answer", ylabel="test images")
     confidence.yaxis.get_major_locator().set_params(integer=True)
     confidence.grid(axis="y")
+    if has_few:
+        hollow = {"marker": "o", "markersize": 5, "markerfacecolor": "none", "linestyle": "none"}
+        reliability.plot([], [], color=ink, label=f"fewer than {LEAST_BIN_IMAGES} images", **hollow)
     handles, names = reliability.get_legend_handles_labels()
-    figure.legend(handles, names, loc="outside lower center", ncols=3)
+    figure.legend(handles, names, loc="outside lower center", ncols=4)
     return figure
+
+
+def _draw_bins(axes: Axes, places: Sequence[tuple[float, float, int]], colour: str, marker: str, label: str) -> None:
+    """Draw bins by mean probability, share of right answers and number of images."""
+    many = [(sure, right) for sure, right, images in places if images >= LEAST_BIN_IMAGES]
+    few = [(sure, right) for sure, right, images in places if images < LEAST_BIN_IMAGES]
+    for sure, right, images in places:
+        low, high = wilson_interval(round(right * images), images)
+        faint = 0.5 if images >= LEAST_BIN_IMAGES else 0.25
+        axes.plot([sure, sure], [low, high], color=colour, linewidth=1.2, alpha=faint, zorder=1.8)
+    line, dots = {"linewidth": 1.6, "label": label}, {"color": colour, "marker": marker, "markersize": 5}
+    axes.plot([sure for sure, _ in many], [right for _, right in many], **dots, **line)
+    axes.plot([sure for sure, _ in few], [right for _, right in few], **dots, linestyle="none", markerfacecolor="none")
 
 
 def slices_figure(slices: pd.DataFrame, worse: Sequence[bool], accuracy: float) -> Figure:
@@ -113,4 +134,8 @@ def _draw_slice(axes: Axes, place: float, row: Mapping[Hashable, Any], colour: s
         return
     axes.plot([low, high], [place, place], color=colour, linewidth=2.4, alpha=0.55, solid_capstyle="butt")
     axes.plot([accuracy], [place], color=colour, marker="o", markersize=6)
-    axes.text(1.0, place, f"  {row['correct']} of {row['images']}", va="center", fontsize=8)
+    # Beside the marker of a slice that is all right.
+    axes.annotate(
+        f"{row['correct']} of {row['images']}", (1.0, place), va="center", fontsize=8, xytext=(9, 0),
+        textcoords="offset points",
+    )  # fmt: skip

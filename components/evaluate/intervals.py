@@ -26,13 +26,13 @@ class ScoreIntervals:
     """Intervals of an evaluation.
 
     Attributes:
-        accuracy: Of the share of images that are right.
-        macro_f1: Of the mean F1 of the classes that have images.
+        accuracy: Of the share of images that are right; None where all are right, or all wrong.
+        macro_f1: Of the mean F1 of the classes that have images; likewise.
         recall: Per class in label order, None for a class without images.
     """
 
-    accuracy: Interval
-    macro_f1: Interval
+    accuracy: Interval | None
+    macro_f1: Interval | None
     recall: list[Interval | None]
 
 
@@ -40,7 +40,8 @@ def bootstrap_intervals(confusions: npt.NDArray[np.int64], seed: int, resamples:
     """Return intervals of scores by resampling the test images.
 
     Of a class whose images are all right, or all wrong, every resample says the same: resampling gives an interval
-    without width. Its recall gets Wilson's instead, which knows that five of five are not certainty.
+    without width. Its recall gets Wilson's instead, which knows that five of five are not certainty. Where that is so
+    of all images, accuracy and F1 get none: one without width would claim to know what nobody does.
 
     Args:
         confusions: ``[classes, classes]``, images by true class (rows) and predicted class (columns), at least one.
@@ -56,9 +57,10 @@ def bootstrap_intervals(confusions: npt.NDArray[np.int64], seed: int, resamples:
         recalls.append(np.divide(right, true, out=np.full(right.shape, np.nan), where=true > 0))
     by_class = np.concatenate(recalls)
     totals, hits = confusions.sum(axis=1), confusions.diagonal()
+    varied = 0 < hits.sum() < totals.sum()
     return ScoreIntervals(
-        accuracy=percentile_interval(np.concatenate(accuracies)),
-        macro_f1=percentile_interval(np.concatenate(f1s)),
+        accuracy=percentile_interval(np.concatenate(accuracies)) if varied else None,
+        macro_f1=percentile_interval(np.concatenate(f1s)) if varied else None,
         recall=[
             None
             if total == 0

@@ -20,7 +20,7 @@ from components.formats.evaluation import Comparison, Evaluation
 from components.formats.splits import Splits
 from components.formats.trained_model import TrainingRecord
 from components.report.page import write_page
-from components.report.shown_text import shown
+from components.report.shown_text import shown, sureness
 
 MOST_SUSPECTS_SHOWN = 24
 
@@ -130,6 +130,7 @@ def write_report(
     doubts: SuspectedLabels,
     suspect_images: Mapping[int, bytes],
     *,
+    names: tuple[str, str],
     not_compared: str,
     matrix_in_metadata: bool,
 ) -> None:
@@ -147,6 +148,7 @@ def write_report(
         training: What was evaluated.
         doubts: Labels of training images that are probably wrong.
         suspect_images: JPEG bytes of the first of them, by position.
+        names: Of the model and of the run.
         not_compared: Why there is no comparison with a champion; empty when there is one.
         matrix_in_metadata: Whether the pipeline's own metrics hold the confusion matrix too.
     """
@@ -157,6 +159,8 @@ def write_report(
         Path(__file__).parent,
         "evaluation.html",
         e=evaluation,
+        model_name=names[0],
+        pipeline_run=names[1],
         verdict=judge(evaluation),
         charts=charts,
         digits=score_digits(evaluation.test_images),
@@ -182,6 +186,7 @@ def write_report(
         training=training,
         matrix_in_metadata=matrix_in_metadata,
         shown=shown,
+        sureness=sureness,
     )
 
 

@@ -12,6 +12,7 @@ The folder:
       roc.png
       curves.png
       reliability.png
+      *.svg                  each of the four, for a page that sets the colours --ink and --muted to take in
 """
 
 import dataclasses
@@ -38,6 +39,12 @@ CURVES_FILE = "curves.png"
 RELIABILITY_FILE = "reliability.png"
 
 _CONFUSIONS = "confusion_matrix"
+
+
+def svg_of(chart: str) -> str:
+    """Return the file name of a chart as SVG, of its name as PNG."""
+    return chart.removesuffix(".png") + ".svg"
+
 
 PER_CLASS_COLUMNS: Mapping[str, str] = {
     "class_name": "str",
@@ -186,7 +193,8 @@ class Evaluation:
         auc_micro: AUC over all pairs of image and class.
         log_loss: Mean negative logarithm of the probability given to the true class, at least 0.
         confusion_matrix: Images by true class (rows) and predicted class (columns).
-        accuracy_bootstrap_low: Lower end of the 95 % bootstrap interval for the accuracy.
+        accuracy_bootstrap_low: Lower end of the 95 % bootstrap interval for the accuracy; None, as are the next three,
+            where all images are right or all wrong: resampling such answers tells nothing.
         accuracy_bootstrap_high: Its upper end.
         macro_f1_low: Lower end of the 95 % bootstrap interval for the macro F1.
         macro_f1_high: Its upper end.

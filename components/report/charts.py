@@ -24,6 +24,7 @@ __all__ = ["SERIES", "chart_style", "inline_svg", "save_png"]
 _INK, _MUTED = "#010203", "#040506"  # markers, replaced by the page's variables
 
 _STYLE: Any = {
+    "axes.axisbelow": True,  # grid lines behind bars, not over them
     "axes.edgecolor": _MUTED,
     "axes.labelcolor": _INK,
     "axes.prop_cycle": cycler.cycler(color=SERIES),

@@ -45,6 +45,18 @@ def number(value: float) -> str:
     return f"{value:.1f}" if abs(value) >= 10 else f"{value:.2f}"
 
 
+def sureness(probability: float) -> str:
+    """Return a probability so that the order of sure answers shows: ``0.9312``, ``0.99998``; 1 only where it is 1.
+
+    Four digits, and as many more as keep it from being rounded to 1: float32 knows of 7 below it.
+    """
+    for digits in range(4, 9):
+        text = f"{probability:.{digits}f}"
+        if float(text) < 1.0:
+            return text
+    return "1"
+
+
 def counted(count: int, thing: str, things: str = "") -> str:
     """Return a count with its noun: ``1 image``, ``2,000 images``; ``things`` where the plural is not a mere s."""
     return f"{count:,} {thing if count == 1 else things or thing + 's'}"

@@ -9,6 +9,7 @@ import keras
 import numpy as np
 import pytest
 
+from components.evaluate.pipeline_metrics import scalar_metrics
 from components.failures import UserError
 from components.formats.evaluation import Evaluation, read_evaluation
 from components.formats.trained_model import KERAS_FILE
@@ -48,6 +49,8 @@ def test_a_perfect_model(tmp_path: Path, outputs: Outputs) -> None:
     found, page = evaluated(write_project(tmp_path, test_labels=labels, looks_like=labels), outputs)
     assert (found.accuracy, found.macro_f1, found.auc_macro) == (1.0, 1.0, 1.0)
     assert found.accuracy_low < 0.95
+    assert found.macro_f1_low is found.macro_f1_high is found.accuracy_bootstrap_low is None
+    assert not {"macro_f1_low", "macro_f1_high"} & scalar_metrics(found).keys()
     assert "Resamples of answers that are all right know no other outcome" in page
     assert "<h2>Mistakes</h2> <p>None.</p>" in page
     assert "Most confused pairs" not in page

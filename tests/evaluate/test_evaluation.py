@@ -58,7 +58,7 @@ def test_a_second_run_over_leftovers_gives_the_same_bytes(project: TinyProject, 
         evaluate_project(project, directory, directory.with_suffix(".html"))
     files = sorted(path.name for path in first.iterdir())
     assert files == sorted(path.name for path in second.iterdir())
-    assert len(files) == 8
+    assert len(files) == 12
     for name in files:
         assert (first / name).read_bytes() == (second / name).read_bytes(), name
     assert first.with_suffix(".html").read_bytes() == second.with_suffix(".html").read_bytes()

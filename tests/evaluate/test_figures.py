@@ -1,9 +1,16 @@
 """Of many classes the confusion matrix shows those that are mixed up, by name, and loses no image of them."""
 
-import numpy as np
+import dataclasses
 
+import numpy as np
+import pytest
+
+from components.evaluate.calibration import calibration_bins
+from components.evaluate.evidence_figures import reliability_figure
 from components.evaluate.figures import MOST_CONFUSED_CLASSES, MOST_NAMED_CLASSES, confusion_figure, most_confused
-from components.report.charts import chart_style
+from components.evaluate.scores import wilson_interval
+from components.formats.evaluation import Calibration
+from components.report.charts import SERIES, chart_style, inline_svg
 
 CLASSES = 200
 NAMES = [f"kind {number}" for number in range(CLASSES)]
@@ -44,3 +51,20 @@ def test_many_classes_are_drawn_by_name_with_numbers() -> None:
         texts = [text.get_text() for text in figure.axes[0].texts]
         assert {"50", "20", "15"} <= set(texts)
         assert len(texts) == MOST_CONFUSED_CLASSES * (MOST_CONFUSED_CLASSES + 1)
+
+
+def test_bins_of_few_images_are_hollow_and_no_part_of_the_line() -> None:
+    right = np.array([True] * 30 + [False] * 10 + [True])
+    sure = np.array([0.95] * 40 + [0.2])
+    calibration = dataclasses.replace(Calibration(), bins=calibration_bins(right, sure, sure))
+    with chart_style():
+        figure = reliability_figure(calibration)
+        assert "fewer than 10 images" in inline_svg(figure, "reliability")
+    axes = figure.axes[0]
+    xy = {str(line.get_markerfacecolor()): np.asarray(line.get_xydata()).tolist() for line in axes.lines}
+    assert xy[SERIES[1]] == [[pytest.approx(0.95), pytest.approx(0.75)]], "one bin of 40 images"
+    hollow = [line for line in axes.lines if line.get_markerfacecolor() == "none" and len(line.get_xdata())]
+    assert [np.asarray(line.get_xydata()).tolist() for line in hollow] == [[[pytest.approx(0.2), 1.0]]]
+    bars = [np.asarray(line.get_xydata()) for line in axes.lines if line.get_marker() == "None"]
+    low, high = wilson_interval(1, 1)
+    assert any(bar.tolist() == [[pytest.approx(0.2), low], [pytest.approx(0.2), high]] for bar in bars)

@@ -4,6 +4,7 @@ import json
 import re
 from html.parser import HTMLParser
 from pathlib import Path
+from xml.etree import ElementTree
 
 import numpy as np
 import pytest
@@ -104,7 +105,13 @@ def test_it_stays_small_with_many_classes_and_many_mistakes(tmp_path: Path) -> N
 def test_the_page_says_what_the_evaluation_found(project: TinyProject, outputs: tuple[Path, Path]) -> None:
     evaluate_project(project, *outputs)
     text = " ".join(Page(outputs[1].read_text(encoding="utf-8")).text.split())
+    assert "Evaluation of trees" in text
+    assert "run run-1" in text, "which run it is of"
+    assert read_evaluation(outputs[0]).model_sha256[:12] in text
     assert "Not compared: no registry was named." in text
+    for chart in ("confusion_matrix", "roc", "curves", "reliability"):
+        ElementTree.parse(outputs[0] / f"{chart}.svg")
+    assert "kept epoch" in text
     assert "Temperature " in text
     assert "fitted on 40 validation images" in text
     assert "too few to say" in text, "four cedars and five birches are no slice"

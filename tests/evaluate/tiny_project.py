@@ -216,6 +216,7 @@ def evaluate_project(
         label_check_images=label_check_images,
         registry_uri=registry_uri,
         model_name="trees",
+        pipeline_run="run-1",
         batch_size=batch_size,
         seed=20260,
     )

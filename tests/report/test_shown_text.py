@@ -2,7 +2,7 @@
 
 import pytest
 
-from components.report.shown_text import shown
+from components.report.shown_text import shown, sureness
 
 
 @pytest.mark.parametrize(
@@ -32,3 +32,19 @@ def test_what_is_seen(name: str, visible: str) -> None:
 def test_the_middle_of_a_long_name_is_cut() -> None:
     assert shown("a" * 60 + "\u200b" * 60, 20) == "aaaaaaaaa…⟩⟨200B⟩⟨200B⟩"[:10] + shown("\u200b" * 2, 20)[-10:]
     assert len(shown("x" * 1000)) == 96
+
+
+@pytest.mark.parametrize(
+    ("probability", "text"),
+    [
+        (0.93124, "0.9312"),
+        (0.99976, "0.9998"),
+        (0.99998, "0.99998"),
+        (0.999_999_9, "0.9999999"),
+        (1.0, "1"),
+        (0.34, "0.3400"),
+        (0.0, "0.0000"),
+    ],
+)
+def test_sure_answers_are_never_rounded_to_certain_ones(probability: float, text: str) -> None:
+    assert sureness(probability) == text
