@@ -101,10 +101,10 @@ def evaluate_model(
     suspected: Path,
     *,
     frozen_model: Path | None = None,
+    pipeline_run: str = "",
     label_check_images: int,
     registry_uri: str,
     model_name: str,
-    pipeline_run: str,
     batch_size: int,
     seed: int,
 ) -> Outcome:
@@ -123,7 +123,6 @@ def evaluate_model(
         label_check_images: Training images at most whose labels are judged; 0 for none.
         registry_uri: Where the champion lies that the model is compared with; empty for no comparison.
         model_name: Its name there, and this model's.
-        pipeline_run: Name of this run, for the report.
         batch_size: Images in one step, at least 1; it does not change the result.
         seed: Of resamples and of which right answers are shown.
 
@@ -306,10 +305,10 @@ def _score(
         auc_micro=micro.auc if micro else None,
         log_loss=mean_log_loss(labels, probabilities),
         confusion_matrix=confusions.tolist(),
-        accuracy_bootstrap_low=intervals.accuracy and intervals.accuracy.low,
-        accuracy_bootstrap_high=intervals.accuracy and intervals.accuracy.high,
-        macro_f1_low=intervals.macro_f1 and intervals.macro_f1.low,
-        macro_f1_high=intervals.macro_f1 and intervals.macro_f1.high,
+        accuracy_bootstrap_low=intervals.accuracy.low if intervals.accuracy else None,
+        accuracy_bootstrap_high=intervals.accuracy.high if intervals.accuracy else None,
+        macro_f1_low=intervals.macro_f1.low if intervals.macro_f1 else None,
+        macro_f1_high=intervals.macro_f1.high if intervals.macro_f1 else None,
         calibration=calibrate(
             (validation.labels, validation.probabilities) if validation else None, labels, probabilities
         ),

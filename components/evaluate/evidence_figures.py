@@ -55,8 +55,8 @@ def reliability_figure(calibration: Calibration) -> Figure:
     confidence.yaxis.get_major_locator().set_params(integer=True)
     confidence.grid(axis="y")
     if has_few:
-        hollow = {"marker": "o", "markersize": 5, "markerfacecolor": "none", "linestyle": "none"}
-        reliability.plot([], [], color=ink, label=f"fewer than {LEAST_BIN_IMAGES} images", **hollow)
+        (hollow,) = reliability.plot([], [], color=ink, marker="o", markersize=5, linestyle="none")
+        hollow.set(markerfacecolor="none", label=f"fewer than {LEAST_BIN_IMAGES} images")
     handles, names = reliability.get_legend_handles_labels()
     figure.legend(handles, names, loc="outside lower center", ncols=4)
     return figure
@@ -70,9 +70,13 @@ def _draw_bins(axes: Axes, places: Sequence[tuple[float, float, int]], colour: s
         low, high = wilson_interval(round(right * images), images)
         faint = 0.5 if images >= LEAST_BIN_IMAGES else 0.25
         axes.plot([sure, sure], [low, high], color=colour, linewidth=1.2, alpha=faint, zorder=1.8)
-    line, dots = {"linewidth": 1.6, "label": label}, {"color": colour, "marker": marker, "markersize": 5}
-    axes.plot([sure for sure, _ in many], [right for _, right in many], **dots, **line)
-    axes.plot([sure for sure, _ in few], [right for _, right in few], **dots, linestyle="none", markerfacecolor="none")
+    axes.plot(*_columns(many), color=colour, marker=marker, markersize=5, linewidth=1.6, label=label)
+    (hollow,) = axes.plot(*_columns(few), color=colour, marker=marker, markersize=5, linestyle="none")
+    hollow.set_markerfacecolor("none")
+
+
+def _columns(points: Sequence[tuple[float, float]]) -> tuple[list[float], list[float]]:
+    return [x for x, _ in points], [y for _, y in points]
 
 
 def slices_figure(slices: pd.DataFrame, worse: Sequence[bool], accuracy: float) -> Figure:

@@ -151,7 +151,7 @@ def collect_bundle(
         LINEAGE_FILE: json_bytes(lineage),
         PACKAGES_FILE: installed_packages().encode(),
         MODEL_CARD_FILE: card_markdown(card).encode(),
-        MODEL_CARD_PAGE: card_html(card, files).encode(),
+        MODEL_CARD_PAGE: card_html(card, evaluation).encode(),
     }
     return BundleContent(
         version, files | written, _shown(scores, per_class, exported), training.dataset_digest, predictions

@@ -10,6 +10,7 @@ from components.command_lines import run_program
 from components.failures import UserError
 from components.formats.champion import CHAMPION
 from components.formats.model_bundle import LINEAGE_FILE, MODEL_CARD_FILE, DamagedBundleError
+from components.register.card_verdict import gate_verdict, markdown_with_verdict
 from components.register.other_registries import announce, other_registry
 from components.register.registry import ModelRegistry, model_names
 from components.register.signatures import SignatureError, check_public_key, sign_bundle, verify_signature
@@ -137,7 +138,8 @@ def _show(options: argparse.Namespace) -> Iterator[str]:
     record = index.named(options.version)
     uri = registry.bundle_uri(record)
     if options.card:
-        yield registry.read_file(record, MODEL_CARD_FILE).decode().rstrip("\n")
+        card = registry.read_file(record, MODEL_CARD_FILE).decode()
+        yield markdown_with_verdict(card, gate_verdict(record, index.aliases_of(record))).rstrip("\n")
         return
     manifest = registry.manifest(record)
     lineage = json.loads(registry.read_file(record, LINEAGE_FILE))

@@ -4,12 +4,12 @@ After Mitchell et al. 2019, "Model cards for model reporting".
 """
 
 import dataclasses
-import re
 from collections.abc import Callable, Hashable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
+from markupsafe import Markup
 
 from components.formats.evaluation import (
     CONFUSION_MATRIX_FILE,
@@ -18,17 +18,24 @@ from components.formats.evaluation import (
     ROC_FILE,
     Comparison,
     Evaluation,
+    svg_of,
 )
-from components.formats.model_bundle import GOLDEN_FILE, LABELS_FILE, LINEAGE_FILE, MANIFEST_FILE
+from components.formats.model_bundle import (
+    GOLDEN_FILE,
+    LABELS_FILE,
+    LINEAGE_FILE,
+    MANIFEST_FILE,
+    PREPROCESSING_FILE,
+)
 from components.formats.splits import Splits
-from components.formats.trained_model import KERAS_FILE, ONNX_FILE, SAVED_MODEL_FOLDER, TFLITE_FILE, TrainingRecord
+from components.formats.trained_model import SAVED_MODEL_FOLDER, TrainingRecord
+from components.register.markdown import literal, literal_code
 from components.register.model_exports import Exports
+from components.register.usage import Program, image_rule, programs
 from components.report.page import data_uri, render_page
-from components.report.shown_text import MESSAGE_CHARACTERS, NAME_CHARACTERS, shown
+from components.report.shown_text import MESSAGE_CHARACTERS, shown
 
-_MARKUP = re.compile(r"([\\`*_\[\]<>|~#$&!@])")
-# Markdown as many places show it makes links of addresses without being asked.
-_LINK = re.compile(r"(?i)\b(https?|ftp|mailto|xmpp|www)([:.])")
+_COMMANDS = "python -m components.register"
 _CHARTS = {
     CONFUSION_MATRIX_FILE: "Confusion matrix",
     ROC_FILE: "Receiver operating characteristic",
@@ -89,6 +96,8 @@ def card_markdown(card: Card) -> str:
     guess = f"Always answering {literal(e.majority_class)} gets {e.majority_baseline:.3f}."
     sections = [
         f"# {literal(card.model_name)} {card.version}",
+        "This file never changes; whether the gate accepts the version, and which one is the champion, may. The "
+        f"registry tells: {literal_code(f'{_COMMANDS} show REGISTRY {card.model_name} {card.version}')}",
         *_what(card.training, words),
         "## Results",
         f"On a held-out test split. {guess}",
@@ -108,6 +117,7 @@ def card_markdown(card: Card) -> str:
         _list(_limits(card.evaluation, card.per_class, words)),
         "## Use",
         _list(_use(card, words)),
+        *_program_sections(card),
         "## Exports",
         _export_table(card.exports),
         "## Lineage",
@@ -118,18 +128,22 @@ def card_markdown(card: Card) -> str:
     return "\n\n".join(sections) + "\n"
 
 
-def card_html(card: Card, files: Mapping[str, bytes | Path]) -> str:
+def card_html(card: Card, evaluation: Path) -> str:
     """Return the card as one self-contained page.
 
     Args:
         card: What it tells.
-        files: Of the bundle: the charts among them are shown.
+        evaluation: Folder of the evaluation, whose charts are shown: as SVG, which follow the page into the dark, and
+            those of earlier versions, which lack it, as PNG.
     """
-    charts = {
-        title: data_uri(data.read_bytes() if isinstance(data := files[file], Path) else data, "image/png")
-        for file, title in _CHARTS.items()
-        if file in files
-    }
+    charts: list[tuple[str, Markup | None, str]] = []
+    for file, title in _CHARTS.items():
+        picture, drawing = evaluation / file, evaluation / svg_of(file)
+        if drawing.is_file():
+            svg = Markup(drawing.read_text(encoding="utf-8"))  # noqa: S704 - of our own step, whose texts are escaped
+            charts.append((title, svg, ""))
+        elif picture.is_file():
+            charts.append((title, None, data_uri(picture.read_bytes(), "image/png")))
     words = _PLAIN
     return render_page(
         Path(__file__).parent,
@@ -148,6 +162,7 @@ def card_html(card: Card, files: Mapping[str, bytes | Path]) -> str:
         trained=_training(card, words),
         limits=_limits(card.evaluation, card.per_class, words),
         use=_use(card, words),
+        programs=_programs(card),
         lineage=_lineage(card),
         licence=_licence(card.lineage, words),
         shown=shown,
@@ -158,20 +173,6 @@ def card_html(card: Card, files: Mapping[str, bytes | Path]) -> str:
 def _rows(table: pd.DataFrame) -> list[dict[Hashable, Any]]:
     """Return the rows of a table, with None for what is missing."""
     return table.astype(object).where(table.notna(), None).to_dict("records")
-
-
-def literal(text: str, limit: int = NAME_CHARACTERS) -> str:
-    """Return text that Markdown shows as it is, in one line: neither markup nor a link, whatever it holds."""
-    escaped = _MARKUP.sub(r"\\\1", " ".join(shown(text, limit).split()))
-    return _LINK.sub(r"\1\\\2", escaped)
-
-
-def literal_code(text: str, limit: int = MESSAGE_CHARACTERS) -> str:
-    """Return text as code in a Markdown table: in a fence longer than any in it, and its bars escaped."""
-    visible = shown(text, limit).replace("|", "\\|")
-    fence = "`" * (1 + max(map(len, re.findall("`+", visible)), default=0))
-    space = " " if visible[:1] in ("`", " ") or visible[-1:] in ("`", " ") else ""
-    return f"{fence}{space}{visible}{space}{fence}"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -218,7 +219,7 @@ def _results(e: Evaluation, words: _Words) -> list[tuple[str, str]]:
     """Return what was measured on the test split, of the model as it was trained, and its value."""
     auc = "n/a" if e.auc_macro is None else f"{e.auc_macro:.3f}"
     f1 = f"{e.macro_f1:.3f}"
-    if e.macro_f1_low is not None and e.macro_f1_high is not None:
+    if e.macro_f1_low is not None and e.macro_f1_high is not None and e.macro_f1_low < e.macro_f1_high:
         f1 += f" (95 % interval {e.macro_f1_low:.3f} to {e.macro_f1_high:.3f}, bootstrap)"
     rows = [
         ("Accuracy", f"{e.accuracy:.3f} ({e.correct_images} of {e.test_images} images)"),
@@ -361,24 +362,58 @@ def _limits(evaluation: Evaluation, per_class: pd.DataFrame, words: _Words) -> l
     return lines
 
 
+def _programs(card: Card) -> list[Program]:
+    return programs(
+        card.files,
+        card.exports.tensors,
+        model_name=card.model_name,
+        size_px=card.training.image_size_px,
+        resize_policy=card.training.resize_policy,
+        classes=len(card.training.class_names),
+    )
+
+
 def _use(card: Card, words: _Words) -> list[str]:
-    size, keras = card.training.image_size_px, words.code(KERAS_FILE)
+    training = card.training
+    fetch = f"{_COMMANDS} fetch REGISTRY {card.model_name} {card.version} FOLDER"
+    rule = image_rule(training.image_size_px, training.resize_policy)
     lines = [
-        f"{keras} takes RGB images in [0, 255], {words.code(f'[batch, {size}, {size}, 3]')}, and gives probabilities "
-        f"in the order of {words.code(LABELS_FILE)}. Scaling happens inside the model."
+        f"{words.code(fetch)} copies this version, every byte checked. Each program below runs in that folder.",
+        f"What the model sees is a photo in RGB, upright by its EXIF orientation, transparency on white, {rule}, "
+        f"bilinear with antialiasing, as {words.code(PREPROCESSING_FILE)} says. Scaling to what the backbone expects "
+        f"happens in the model. Every export gives probabilities in the order of {words.code(LABELS_FILE)}.",
+        "Where a program decodes a photo itself, what Pillow opens will do: JPEG, PNG, BMP, TIFF, GIF and WebP (of an "
+        "animation the first frame); bring 16 bits a channel to 8 first. A file that is no image stops the program "
+        "before the model is asked.",
     ]
     if any(file.startswith(f"{SAVED_MODEL_FOLDER}/") for file in card.files):
-        folder = words.code(f"{SAVED_MODEL_FOLDER}/")
-        lines.append(f"{folder} serves with TF Serving or KServe and takes encoded image files.")
-    if TFLITE_FILE in card.files:
-        lines.append(f"{words.code(TFLITE_FILE)} takes what {keras} takes, its weights in half precision.")
-    if ONNX_FILE in card.files:
-        lines.append(f"{words.code(ONNX_FILE)} takes float32 of what {keras} takes.")
+        lines.append(
+            "The SavedModel decodes JPEG, PNG, GIF (first frame) and BMP, resizes as above, and turns nothing: the "
+            "program turns what EXIF says is not upright. One image that it cannot decode fails the whole request, and "
+            "nobody is told which: where that may be, send them one by one."
+        )
     lines.append(f"{words.code(GOLDEN_FILE)} holds a predict request and what a server must answer to it.")
     lines.append(
         f"{words.code(MANIFEST_FILE)} holds the SHA-256 of every file, {words.code(LINEAGE_FILE)} the way here."
     )
     return lines
+
+
+def _program_sections(card: Card) -> list[str]:
+    sections = []
+    for program in _programs(card):
+        sections += [
+            f"### {program.title}",
+            _list(
+                [
+                    f"{literal_code(program.file)} takes {literal_code(program.takes)}",
+                    f"gives {literal_code(program.gives)}",
+                ]
+            ),
+            *([f"```sh\n{program.command}\n```"] if program.command else []),
+            f"```python\n{program.code}```",
+        ]
+    return sections
 
 
 def _export_table(exports: Exports) -> str:

@@ -96,12 +96,15 @@ class Exports:
         temperature: What the model's logits were divided by for calibrated probabilities; 1 left them as they were.
         golden_images: How many images each export was tried on.
         checks: Of each export.
+        tensors: Names of ``input`` and ``output`` by path, of the exports that are asked by name; of those made by
+            earlier versions nobody knows.
     """
 
     model_sha256: str
     temperature: float
     golden_images: int
     checks: tuple[ExportCheck, ...]
+    tensors: Mapping[str, Mapping[str, str]] = dataclasses.field(default_factory=dict)
 
 
 def check_formats(formats: Sequence[str]) -> None:
@@ -179,6 +182,7 @@ def write_exports(
             temperature,
             len(golden),
             _checks(answers["exports"], own, expected),
+            answers["tensors"],
         )
         _complete_golden_batch(aside, golden, expected)
         write_json(aside / EXPORTS_FILE, dataclasses.asdict(exports))
@@ -196,7 +200,9 @@ def read_exports(directory: Path) -> Exports:
     try:
         value = json.loads((directory / EXPORTS_FILE).read_text(encoding="utf-8"))
         checks = tuple(ExportCheck(**check) for check in value["checks"])
-        return Exports(value["model_sha256"], value["temperature"], value["golden_images"], checks)
+        return Exports(
+            value["model_sha256"], value["temperature"], value["golden_images"], checks, value.get("tensors", {})
+        )
     except (FileNotFoundError, ValueError, KeyError, TypeError) as error:
         raise UserError(f"{directory} holds no exports ({error}): export the model again") from error
 

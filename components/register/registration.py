@@ -11,6 +11,7 @@ from components.formats.champion import CHAMPION
 from components.formats.model_bundle import MODEL_CARD_PAGE, Manifest, describe_files, read_manifest
 from components.publishing import published_directory, published_file, write_json
 from components.register.bundle_content import collect_bundle
+from components.register.card_verdict import gate_verdict, page_with_verdict
 from components.register.lineage import Origin
 from components.register.other_registries import announce, other_registry
 from components.register.promotion_gate import Gate, check_floors
@@ -71,7 +72,7 @@ def register_model(
         origin: Where it comes from.
         created: The time, UTC, ISO 8601; kept only for a new version.
         entry: Folder to publish, with ``entry.json``.
-        card: HTML file to publish: the model card of the bundle.
+        card: HTML file to publish: the model card of the bundle, the gate's verdict at its top.
         other_registries: Who else is told of the version, ``mlflow:http://mlflow:5000`` for example.
 
     Raises:
@@ -128,8 +129,9 @@ def register_model(
             "files": [dataclasses.asdict(file) for file in (stored or manifest).files],
         },
     )
+    page = storage.read_bytes(storage.join(uri, MODEL_CARD_PAGE)).decode("utf-8")
     with published_file(card) as path:
-        path.write_bytes(storage.read_bytes(storage.join(uri, MODEL_CARD_PAGE)))
+        path.write_text(page_with_verdict(page, gate_verdict(record, aliases)), encoding="utf-8")
     for other in told:
         name = announce(other, registry, {record.version})[record.version]
         print(f"register: {type(other).__name__} knows it as {name}", flush=True)

@@ -58,10 +58,11 @@ def _draw_pair(axes: Axes, epochs: range, training: pd.Series, validation: pd.Se
 def _ring(axes: Axes, epochs: range, validation: npt.NDArray[np.float64], is_kept: npt.NDArray[np.bool_]) -> None:
     """Draw a ring around the validation figure by which the kept epoch was chosen."""
     ink = axes.xaxis.label.get_color()
-    ring = {"marker": "o", "markersize": 10.0, "markerfacecolor": "none", "markeredgewidth": 1.4, "color": ink}
     for epoch, value in zip(np.asarray(epochs)[is_kept], validation[is_kept], strict=True):
+        (ring,) = axes.plot([epoch], [value], color=ink, marker="o", linestyle="none", zorder=4, label="kept epoch")
+        ring.set(markersize=10.0, markerfacecolor="none", markeredgewidth=1.4)
         # Highest accuracies lie at the upper edge, which would cut the ring.
-        axes.plot([epoch], [value], linestyle="none", clip_on=False, zorder=4, label="kept epoch", **ring)
+        ring.set_clip_on(False)
 
 
 def _mark_phases(axes: Axes, phases: Iterable[str]) -> None:

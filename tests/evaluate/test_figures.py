@@ -63,7 +63,7 @@ def test_bins_of_few_images_are_hollow_and_no_part_of_the_line() -> None:
     axes = figure.axes[0]
     xy = {str(line.get_markerfacecolor()): np.asarray(line.get_xydata()).tolist() for line in axes.lines}
     assert xy[SERIES[1]] == [[pytest.approx(0.95), pytest.approx(0.75)]], "one bin of 40 images"
-    hollow = [line for line in axes.lines if line.get_markerfacecolor() == "none" and len(line.get_xdata())]
+    hollow = [line for line in axes.lines if line.get_markerfacecolor() == "none" and np.size(line.get_xdata())]
     assert [np.asarray(line.get_xydata()).tolist() for line in hollow] == [[[pytest.approx(0.2), 1.0]]]
     bars = [np.asarray(line.get_xydata()) for line in axes.lines if line.get_marker() == "None"]
     low, high = wilson_interval(1, 1)

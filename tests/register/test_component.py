@@ -62,7 +62,7 @@ def test_component(evaluated: EvaluatedProject, tmp_path: Path) -> None:
     verify_bundle(uri)
     assert (tmp_path / "entry" / "entry.json").is_file()
     page = (tmp_path / "card.html").read_text(encoding="utf-8")
-    assert page == (Path(uri) / "model_card.html").read_text(encoding="utf-8")
+    assert '<div class="verdict good"><b>Accepted by the gate, and the champion.</b>' in page
     assert "2 of 4 images were kept, 1 of them mended" in page
     assert "Dropped for exact_duplicate: 2" in page
     assert "CC0" in page

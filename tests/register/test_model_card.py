@@ -11,7 +11,7 @@ from markdown_it import MarkdownIt
 
 from components.formats.evaluation import read_evaluation, write_evaluation
 from components.register.lineage import Origin
-from components.register.model_card import literal, literal_code
+from components.register.markdown import literal, literal_code
 from components.register.model_exports import write_exports
 from tests.evaluate.tiny_project import write_project
 from tests.headless_browser import dumped_dom
@@ -92,7 +92,23 @@ def test_code_is_code_in_one_cell(text: str) -> None:
 def test_hostile_names_in_markdown(bundle: Path) -> None:
     page = rendered((bundle / "README.md").read_text(encoding="utf-8"))
     tags = set(re.findall(r"</?([a-zA-Z][a-zA-Z0-9]*)", page))
-    assert tags <= {"h1", "h2", "h3", "p", "ul", "li", "table", "thead", "tbody", "tr", "th", "td", "code", "img"}
+    assert tags <= {
+        "h1",
+        "h2",
+        "h3",
+        "p",
+        "ul",
+        "li",
+        "table",
+        "thead",
+        "tbody",
+        "tr",
+        "th",
+        "td",
+        "code",
+        "img",
+        "pre",
+    }
     images = re.findall(r'src="(.*?)"', page)
     assert set(images) <= {"confusion_matrix.png", "roc.png", "curves.png", "reliability.png"}
     rows = rows_of(page)
@@ -138,6 +154,7 @@ def test_a_perfect_small_test_is_not_praised(register: Register, tmp_path: Path)
     project = write_project(tmp_path, test_labels=[0, 1, 2], looks_like=[0, 1, 2], shards=1)
     card = (Path(register(evaluate_project(project, tmp_path)).uri) / "README.md").read_text(encoding="utf-8")
     assert "With 3 test images the accuracy is known to within 0.44 to 1.00." in card
+    assert "| Macro F1 | 1.000 |" in card, "an interval without width would be no evidence"
 
 
 def numbers_served(bundle: Path) -> tuple[list[str], list[str]]:
