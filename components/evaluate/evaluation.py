@@ -120,6 +120,7 @@ def evaluate_model(
         frozen_model: Folder of train_frozen's model, by whose backbone labels of training images are judged; the same
             as ``model`` for one that was not fine-tuned. None in a pipeline that was compiled before there was this
             input: then labels are judged only where ``model`` kept the frozen backbone.
+        pipeline_run: Name of this run, for the report; empty in a pipeline that was compiled before it told.
         label_check_images: Training images at most whose labels are judged; 0 for none.
         registry_uri: Where the champion lies that the model is compared with; empty for no comparison.
         model_name: Its name there, and this model's.

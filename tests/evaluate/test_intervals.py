@@ -25,6 +25,7 @@ def test_they_are_those_of_resampling_images_one_by_one() -> None:
     recall = found.recall[1]
     assert recall is not None
     for interval, values in ((found.accuracy, accuracies), (found.macro_f1, f1s), (recall, recalls)):
+        assert interval is not None
         assert (interval.low, interval.high) == pytest.approx(np.percentile(values, [2.5, 97.5]), abs=0.03)
 
 
@@ -51,5 +52,6 @@ def test_a_single_image() -> None:
 def test_a_thousand_classes_fit() -> None:
     confusions = np.diag(np.full(1000, 9)) + np.eye(1000, k=1, dtype=np.int64)
     found = bootstrap_intervals(confusions, seed=0, resamples=200)
+    assert found.accuracy is not None
     assert found.accuracy.low < confusions.trace() / confusions.sum() < found.accuracy.high
     assert all(interval is not None for interval in found.recall)
