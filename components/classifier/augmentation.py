@@ -4,7 +4,9 @@ Stateless: the result is a pure function of image, seed, the image's number and 
 on threads or order, and a cached view is the same as one made again.
 """
 
+import functools
 import math
+from collections.abc import Callable
 
 import tensorflow as tf
 
@@ -33,7 +35,23 @@ def augment(image: tf.Tensor, strength: float, seed: int, index: tf.Tensor, view
     image = tf.cast(image, tf.float32)
     if strength == 0.0:
         return image
-    key = tf.random.fold_in(tf.random.fold_in(tf.constant([seed, 0], tf.int64), view), index)
+    return _augmentation(strength, tuple(image.shape))(image, seed, index, view)
+
+
+@functools.cache
+def _augmentation(strength: float, shape: tuple[int, ...]) -> Callable[..., tf.Tensor]:
+    """Return what augments images of a shape: one graph for all views, as building it takes half a second."""
+    numbers = [tf.TensorSpec([], dtype) for dtype in (tf.int64, tf.int64, tf.int32)]
+
+    @tf.function(input_signature=[tf.TensorSpec(shape, tf.float32), *numbers], autograph=False)
+    def augmented(image: tf.Tensor, seed: tf.Tensor, index: tf.Tensor, view: tf.Tensor) -> tf.Tensor:
+        return _changed(image, strength, seed, index, view)
+
+    return augmented
+
+
+def _changed(image: tf.Tensor, strength: float, seed: tf.Tensor, index: tf.Tensor, view: tf.Tensor) -> tf.Tensor:
+    key = tf.random.fold_in(tf.random.fold_in(tf.stack([seed, tf.constant(0, tf.int64)]), view), index)
     draws = tf.random.stateless_uniform([_DRAWS], tf.cast(key, tf.int64))
     flip = draws[0] < 0.5
     angle = strength * _MAXIMUM_ROTATION * _amount(draws[1], draws[2])

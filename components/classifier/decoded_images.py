@@ -16,7 +16,7 @@ import tensorflow as tf
 
 from components.classifier import input_pipeline
 from components.classifier.augmentation import augment
-from components.classifier.input_pipeline import Batching, SplitImages, in_batches
+from components.classifier.input_pipeline import Batching, SplitImages, in_batches, mapped
 from components.classifier.training_mode import ModeSettings, room_for
 
 _BATCH_WHILE_DECODING = 64
@@ -79,7 +79,7 @@ class DecodedImages:
     def stored_batches(self, batching: Batching) -> tf.data.Dataset:
         """Return the images as they are, in stored order."""
         places = tf.data.Dataset.range(self._source.images)
-        return in_batches(places.map(self._image, num_parallel_calls=tf.data.AUTOTUNE), self._source.images, batching)
+        return in_batches(mapped(places, self._image), self._source.images, batching)
 
     def epoch_batches(self, batching: Batching, strength: float, seed: int, epoch: int) -> tf.data.Dataset:
         """Return one epoch of training."""
@@ -90,7 +90,7 @@ class DecodedImages:
             return augment(image, strength, seed, number, epoch), label
 
         examples = tf.data.Dataset.from_tensor_slices((places, numbers))
-        return in_batches(examples.map(example, num_parallel_calls=tf.data.AUTOTUNE), self._source.images, batching)
+        return in_batches(mapped(examples, example), self._source.images, batching)
 
     def _image(self, place: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
         image, label = tf.numpy_function(self._read, [place], [tf.uint8, tf.int64], stateful=False)

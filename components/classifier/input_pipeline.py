@@ -9,6 +9,7 @@ import hashlib
 import math
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import tensorflow as tf
@@ -106,9 +107,8 @@ def _open_split(splits: Splits, directory: Path, name: str) -> SplitImages:
 
 def stored_batches(source: SplitImages, batching: Batching) -> tf.data.Dataset:
     """Return the images as they are, in stored order: uint8 ``[batch, size, size, 3]`` and int64 labels ``[batch]``."""
-    examples = _records(source, np.arange(len(source.shards))).map(
-        lambda _, record: _decode(record, source.image_size_px), num_parallel_calls=tf.data.AUTOTUNE
-    )
+    records = _records(source, np.arange(len(source.shards)))
+    examples = mapped(records, lambda _, record: _decode(record, source.image_size_px))
     return in_batches(examples, source.images, batching)
 
 
@@ -174,7 +174,8 @@ def read_labels(source: SplitImages) -> np.ndarray:
     Raises:
         UserError: When the shards hold another number of images than ``splits.json`` says.
     """
-    labels = _records(source, np.arange(len(source.shards))).map(lambda _, record: parse_example(record)["label"])
+    records = _records(source, np.arange(len(source.shards)))
+    labels = mapped(records, lambda _, record: parse_example(record)["label"])
     values = np.fromiter(labels.as_numpy_iterator(), np.int64)
     if len(values) != source.images:
         raise UserError(
@@ -192,6 +193,15 @@ def sample_images(source: SplitImages, count: int) -> dict[int, tuple[np.ndarray
         if int(index) in wanted
         for pixels, label in [_decode(record, source.image_size_px)]
     }
+
+
+def mapped(examples: tf.data.Dataset, work: Callable[..., Any]) -> tf.data.Dataset:
+    """Return what work makes of examples, in their order, several at a time.
+
+    Work has no loop or branch for AutoGraph to see, whose translation takes longer than building the graph, and leaves
+    a file behind for each where the process is killed.
+    """
+    return examples.map(tf.autograph.experimental.do_not_convert(work), num_parallel_calls=tf.data.AUTOTUNE)
 
 
 def in_batches(examples: tf.data.Dataset, count: int, batching: Batching) -> tf.data.Dataset:
@@ -246,7 +256,10 @@ def _numbers(source: SplitImages, order: np.ndarray) -> tf.data.Dataset:
 
 def _interleaved(shards: tf.data.Dataset, read: Callable[..., tf.data.Dataset]) -> tf.data.Dataset:
     return shards.interleave(
-        read, cycle_length=_INTERLEAVED_SHARDS, num_parallel_calls=tf.data.AUTOTUNE, deterministic=True
+        tf.autograph.experimental.do_not_convert(read),
+        cycle_length=_INTERLEAVED_SHARDS,
+        num_parallel_calls=tf.data.AUTOTUNE,
+        deterministic=True,
     )
 
 
@@ -282,7 +295,7 @@ def _augmented(
         image, label = _decode(record, source.image_size_px)
         return augment(image, strength, seed, index, view), label
 
-    return in_batches(records.map(example, num_parallel_calls=tf.data.AUTOTUNE), count, batching)
+    return in_batches(mapped(records, example), count, batching)
 
 
 def _decode(record: tf.Tensor, image_size_px: int) -> tuple[tf.Tensor, tf.Tensor]:
