@@ -85,8 +85,7 @@ def answers(request: dict[str, Any], directory: Path) -> dict[str, Any]:
 
     Returns:
         ``exports``: probabilities, ``[images, classes]``, of each export by its path; ``model``: likewise of the model
-        that was evaluated, before any temperature; ``tensors``: names of ``input`` and ``output`` of the exports that
-        are asked by name.
+        that was evaluated, before any temperature.
     """
     instances = json.loads((directory / GOLDEN_FILE).read_text(encoding="utf-8"))["instances"]
     images = [base64.b64decode(instance["image_bytes"]["b64"]) for instance in instances]
@@ -106,21 +105,7 @@ def answers(request: dict[str, Any], directory: Path) -> dict[str, Any]:
     given = {path: ask().tolist() for path, ask in asked.items() if (directory / path).exists()}
     # Without a temperature model.keras is a copy, byte for byte.
     own = given[KERAS_FILE] if request["temperature"] == 1.0 else _ask_keras(Path(request["model"]), pixels()).tolist()
-    return {"exports": given, "model": own, "tensors": _named_tensors(directory)}
-
-
-def _named_tensors(directory: Path) -> dict[str, dict[str, str]]:
-    """Return how input and output are called, of each export that does not go by their order alone."""
-    named = {}
-    if (directory / TFLITE_FILE).exists():
-        signature = tf.lite.Interpreter(str(directory / TFLITE_FILE)).get_signature_list()["serving_default"]
-        named[TFLITE_FILE] = {"input": signature["inputs"][0], "output": signature["outputs"][0]}
-    if (directory / ONNX_FILE).exists():
-        import onnxruntime  # noqa: PLC0415 - of an extra
-
-        session = onnxruntime.InferenceSession(directory / ONNX_FILE, providers=["CPUExecutionProvider"])
-        named[ONNX_FILE] = {"input": session.get_inputs()[0].name, "output": session.get_outputs()[0].name}
-    return named
+    return {"exports": given, "model": own}
 
 
 def _ask_keras(path: Path, pixels: Probabilities) -> Probabilities:
@@ -163,13 +148,28 @@ def _test_images(shards: Sequence[str], paths: Sequence[str]) -> dict[str, bytes
     return found
 
 
+def tensor_names(directory: Path) -> dict[str, dict[str, str]]:
+    """Return ``input_name`` and ``output_name`` by path, of each export that is asked by these."""
+    named = {}
+    if (directory / TFLITE_FILE).exists():
+        signature = tf.lite.Interpreter(str(directory / TFLITE_FILE)).get_signature_list()["serving_default"]
+        named[TFLITE_FILE] = (signature["inputs"][0], signature["outputs"][0])
+    if (directory / ONNX_FILE).exists():
+        import onnxruntime  # noqa: PLC0415 - of an extra
+
+        session = onnxruntime.InferenceSession(directory / ONNX_FILE, providers=["CPUExecutionProvider"])
+        named[ONNX_FILE] = (session.get_inputs()[0].name, session.get_outputs()[0].name)
+    return {path: {"input_name": given, "output_name": told} for path, (given, told) in named.items()}
+
+
 def _main(arguments: Sequence[str]) -> int:
     try:
         request = json.loads(Path(arguments[1]).read_text(encoding="utf-8"))
         if arguments[0] == "write":
             write_exports(request, Path(arguments[2]))
         else:
-            write_json(Path(arguments[3]), answers(request, Path(arguments[2])))
+            directory = Path(arguments[2])
+            write_json(Path(arguments[3]), answers(request, directory) | {"names": tensor_names(directory)})
     except (UserError, TransientError) as error:
         print(error, file=sys.stderr)
         return error.exit_code

@@ -154,6 +154,7 @@ def card_html(card: Card, evaluation: Path) -> str:
         results=_results(card.evaluation, words),
         probabilities=_probabilities(card.evaluation, card.exports.temperature),
         charts=charts,
+        programs=_programs(card),
         classes=_rows(card.per_class),
         slices=[] if card.slices is None else _rows(card.slices),
         what=_what(card.training, words),
@@ -162,7 +163,6 @@ def card_html(card: Card, evaluation: Path) -> str:
         trained=_training(card, words),
         limits=_limits(card.evaluation, card.per_class, words),
         use=_use(card, words),
-        programs=_programs(card),
         lineage=_lineage(card),
         licence=_licence(card.lineage, words),
         shown=shown,
@@ -362,10 +362,27 @@ def _limits(evaluation: Evaluation, per_class: pd.DataFrame, words: _Words) -> l
     return lines
 
 
+def _program_sections(card: Card) -> list[str]:
+    sections = []
+    for program in _programs(card):
+        sections += [
+            f"### {program.title}",
+            _list(
+                [
+                    f"{literal_code(program.file)} takes {literal_code(program.takes)}",
+                    f"gives {literal_code(program.gives)}",
+                ]
+            ),
+            *([f"```sh\n{program.command}\n```"] if program.command else []),
+            f"```python\n{program.code}```",
+        ]
+    return sections
+
+
 def _programs(card: Card) -> list[Program]:
     return programs(
         card.files,
-        card.exports.tensors,
+        {check.path: (check.input_name, check.output_name) for check in card.exports.checks if check.input_name},
         model_name=card.model_name,
         size_px=card.training.image_size_px,
         resize_policy=card.training.resize_policy,
@@ -397,23 +414,6 @@ def _use(card: Card, words: _Words) -> list[str]:
         f"{words.code(MANIFEST_FILE)} holds the SHA-256 of every file, {words.code(LINEAGE_FILE)} the way here."
     )
     return lines
-
-
-def _program_sections(card: Card) -> list[str]:
-    sections = []
-    for program in _programs(card):
-        sections += [
-            f"### {program.title}",
-            _list(
-                [
-                    f"{literal_code(program.file)} takes {literal_code(program.takes)}",
-                    f"gives {literal_code(program.gives)}",
-                ]
-            ),
-            *([f"```sh\n{program.command}\n```"] if program.command else []),
-            f"```python\n{program.code}```",
-        ]
-    return sections
 
 
 def _export_table(exports: Exports) -> str:

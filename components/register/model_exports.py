@@ -57,6 +57,8 @@ class ExportCheck:
         from_model: Likewise from what the evaluated model answers in the very process that tried the export.
         model_difference: Likewise of that model's answer from the evaluated one.
         tolerance: What is allowed of the first two.
+        input_name: How its input is called, where it is asked by name; else, and of earlier versions, empty.
+        output_name: Likewise its output.
     """
 
     path: str
@@ -64,6 +66,8 @@ class ExportCheck:
     from_model: float
     model_difference: float
     tolerance: float
+    input_name: str = ""
+    output_name: str = ""
 
     @property
     def passed(self) -> bool:
@@ -96,15 +100,12 @@ class Exports:
         temperature: What the model's logits were divided by for calibrated probabilities; 1 left them as they were.
         golden_images: How many images each export was tried on.
         checks: Of each export.
-        tensors: Names of ``input`` and ``output`` by path, of the exports that are asked by name; of those made by
-            earlier versions nobody knows.
     """
 
     model_sha256: str
     temperature: float
     golden_images: int
     checks: tuple[ExportCheck, ...]
-    tensors: Mapping[str, Mapping[str, str]] = dataclasses.field(default_factory=dict)
 
 
 def check_formats(formats: Sequence[str]) -> None:
@@ -182,8 +183,8 @@ def write_exports(
             temperature,
             len(golden),
             _checks(answers["exports"], own, expected),
-            answers["tensors"],
         )
+        exports = _with_names(exports, answers["names"])
         _complete_golden_batch(aside, golden, expected)
         write_json(aside / EXPORTS_FILE, dataclasses.asdict(exports))
     for check in exports.checks:
@@ -200,9 +201,7 @@ def read_exports(directory: Path) -> Exports:
     try:
         value = json.loads((directory / EXPORTS_FILE).read_text(encoding="utf-8"))
         checks = tuple(ExportCheck(**check) for check in value["checks"])
-        return Exports(
-            value["model_sha256"], value["temperature"], value["golden_images"], checks, value.get("tensors", {})
-        )
+        return Exports(value["model_sha256"], value["temperature"], value["golden_images"], checks)
     except (FileNotFoundError, ValueError, KeyError, TypeError) as error:
         raise UserError(f"{directory} holds no exports ({error}): export the model again") from error
 
@@ -245,6 +244,12 @@ def _checks(
     if not checks:
         raise RuntimeError("no export answered")
     return tuple(checks)
+
+
+def _with_names(exports: Exports, names: Mapping[str, Mapping[str, str]]) -> Exports:
+    """Return exports that say how their inputs and outputs are called, where somebody knows."""
+    checks = (dataclasses.replace(check, **names.get(check.path, {})) for check in exports.checks)
+    return dataclasses.replace(exports, checks=tuple(checks))
 
 
 def _largest_difference(given: npt.NDArray[np.float64], expected: npt.NDArray[np.float64]) -> float:

@@ -155,7 +155,7 @@ class Program:
 
 def programs(
     files: Sequence[str],
-    tensors: Mapping[str, Mapping[str, str]],
+    names: Mapping[str, tuple[str, str]],
     *,
     model_name: str,
     size_px: int,
@@ -166,7 +166,7 @@ def programs(
 
     Args:
         files: Of the bundle.
-        tensors: Names of ``input`` and ``output`` by file, of those exports that are asked by name.
+        names: Of input and output by file, of those exports that are asked by name.
         model_name: Name in the registry.
         size_px: Height and width of what the model takes.
         resize_policy: One of ``components.formats.splits.RESIZE_POLICIES``.
@@ -174,19 +174,17 @@ def programs(
     """
 
     def of_pixels(title: str, file: str, imports: str, asked: str, types: str = "float32") -> Program:
-        names = tensors.get(file, {})
-        called = {end: json.dumps(names[end]) for end in ("input", "output") if end in names}
-        asked = asked.replace("FILE", file)
-        asked = asked.replace("INPUT", called.get("input", "")).replace("OUTPUT", called.get("output", ""))
+        given, told = map(json.dumps, names.get(file, ("", "")))
+        asked = asked.replace("FILE", file).replace("INPUT", given).replace("OUTPUT", told)
         code = _PIXELS.format(
             imports=imports, size=size_px, resized=_POLICIES[resize_policy][1], asked=asked, labels=LABELS_FILE
         )
-        shown = {end: f"{name}, " for end, name in called.items()}
+        before = ("", "") if file not in names else (f"{given}, ", f"{told}, ")
         return Program(
             title,
             file,
-            f"{shown.get('input', '')}{types} [photos, {size_px}, {size_px}, 3], RGB in [0, 255]",
-            f"{shown.get('output', '')}float32 [photos, {classes}], probabilities",
+            f"{before[0]}{types} [photos, {size_px}, {size_px}, 3], RGB in [0, 255]",
+            f"{before[1]}float32 [photos, {classes}], probabilities",
             "",
             code,
         )
@@ -212,9 +210,9 @@ def programs(
         for file in files
         if file.endswith(".h5")
     ]
-    if TFLITE_FILE in tensors and TFLITE_FILE in files:
+    if TFLITE_FILE in names and TFLITE_FILE in files:
         made.append(of_pixels("TFLite, weights in float16", TFLITE_FILE, "import tensorflow as tf", _TFLITE))
-    if ONNX_FILE in tensors and ONNX_FILE in files:
+    if ONNX_FILE in names and ONNX_FILE in files:
         made.append(of_pixels("ONNX", ONNX_FILE, "import onnxruntime", _ONNX))
     return made
 

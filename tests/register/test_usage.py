@@ -20,7 +20,7 @@ from markupsafe import Markup
 from PIL import Image
 
 from components.formats.trained_model import SAVED_MODEL_FOLDER
-from components.register.model_exports import GOLDEN_TOLERANCE, HALF_PRECISION_TOLERANCE, write_exports
+from components.register.model_exports import GOLDEN_TOLERANCE, HALF_PRECISION_TOLERANCE, read_exports, write_exports
 from components.register.promotion_gate import Gate
 from components.register.registration import register_model
 from components.register.usage import PHOTOS, SERVER, programs
@@ -143,10 +143,11 @@ def test_every_export_has_a_program_in_both_cards(bundle: Path) -> None:
     page = (bundle / "model_card.html").read_text(encoding="utf-8")
     shown = [Markup(code).unescape() for code in re.findall(r"<pre><code>(.*?)</code></pre>", page, re.DOTALL)]
     assert [code for code in shown if not code.startswith("docker")] == list(found.values())
-    names = json.loads((bundle / "exports.json").read_text(encoding="utf-8"))["tensors"]
-    for file in ("model.tflite", "model.onnx"):
-        for name in names[file].values():
-            assert json.dumps(name) in card
+    named = [check for check in read_exports(bundle).checks if check.input_name]
+    assert {check.path for check in named} == {"model.tflite", "model.onnx"}
+    for check in named:
+        assert f"`{json.dumps(check.input_name)}, float32 [photos, 32, 32, 3], RGB in [0, 255]`" in card
+        assert f"`{json.dumps(check.output_name)}, float32 [photos, 3], probabilities`" in card
 
 
 @pytest.mark.parametrize("title", [title for title in TOLERANCES if "Serving" not in title])
