@@ -248,7 +248,12 @@ def _checks(
 
 def _with_names(exports: Exports, names: Mapping[str, Mapping[str, str]]) -> Exports:
     """Return exports that say how their inputs and outputs are called, where somebody knows."""
-    checks = (dataclasses.replace(check, **names.get(check.path, {})) for check in exports.checks)
+    checks = [
+        dataclasses.replace(check, input_name=known["input_name"], output_name=known["output_name"])
+        if (known := names.get(check.path))
+        else check
+        for check in exports.checks
+    ]
     return dataclasses.replace(exports, checks=tuple(checks))
 
 
