@@ -199,7 +199,7 @@ def test_labels_are_judged_by_the_frozen_backbone_whatever_the_model_sees(
     evaluate_project(project, *outputs)
     assert sorted(read_suspected_labels(outputs[0].with_name("suspected"))["path"]) == WRONG_PATHS
     page = " ".join(outputs[1].read_text(encoding="utf-8").split())
-    said = "They see what the frozen tiny with weights “random” saw before anything had learned these labels"
+    said = "They see what the frozen backbone, tiny with weights “random”, saw before anything had learned these labels"
     assert f"{said}, in each image as the split holds it. Look before" in page
     blind = changed(planted, tmp_path / "blind", blind="frozen")
     assert not set(judged(blind, 1000).table["path"]) & set(WRONG_PATHS)
