@@ -31,6 +31,7 @@ from components.classifier.input_pipeline import (
 )
 from components.classifier.preparation import Preparation
 from components.classifier.stopwatch import Clock
+from components.classifier.jpeg_decoding import DCT_METHOD
 from components.classifier.training import Validation
 from components.classifier.training_state import training_identity, weights_digest
 from components.failures import TransientError, UserError
@@ -148,6 +149,7 @@ def activation_facts(
     settings = {
         "backbone": backbone.name,
         "preprocessing": [backbone.scale, backbone.offset],
+        "jpeg_decoding": DCT_METHOD,
         "augmentation": [views.strength, views.seed] if views.strength > 0.0 else [],
         "tensorflow": tf.__version__,
     }

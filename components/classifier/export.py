@@ -15,6 +15,7 @@ import keras
 import numpy as np
 import tensorflow as tf
 
+from components.classifier.jpeg_decoding import JPEG_MAGIC, decode_jpeg
 from components.failures import UserError
 from components.formats.splits import RESIZE_POLICIES
 
@@ -25,12 +26,14 @@ def export_saved_model(model: keras.Model, class_names: list[str], resize_policy
     """Write a SavedModel for TensorFlow Serving, KServe and Vertex: nobody has to repeat the preprocessing.
 
     The signature ``serving_default`` takes ``image_bytes``, a string tensor ``[batch]`` of JPEG, PNG, GIF (first frame)
-    or BMP files, and gives ``probabilities``, float32 ``[batch, classes]``, and ``label``, the likeliest class's name.
+    or BMP files, and of WebP where the server's TensorFlow reads it, as 2.21 does. It gives ``probabilities``, float32
+    ``[batch, classes]``, and ``label``, the likeliest class's name.
 
     Images must be upright: the split step turns photographs by their EXIF orientation, TensorFlow has no operation that
-    does, so a client that sends files straight from a camera turns them first. Transparency of a PNG is laid on white,
-    as the split step does. TensorFlow's decoders ignore transparency in a GIF and misread a BMP with a palette and a
-    gray PNG of fewer than 8 bits: send those as ordinary PNG.
+    does, so a client that sends files straight from a camera turns them first. A JPEG becomes the very pixels that
+    Pillow decodes. Transparency of a PNG is laid on white, as the split step does. TensorFlow's decoders ignore
+    transparency in a GIF and misread a BMP with a palette and a gray PNG of fewer than 8 bits: send those as ordinary
+    PNG.
 
     Args:
         model: From pixels in [0, 255] to probabilities, in float32.
@@ -132,15 +135,14 @@ def decode_and_resize(data: tf.Tensor, size_px: int, resize_policy: str) -> tf.T
     """Decode one image and bring it to the model's size as the split step does.
 
     Args:
-        data: Bytes of a JPEG, PNG, GIF or BMP file, scalar string.
+        data: Bytes of a JPEG, PNG, GIF, BMP or WebP file, scalar string.
         size_px: Height and width of the result.
         resize_policy: ``stretch`` ignores the shape, ``crop`` takes the middle square, ``pad`` adds black borders.
 
     Returns:
         float32 ``[size, size, 3]`` in [0, 255], whole numbers as the stored images are.
     """
-    is_png = tf.equal(tf.strings.substr(data, 0, len(_PNG_MAGIC)), _PNG_MAGIC)
-    image = tf.cond(is_png, lambda: _decode_png_on_white(data), lambda: _decode(data))
+    image = _decode(data)
     if resize_policy == "crop":
         image = _middle_square(image)
     if resize_policy == "pad":
@@ -165,15 +167,21 @@ def _identify_by_content(directory: Path) -> None:
 
 
 def _decode(data: tf.Tensor) -> tf.Tensor:
-    image = tf.io.decode_image(data, channels=3, expand_animations=False)
-    return tf.ensure_shape(tf.cast(image, tf.float32), [None, None, 3])
+    """Return the pixels of a file, float32 ``[height, width, 3]`` in [0, 255]; its first bytes tell the format."""
+
+    def other() -> tf.Tensor:
+        return tf.cast(tf.io.decode_image(data, channels=3, expand_animations=False), tf.float32)
+
+    ways = {JPEG_MAGIC: lambda: tf.cast(decode_jpeg(data), tf.float32), _PNG_MAGIC: lambda: _decode_png_on_white(data)}
+    cases = [(tf.equal(tf.strings.substr(data, 0, len(magic)), magic), way) for magic, way in ways.items()]
+    return tf.ensure_shape(tf.case(cases, default=other), [None, None, 3])
 
 
 def _decode_png_on_white(data: tf.Tensor) -> tf.Tensor:
     """Decode a PNG as the split step does: what lies under transparent pixels is arbitrary, a viewer shows white."""
     image = tf.cast(tf.io.decode_png(data, channels=4), tf.float32)
     opacity = image[..., 3:] / 255.0
-    return tf.ensure_shape(image[..., :3] * opacity + 255.0 * (1.0 - opacity), [None, None, 3])
+    return image[..., :3] * opacity + 255.0 * (1.0 - opacity)
 
 
 def _resize(image: tf.Tensor, size: list[int] | tf.Tensor) -> tf.Tensor:

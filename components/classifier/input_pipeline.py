@@ -15,6 +15,7 @@ import numpy as np
 import tensorflow as tf
 
 from components.classifier.augmentation import augment
+from components.classifier.jpeg_decoding import decode_jpeg
 from components.failures import UserError
 from components.formats.splits import Splits, read_splits
 from components.formats.tfrecords import parse_example
@@ -300,7 +301,7 @@ def _augmented(
 
 def _decode(record: tf.Tensor, image_size_px: int) -> tuple[tf.Tensor, tf.Tensor]:
     example = parse_example(record)
-    image = tf.io.decode_jpeg(example["image"], channels=3)
+    image = decode_jpeg(example["image"])
     return tf.ensure_shape(image, [image_size_px, image_size_px, 3]), example["label"]
 
 

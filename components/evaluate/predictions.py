@@ -12,6 +12,7 @@ import numpy as np
 import numpy.typing as npt
 import tensorflow as tf
 
+from components.classifier.jpeg_decoding import decode_jpeg
 from components.failures import UserError
 from components.formats.splits import Splits
 from components.formats.tfrecords import parse_example
@@ -184,7 +185,7 @@ def images_of(
 
     def decode(record: tf.Tensor) -> dict[str, tf.Tensor]:
         example = parse_example(record)
-        image = tf.io.decode_jpeg(example["image"], channels=3)
+        image = decode_jpeg(example["image"])
         image = tf.ensure_shape(image, (splits.image_size_px, splits.image_size_px, 3))
         return {"image": image, **{name: example[name] for name in ("label", "path", "md5")}}
 

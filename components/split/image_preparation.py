@@ -229,8 +229,8 @@ def _decoded_jpeg(data: bytes, size: tuple[int, int], needed: Sequence[int]) -> 
     width, height = size
     fits = min(width / needed[0], height / needed[1])
     reduction = next(factor for factor in (8, 4, 2, 1) if factor <= max(fits, 1))
-    # The fast transform is TensorFlow's default, so the exported model's: the same pixels, where nothing is reduced.
-    ways = {"fastdct": True, "fastupsample": reduction == 1 and fits * _DRAFT_FACTOR >= _PLAIN_COLOUR_FACTOR}
+    # The accurate transform, which the exported model takes too: the same pixels, where nothing is reduced.
+    ways = {"fastdct": False, "fastupsample": reduction == 1 and fits * _DRAFT_FACTOR >= _PLAIN_COLOUR_FACTOR}
     # With exact sides, or the decoder may choose 3/8 or 5/8, which are slower than 1/2.
     least = {"min_width": math.ceil(width / reduction), "min_height": math.ceil(height / reduction)}
     reduced = 3 * least["min_width"] * least["min_height"]

@@ -9,6 +9,7 @@ import pytest
 import tensorflow as tf
 from PIL import Image
 
+from components.classifier.jpeg_decoding import decode_jpeg
 from components.formats import stored_pixels
 from components.formats.splits import RESIZE_POLICIES
 from components.split.image_preparation import (
@@ -191,7 +192,7 @@ def test_what_cannot_be_decoded_is_named(data: bytes) -> None:
 
 def as_served(data: bytes, preparation: Preparation) -> np.ndarray:
     """Prepare an image as the exported model does: decoded in full, then resized by TensorFlow."""
-    image = tf.cast(tf.io.decode_jpeg(data, channels=3), tf.float32)
+    image = tf.cast(decode_jpeg(data), tf.float32)
     height, width = image.shape[:2]
     size = preparation.image_size_px
     if preparation.resize_policy == "crop":
@@ -260,8 +261,8 @@ def test_decoding_at_a_reduced_size_is_visually_lossless(sample_photos: Path) ->
         with Image.open(path) as photo:
             # The worst case: reduced by 1/2 the photo is just 1.5 times as large as it is needed.
             size_px = int(min(photo.size) // 2 / 1.5)
-        # In full as the exported model decodes it, by TensorFlow's fast transform.
-        lossless = encoded_image(Image.fromarray(tf.io.decode_jpeg(data).numpy()), compress_level=0)
+        with Image.open(path) as photo:
+            lossless = encoded_image(photo, compress_level=0)
         assert min(square_sides(data, size_px)) >= 1.5 * size_px
         reduced, full = (
             np.asarray(square_image(file, Preparation(size_px, "stretch")), dtype=float) for file in (data, lossless)
