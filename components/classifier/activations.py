@@ -35,6 +35,7 @@ from components.classifier.jpeg_decoding import DCT_METHOD
 from components.classifier.training import Validation
 from components.classifier.training_state import training_identity, weights_digest
 from components.failures import TransientError, UserError
+from components.formats.jpeg_decoding import DCT_METHOD
 from components.formats.splits import Splits
 from components.ordered_work import in_order, processors
 

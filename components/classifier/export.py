@@ -15,8 +15,8 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from components.classifier.jpeg_decoding import JPEG_MAGIC, decode_jpeg
 from components.failures import UserError
+from components.formats.jpeg_decoding import JPEG_MAGIC, decode_jpeg
 from components.formats.splits import RESIZE_POLICIES
 
 _PNG_MAGIC = b"\x89PNG\r\n\x1a\n"

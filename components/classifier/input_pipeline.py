@@ -15,8 +15,8 @@ import numpy as np
 import tensorflow as tf
 
 from components.classifier.augmentation import augment
-from components.classifier.jpeg_decoding import decode_jpeg
 from components.failures import UserError
+from components.formats.jpeg_decoding import decode_jpeg
 from components.formats.splits import Splits, read_splits
 from components.formats.tfrecords import parse_example
 

@@ -12,8 +12,8 @@ import numpy as np
 import numpy.typing as npt
 import tensorflow as tf
 
-from components.classifier.jpeg_decoding import decode_jpeg
 from components.failures import UserError
+from components.formats.jpeg_decoding import decode_jpeg
 from components.formats.splits import Splits
 from components.formats.tfrecords import parse_example
 from components.formats.trained_model import KERAS_FILE

@@ -9,8 +9,8 @@ import pytest
 import tensorflow as tf
 from PIL import Image
 
-from components.classifier.jpeg_decoding import decode_jpeg
 from components.formats import stored_pixels
+from components.formats.jpeg_decoding import decode_jpeg
 from components.formats.splits import RESIZE_POLICIES
 from components.split.image_preparation import (
     Preparation,

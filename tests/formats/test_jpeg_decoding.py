@@ -10,8 +10,8 @@ from PIL import Image
 
 from components.classifier.export import decode_and_resize
 from components.classifier.input_pipeline import Batching, open_splits, stored_batches
-from components.classifier.jpeg_decoding import decode_jpeg
 from components.evaluate.predictions import images_of
+from components.formats.jpeg_decoding import decode_jpeg
 from components.formats.splits import Splits
 from components.formats.tfrecords import parse_example
 from tests.classifier.small_splits import PHOTOS, sample_photos, write_small_splits
