@@ -15,6 +15,7 @@ import json
 from pathlib import Path
 from typing import Any
 
+from components.formats.source_record import SourceRecord
 from components.publishing import write_json
 
 SPLIT_NAMES = ("train", "validation", "test")
@@ -65,6 +66,7 @@ class Splits:
             colour; ``left_out_comparisons``, 0 for a complete search; and ``nearest``, for each two splits their
             nearest images: ``splits``, ``paths``, ``distance``, ``correlation``, without paths and null where no two
             are as near as copies and there were too many to look further.
+        source: What the images were read from; None where nobody knows.
     """
 
     class_names: list[str]
@@ -75,6 +77,7 @@ class Splits:
     splits: dict[str, Split]
     dataset_digest: str
     certificate: dict[str, Any]
+    source: SourceRecord | None = None
 
     def shard_paths(self, directory: Path, split: str) -> list[Path]:
         """Return the shard files of one split in order."""
@@ -101,4 +104,5 @@ def read_splits(directory: Path) -> Splits:
         )
         for name, split in value.pop("splits").items()
     }
-    return Splits(splits=splits, **value)
+    source = value.pop("source", None)  # splits of earlier versions do not tell
+    return Splits(splits=splits, source=None if source is None else SourceRecord(**source), **value)

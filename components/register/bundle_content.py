@@ -220,10 +220,13 @@ def _require_one_model(keras_file: Path, training: TrainingRecord, evaluation: E
 
 
 def _lineage(training: TrainingRecord, splits: Splits, origin: Origin) -> dict[str, Any]:
-    record = dataclasses.asdict(training)
+    record, read = dataclasses.asdict(training), splits.source
     return {
-        "source": origin.source,
-        "source_fingerprint": origin.source_fingerprint,
+        "source": origin.source or (read.uri if read else ""),
+        # What ingest read counts; a run knows it beforehand only where it was told at submission.
+        "source_fingerprint": read.fingerprint if read else origin.source_fingerprint,
+        "source_generation": read.generation if read else 0,
+        "source_files": read.files if read else None,
         "pipeline_run": origin.pipeline_run,
         "licence": origin.licence,
         "image": image_reference(),

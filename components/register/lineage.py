@@ -25,7 +25,8 @@ class Origin:
 
     Attributes:
         source: Where the images came from.
-        source_fingerprint: What the source held, by object generations; empty when the run was not told.
+        source_fingerprint: What the source held at submission; empty when the run was not told. Splits that tell what
+            was read go before it.
         pipeline_run: Name of the run that trained it.
         licence: Under which the model may be used, in words; empty when nobody said.
     """

@@ -439,7 +439,9 @@ def _lineage(card: Card) -> list[tuple[str, str]]:
     lineage = card.lineage
     return [
         ("pipeline run", str(lineage["pipeline_run"])),
-        ("source generation", str(lineage["source_fingerprint"] or "not told")),
+        ("source", str(lineage["source"])),
+        ("source generation", _source_generation(lineage)),
+        ("source fingerprint", str(lineage["source_fingerprint"] or "not told")),
         ("dataset", str(lineage["dataset"]["digest"])),
         ("splits", str(lineage["dataset"]["splits_sha256"])),
         ("settings", str(lineage["config_sha256"])),
@@ -449,6 +451,16 @@ def _lineage(card: Card) -> list[tuple[str, str]]:
         ("packages", str(lineage["packages_sha256"])),
         ("hardware", ", ".join(card.training.devices)),
     ]
+
+
+def _source_generation(lineage: Mapping[str, Any]) -> str:
+    """Return the generation of one object, and of what has none, or many, why the fingerprint stands for it."""
+    files = lineage["source_files"]
+    if lineage["source_generation"]:
+        return str(lineage["source_generation"])
+    if files is None:
+        return "not told"
+    return f"none of its own, {files:,} file{'' if files == 1 else 's'}: see the fingerprint"
 
 
 def _licence(lineage: Mapping[str, Any], words: _Words) -> str:

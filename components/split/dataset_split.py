@@ -16,6 +16,7 @@ from components.copies.likeness import CopyRules
 from components.failures import UserError
 from components.formats.decisions import read_decisions
 from components.formats.image_archive import ArchiveReader
+from components.formats.source_record import SourceRecord, read_source_record
 from components.formats.splits import ASSIGNMENTS_FILE, SPLIT_NAMES, Shard, Split, Splits, write_splits
 from components.formats.tfrecords import serialize_example
 from components.image_progress import ImageProgress
@@ -50,10 +51,11 @@ def split_archive(
         ``groups_of_copies``, ``groups_of_pattern``, ``groups_across_splits`` and ``copies_across_splits``.
 
     Raises:
-        UserError: When a setting is out of range, a class is too small, the decisions are of another archive, or an
-            image cannot be decoded.
+        UserError: When a setting is out of range, a class is too small, the decisions are of another archive, an image
+            cannot be decoded, or what the archive says of its source is damaged.
     """
     check_settings(settings)
+    source = _source_of(archive)
     decided = read_decisions(decisions)
     images = decided[decided["keep"]].reset_index(drop=True)
     assignments = assign_splits(images, settings.fractions, settings.seed, settings.group_pattern)
@@ -80,6 +82,7 @@ def split_archive(
             splits={name: _split(table[table["split"] == name], shards[name]) for name in SPLIT_NAMES},
             dataset_digest=dataset_digest(table),
             certificate=grouped | pairs.as_certificate(paths),
+            source=source,
         )
         write_splits(splits, folder)
         write_report(
@@ -157,6 +160,13 @@ def dataset_digest(images: pd.DataFrame) -> str:
     for row in ordered.itertuples(index=False):
         digest.update("\0".join(row).encode() + b"\n")
     return digest.hexdigest()
+
+
+def _source_of(archive: Path) -> SourceRecord | None:
+    try:
+        return read_source_record(archive)
+    except ValueError as error:
+        raise UserError(f"the archive does not say where it came from ({error}): run the ingest step again") from error
 
 
 def _open_archive(archive: Path, images: pd.DataFrame) -> ArchiveReader:

@@ -17,11 +17,13 @@ from kfp import compiler, dsl, local
 from kfp.components import load_component_from_file
 from kfp.local import subprocess_task_handler
 
+from components import storage
 from components.formats.decisions import read_decisions
 from components.formats.findings import read_findings, read_measurements
 from components.formats.image_archive import read_catalog, read_skipped
 from components.formats.splits import read_splits
 from components.images import NO_IMAGE
+from components.ingest.source import fingerprint_source
 from components.launch.command_line import main
 from pipeline import image_classification
 from samples.demo import upload_sample
@@ -94,6 +96,12 @@ def test_the_registry_holds_the_version_the_run_returned(run: Run) -> None:
     assert (version / "model.keras").is_file()
     lineage = json.loads((version / "lineage.json").read_text(encoding="utf-8"))
     assert lineage["image"] == NO_IMAGE
+    stored = storage.stat_file(run.source)
+    assert stored is not None
+    assert lineage["source"] == run.source
+    assert lineage["source_generation"] == stored.generation > 0
+    assert lineage["source_fingerprint"] == fingerprint_source(run.source)
+    assert str(stored.generation) in (version / "README.md").read_text(encoding="utf-8")
 
 
 def test_every_step_recorded_success(run: Run) -> None:

@@ -1,10 +1,12 @@
 """``splits.json`` comes back as it was written."""
 
+import dataclasses
 import json
 from pathlib import Path
 
 import pytest
 
+from components.formats.source_record import SourceRecord
 from components.formats.splits import SPLIT_NAMES, SPLITS_FILE, Shard, Split, Splits, read_splits, write_splits
 
 SPLITS = Splits(
@@ -30,6 +32,7 @@ SPLITS = Splits(
             {"splits": ["validation", "test"], "paths": [], "distance": None, "correlation": None},
         ],
     },
+    source=SourceRecord("gs://bilder/tiere.zip", "ef" * 32, 1, 1_700_000_000_000_001),
 )
 
 
@@ -45,6 +48,14 @@ def test_it_is_readable_json_and_always_the_same_bytes(tmp_path: Path) -> None:
     assert (tmp_path / SPLITS_FILE).read_bytes() == first
     assert json.loads(first)["class_names"] == ["löwe", "狐"]
     assert "狐".encode() in first
+
+
+def test_splits_of_before_the_source_was_told_are_read(tmp_path: Path) -> None:
+    write_splits(SPLITS, tmp_path)
+    known = json.loads((tmp_path / SPLITS_FILE).read_text(encoding="utf-8"))
+    del known["source"]
+    (tmp_path / SPLITS_FILE).write_text(json.dumps(known), encoding="utf-8")
+    assert read_splits(tmp_path) == dataclasses.replace(SPLITS, source=None)
 
 
 def test_shard_paths_are_in_order(tmp_path: Path) -> None:

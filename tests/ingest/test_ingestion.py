@@ -13,6 +13,7 @@ from kfp import dsl
 
 from components import storage
 from components.formats.image_archive import ArchiveReader, read_catalog, read_skipped
+from components.formats.source_record import SourceRecord, read_source_record
 from components.ingest.component import ingest
 from components.ingest.source import fingerprint_source
 from tests.scripted_gcs import Answer, scripted_gcs
@@ -137,6 +138,10 @@ def test_the_archive_says_where_each_image_came_from(source: str, tmp_path: Path
     assert summary["fingerprint"] == fingerprint_source(source)
     assert summary["objects_total"] == (1 if zipped else len(DATASET))
     assert len(summary["objects"]) == summary["objects_total"]
+    generation = found[0].generation if zipped and found[0] else 0
+    assert read_source_record(outputs.archive) == SourceRecord(
+        source, fingerprint_source(source), summary["objects_total"], generation
+    )
     assert summary["images_per_class"] == {"bird": 3, "fish": 1}
     assert summary["skipped_per_reason"]["labels file"] == 1
     assert (summary["recorded_labels"], summary["recorded_labels_without_image"]) == (2, 1)

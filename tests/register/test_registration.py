@@ -24,12 +24,14 @@ from components.failures import UserError
 from components.formats import model_bundle
 from components.formats.evaluation import PREDICTIONS_FILE, read_evaluation, read_predictions, write_evaluation
 from components.formats.model_bundle import EXPORTS_FILE, verify_bundle
+from components.formats.source_record import SourceRecord
+from components.formats.splits import read_splits, write_splits
 from components.formats.trained_model import KERAS_FILE
 from components.register.lineage import Origin
 from components.register.promotion_gate import Gate
 from components.register.registration import Registration
 from components.register.registry import ModelRegistry
-from tests.register.conftest import CREATED, EvaluatedProject, Register
+from tests.register.conftest import CREATED, ORIGIN, EvaluatedProject, Register
 
 BUNDLE_FILES = {
     "README.md",
@@ -135,6 +137,31 @@ def test_what_the_bundle_says(register: Register) -> None:
     card = (bundle / "README.md").read_text()
     assert "| Accuracy | 0.882 (15 of 17 images) |" in card
     assert "| cedar | 1.000 | 0.500 (0.000 to 1.000) |" in card
+
+
+@pytest.mark.parametrize(
+    ("read", "generation"),
+    [
+        (SourceRecord("gs://photos/trees.zip", "f" * 64, 1, 17), "17"),
+        (SourceRecord("gs://photos/trees", "f" * 64, 1234), "none of its own, 1,234 files: see the fingerprint"),
+        (None, "not told"),
+    ],
+    ids=["object", "folder", "splits of before"],
+)
+def test_lineage_names_what_was_read(
+    register: Register, evaluated: EvaluatedProject, tmp_path: Path, read: SourceRecord | None, generation: str
+) -> None:
+    project = evaluated.copy_to(tmp_path / "copy")
+    write_splits(dataclasses.replace(read_splits(project.splits), source=read), project.splits)
+    told = dataclasses.replace(ORIGIN, source_fingerprint="a" * 64)
+    bundle = Path(register(project, origin=told).uri)
+    lineage = read_json(bundle / "lineage.json")
+    fingerprint = read.fingerprint if read else "a" * 64
+    assert lineage["source_fingerprint"] == fingerprint
+    assert lineage["source_files"] == (read.files if read else None)
+    card = (bundle / "README.md").read_text()
+    assert f"| source generation | `{generation}` |" in card
+    assert f"| source fingerprint | `{fingerprint}` |" in card
 
 
 def test_lineage_names_the_image_that_the_step_was_placed_in(

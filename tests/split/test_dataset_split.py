@@ -15,9 +15,11 @@ from kfp import dsl
 from PIL import Image
 
 from components.failures import UserError
-from components.formats.image_archive import read_catalog
+from components.formats.image_archive import SUMMARY_FILE, read_catalog
+from components.formats.source_record import SourceRecord
 from components.formats.splits import ASSIGNMENTS_FILE, SPLIT_NAMES, read_splits
 from components.formats.tfrecords import parse_example
+from components.publishing import write_json
 from components.split.component import split
 from components.split.dataset_split import split_archive
 from components.split.split_settings import SplitSettings
@@ -102,6 +104,22 @@ def test_the_pixels_are_those_of_the_image_named(tmp_path: Path, files: dict[str
         with Image.open(io.BytesIO(files[row["path"].decode()])) as original:
             expected = np.asarray(original.resize((32, 32), Image.Resampling.BILINEAR)).astype(float)
         assert np.abs(tf.io.decode_jpeg(row["image"]).numpy() - expected).mean() < 4
+
+
+def test_what_the_archive_was_made_from_goes_on(tmp_path: Path, files: dict[str, bytes]) -> None:
+    archive, decisions = write_archive(tmp_path, files)
+    summary = {"source": "gs://b/a.zip", "kind": "zip", "fingerprint": "ab" * 32, "objects_total": 1}
+    write_json(archive / SUMMARY_FILE, summary | {"objects": [{"uri": "gs://b/a.zip", "generation": 17}]})
+    split_archive(archive, decisions, tmp_path / "splits", tmp_path / "report.html", settings())
+    assert read_splits(tmp_path / "splits").source == SourceRecord("gs://b/a.zip", "ab" * 32, 1, 17)
+
+
+@pytest.mark.parametrize("damaged", ["{", "{}"])
+def test_an_archive_whose_summary_is_damaged_is_refused(damaged: str, tmp_path: Path, files: dict[str, bytes]) -> None:
+    archive, decisions = write_archive(tmp_path, files)
+    (archive / SUMMARY_FILE).write_text(damaged)
+    with pytest.raises(UserError, match="the archive does not say where it came from"):
+        split_archive(archive, decisions, tmp_path / "splits", tmp_path / "report.html", settings())
 
 
 def test_assignments_and_certificate_agree_with_the_shards(tmp_path: Path, files: dict[str, bytes]) -> None:
