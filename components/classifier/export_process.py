@@ -5,7 +5,8 @@
 
 ``write`` exports a model and copies the golden batch: some test images, as the bytes that a client would send.
 ``answer`` is the fresh process that loads each export as a stranger would and says what it answers to the batch, and
-what the evaluated model answers there and then: whoever compares can tell a broken export from another machine.
+what the evaluated model answers there and then: whoever compares can tell a broken export from another machine. The
+SavedModel is asked about files as they were in the source, too.
 """
 
 import base64
@@ -31,7 +32,9 @@ from components.classifier.export import (
     export_tflite,
 )
 from components.failures import TransientError, UserError
+from components.formats.jpeg_decoding import decode_jpeg
 from components.formats.model_bundle import GOLDEN_FILE
+from components.formats.original_images import read_originals
 from components.formats.tfrecords import parse_example
 from components.formats.trained_model import KERAS_FILE, ONNX_FILE, SAVED_MODEL_FOLDER, TFLITE_FILE
 from components.publishing import write_json
@@ -44,7 +47,9 @@ def write_exports(request: dict[str, Any], directory: Path) -> None:
 
     Args:
         request: ``model``: its file; ``formats``: which exports; ``temperature``; ``backbone``; ``class_names``;
-            ``resize_policy``; ``shards``: files of the test split; ``golden_paths``: names of test images, in order.
+            ``resize_policy``; ``shards``: files of the test split; ``golden_paths``: names of test images, in order;
+            ``original_paths``: likewise of those to be asked about as they were; ``stored_originals``: JSON file to
+            write what the shards hold of these to; ``splits``: the folder that holds them.
         directory: An existing folder.
 
     Raises:
@@ -64,7 +69,9 @@ def write_exports(request: dict[str, Any], directory: Path) -> None:
         export_tflite(model, directory / TFLITE_FILE)
     if "onnx" in request["formats"]:
         export_onnx(model, directory / ONNX_FILE)
-    images = _test_images(request["shards"], request["golden_paths"])
+    images = _test_images(request["shards"], [*request["golden_paths"], *request["original_paths"]])
+    stored = {path: base64.b64encode(images[path]).decode() for path in request["original_paths"]}
+    write_json(Path(request["stored_originals"]), stored)
     # The very body of a predict request to TensorFlow Serving.
     instances = [{"image_bytes": {"b64": base64.b64encode(images[path]).decode()}} for path in request["golden_paths"]]
     write_json(directory / GOLDEN_FILE, {"signature_name": "serving_default", "instances": instances})
@@ -85,7 +92,8 @@ def answers(request: dict[str, Any], directory: Path) -> dict[str, Any]:
 
     Returns:
         ``exports``: probabilities, ``[images, classes]``, of each export by its path; ``model``: likewise of the model
-        that was evaluated, before any temperature.
+        that was evaluated, before any temperature; ``originals``: see ``_answers_to_originals``, None for each original
+        that the SavedModel cannot read.
     """
     instances = json.loads((directory / GOLDEN_FILE).read_text(encoding="utf-8"))["instances"]
     images = [base64.b64decode(instance["image_bytes"]["b64"]) for instance in instances]
@@ -105,7 +113,40 @@ def answers(request: dict[str, Any], directory: Path) -> dict[str, Any]:
     given = {path: ask().tolist() for path, ask in asked.items() if (directory / path).exists()}
     # Without a temperature model.keras is a copy, byte for byte.
     own = given[KERAS_FILE] if request["temperature"] == 1.0 else _ask_keras(Path(request["model"]), pixels()).tolist()
-    return {"exports": given, "model": own}
+    return {"exports": given, "model": own, "originals": _answers_to_originals(request, directory)}
+
+
+def _answers_to_originals(request: dict[str, Any], directory: Path) -> list[dict[str, Any] | None]:
+    """Return what becomes of each test image that is sent as it was in the source, one at a time.
+
+    Returns:
+        ``saved_model``: its probabilities; ``model``: those of ``model.keras`` from the pixels that it decodes and
+        resizes the file to; ``pixel_difference``: how many gray levels these are off the stored ones on average.
+    """
+    if not request["original_paths"]:
+        return []
+    stored = json.loads(Path(request["stored_originals"]).read_text(encoding="utf-8"))
+    files = {original.path: original.image for original in read_originals(Path(request["splits"]))}
+    model = keras.saving.load_model(directory / KERAS_FILE, compile=False, safe_mode=True)
+    module = tf.saved_model.load(str(directory / SAVED_MODEL_FOLDER))
+    serve, size = module.signatures["serving_default"], int(model.input_shape[1])
+    told: list[dict[str, Any] | None] = []
+    for path in request["original_paths"]:
+        try:
+            given = serve(image_bytes=tf.constant([files[path]]))["probabilities"].numpy()[0]
+        except tf.errors.InvalidArgumentError:
+            told.append(None)
+            continue
+        pixels = decode_and_resize(tf.constant(files[path]), size, request["resize_policy"]).numpy()
+        evaluated = decode_jpeg(tf.constant(base64.b64decode(stored[path]))).numpy()
+        told.append(
+            {
+                "saved_model": given.tolist(),
+                "model": np.asarray(model.predict_on_batch(pixels[None]))[0].tolist(),
+                "pixel_difference": float(np.abs(pixels - evaluated).mean()),
+            }
+        )
+    return told
 
 
 def _ask_keras(path: Path, pixels: Probabilities) -> Probabilities:

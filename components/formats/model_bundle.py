@@ -10,7 +10,8 @@ The folder, local or in Cloud Storage:
       model.tflite           weights in float16; takes what model.keras takes
       model.onnx             likewise in float32
       golden_batch.json      a predict request of test images, and what must be answered
-      exports.json           temperature, and how far each export's answers to that are from the evaluated ones
+      exports.json           temperature, how far each export's answers to that are from the evaluated ones, and the
+                             SavedModel's answers to files as they were in the source
       labels.json            {"class_names": [...]} in label order
       labels.txt             one class name a line, for tools that expect it
       preprocessing.json     what an image must look like, and what happens inside the model

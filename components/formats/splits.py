@@ -8,6 +8,7 @@ The folder:
       test-00000-of-00001.tfrecord
       splits.json                         Splits
       assignments.parquet                 path, label, split, duplicate_group and pattern_group of every image kept
+      test_originals.parquet              a few test images as they were, see components.formats.original_images
 """
 
 import dataclasses

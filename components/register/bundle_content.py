@@ -169,7 +169,7 @@ def _shown(evaluation: Evaluation, per_class: pd.DataFrame, exports: Exports) ->
         # Uncalibrated probabilities are served where the temperature is not applied.
         calibration_error=calibration.ece_before if exports.temperature == 1.0 else calibration.ece_after,
         beside=Difference.of(evaluation),
-        broken_exports=tuple(str(check) for check in exports.checks if not check.passed),
+        broken_exports=exports.broken,
     )
 
 

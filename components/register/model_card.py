@@ -119,7 +119,7 @@ def card_markdown(card: Card) -> str:
         _list(_use(card, words)),
         *_program_sections(card),
         "## Exports",
-        _export_table(card.exports),
+        _export_table(card),
         "## Lineage",
         _table(("what", "value"), [(name, literal_code(value)) for name, value in _lineage(card)]),
         "## Licence",
@@ -163,6 +163,7 @@ def card_html(card: Card, evaluation: Path) -> str:
         trained=_training(card, words),
         limits=_limits(card.evaluation, card.per_class, words),
         use=_use(card, words),
+        tried=_tried(card),
         lineage=_lineage(card),
         licence=_licence(card.lineage, words),
         shown=shown,
@@ -416,7 +417,31 @@ def _use(card: Card, words: _Words) -> list[str]:
     return lines
 
 
-def _export_table(exports: Exports) -> str:
+def _tried(card: Card) -> list[str]:
+    """Return how the exports were tried: on which bytes, and what files of any size are answered with."""
+    exports, size = card.exports, card.training.image_size_px
+    lines = [
+        f"Each export was loaded in a fresh process and asked about {exports.golden_images} test images as the split "
+        f"step stored them, {size} x {size} pixels: the SavedModel about those JPEG files, the others about their "
+        "pixels. So was the evaluated model itself. Numbers are the largest difference of any probability."
+    ]
+    if (check := exports.originals) is not None:
+        unread = f" It could not read {check.unread} of them." if check.unread else ""
+        lines.append(
+            f"The SavedModel was also sent {check.images} test images as they were in the source, of any size: "
+            f"{check.same_answers} of {check.images} got the answer that was evaluated.{unread} Probabilities were off "
+            f"the evaluated ones by {check.largest_difference:.3f} at most and {check.median_difference:.3f} in the "
+            f"median image: as the server resizes them, pixels are {check.pixel_difference:.1f} of 255 gray levels off "
+            "those that the split step resized, stored as JPEG and gave to the evaluation. To its own pixels the "
+            f"SavedModel answers as the model itself does, within {max(check.from_model, 1e-7):.0e}."
+        )
+    elif any(file.startswith(f"{SAVED_MODEL_FOLDER}/") for file in card.files):
+        lines.append("Nobody tried it on files as they were in the source: the splits bring none along.")
+    return lines
+
+
+def _export_table(card: Card) -> str:
+    exports = card.exports
     rows = [
         (
             literal_code(check.path),
@@ -427,10 +452,7 @@ def _export_table(exports: Exports) -> str:
         )
         for check in exports.checks
     ]
-    told = (
-        f"Each was loaded in a fresh process and asked about {exports.golden_images} test images, and the evaluated "
-        "model with it. Numbers are the largest difference of any probability."
-    )
+    told = "\n\n".join(_tried(card))
     header = ("export", "off the evaluated probabilities by", "off the model itself by", "allowed", "passed")
     return f"{told}\n\n{_table(header, rows)}"
 

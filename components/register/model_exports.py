@@ -5,6 +5,9 @@ one loads them as a stranger would and answers for some test images, sent as a c
 compared here with what the evaluation recorded of the same images, maybe on a GPU, and with what the evaluated model
 itself answers in that process: both must agree, and where they do not it shows whether the export or the machine is at
 fault. Both compute in float32 without the shortcuts of newer GPUs, which leaves some 0.00001 between machines.
+
+The golden batch is of the JPEGs that the split step stored, of the model's size. The SavedModel is asked about some of
+the same photographs as they were in the source, too, see ``components.register.original_files``.
 """
 
 import dataclasses
@@ -29,9 +32,11 @@ from components.formats.evaluation import (
     with_temperature,
 )
 from components.formats.model_bundle import EXPORTS_FILE, GOLDEN_FILE, describe_files
+from components.formats.original_images import read_originals
 from components.formats.splits import read_splits
 from components.formats.trained_model import KERAS_FILE, TFLITE_FILE, read_training_record
 from components.publishing import published_directory, write_json
+from components.register.original_files import OriginalsCheck, check_originals, rows_of_originals
 
 EXPORTS = ("saved_model", "h5", "tflite", "onnx")
 """What can be asked for besides ``model.keras``, which a bundle always has."""
@@ -100,12 +105,20 @@ class Exports:
         temperature: What the model's logits were divided by for calibrated probabilities; 1 left them as they were.
         golden_images: How many images each export was tried on.
         checks: Of each export.
+        originals: Of the SavedModel on files as they were in the source; None where there were none to ask about.
     """
 
     model_sha256: str
     temperature: float
     golden_images: int
     checks: tuple[ExportCheck, ...]
+    originals: OriginalsCheck | None = None
+
+    @property
+    def broken(self) -> tuple[str, ...]:
+        """What is wrong with them, a sentence each."""
+        faults = () if self.originals is None else self.originals.faults
+        return (*(str(check) for check in self.checks if not check.passed), *faults)
 
 
 def check_formats(formats: Sequence[str]) -> None:
@@ -150,10 +163,11 @@ def write_exports(
     """
     check_formats(formats)
     try:
-        training, contents, predictions = (
+        training, contents, predictions, files = (
             read_training_record(model),
             read_splits(splits),
             read_predictions(evaluation),
+            read_originals(splits) if "saved_model" in formats else [],
         )
     except FileNotFoundError as error:
         raise UserError(f"{error.filename} is missing: give the outputs of the steps before this one") from error
@@ -161,6 +175,8 @@ def write_exports(
         raise UserError(f"model, evaluation or splits are damaged ({error}): run the steps before this one") from error
     golden = golden_rows(predictions)
     expected = with_temperature(_probabilities(golden, training.class_names), temperature)
+    originals = rows_of_originals(files, predictions)
+    expected_of_originals = with_temperature(_probabilities(originals, training.class_names), temperature)
     request = {
         "model": str((model / KERAS_FILE).resolve()),
         "formats": sorted({*formats, *(["h5"] if any(model.glob("*.h5")) else [])}),
@@ -170,10 +186,12 @@ def write_exports(
         "resize_policy": training.resize_policy,
         "shards": [str(path.resolve()) for path in contents.shard_paths(splits, _TEST_SPLIT)],
         "golden_paths": golden["path"].tolist(),
+        "original_paths": originals["path"].tolist(),
+        "splits": str(splits.resolve()),
     }
     with published_directory(directory) as aside, tempfile.TemporaryDirectory(prefix="exports-") as notes:
         asked, told = Path(notes) / "request.json", Path(notes) / "answers.json"
-        write_json(asked, request)
+        write_json(asked, request | {"stored_originals": str(Path(notes) / "stored.json")})
         _run("write", asked, aside)
         _run("answer", asked, aside, told)
         answers = json.loads(told.read_text(encoding="utf-8"))
@@ -183,12 +201,15 @@ def write_exports(
             temperature,
             len(golden),
             _checks(answers["exports"], own, expected),
+            check_originals(answers["originals"], expected_of_originals) if len(originals) else None,
         )
         exports = _with_names(exports, answers["names"])
         _complete_golden_batch(aside, golden, expected)
         write_json(aside / EXPORTS_FILE, dataclasses.asdict(exports))
     for check in exports.checks:
         print(f"register: {'' if check.passed else 'BROKEN: '}{check}", flush=True)
+    if exports.originals is not None:
+        print(f"register: {'BROKEN: ' if exports.originals.faults else ''}{exports.originals}", flush=True)
     return exports
 
 
@@ -201,7 +222,9 @@ def read_exports(directory: Path) -> Exports:
     try:
         value = json.loads((directory / EXPORTS_FILE).read_text(encoding="utf-8"))
         checks = tuple(ExportCheck(**check) for check in value["checks"])
-        return Exports(value["model_sha256"], value["temperature"], value["golden_images"], checks)
+        told = value.get("originals")  # exports of earlier versions were not asked about any
+        originals = None if told is None else OriginalsCheck(**told)
+        return Exports(value["model_sha256"], value["temperature"], value["golden_images"], checks, originals)
     except (FileNotFoundError, ValueError, KeyError, TypeError) as error:
         raise UserError(f"{directory} holds no exports ({error}): export the model again") from error
 

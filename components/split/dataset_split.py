@@ -16,6 +16,7 @@ from components.copies.likeness import CopyRules
 from components.failures import UserError
 from components.formats.decisions import read_decisions
 from components.formats.image_archive import ArchiveReader
+from components.formats.original_images import write_originals
 from components.formats.source_record import SourceRecord, read_source_record
 from components.formats.splits import ASSIGNMENTS_FILE, SPLIT_NAMES, Shard, Split, Splits, write_splits
 from components.formats.tfrecords import serialize_example
@@ -24,6 +25,7 @@ from components.ordered_work import in_order, processors
 from components.publishing import published_directory
 from components.split.cross_split_pairs import CrossSplitPairs, FingerprintCollector, cross_split_pairs
 from components.split.image_preparation import Preparation, UndecodableImageError, prepare_image, small_picture
+from components.split.original_choice import choose_originals
 from components.split.shards import write_shards
 from components.split.split_assignment import assign_splits, certificate
 from components.split.split_report import MOST_COPIES_SHOWN, judge, judge_fractions, write_report
@@ -72,6 +74,7 @@ def split_archive(
         table = pd.concat(shuffled(table[table["split"] == name], settings.seed) for name in SPLIT_NAMES)
         shards, pairs = _write_records(table, reader, class_names, settings, folder)
         assignments.to_parquet(folder / ASSIGNMENTS_FILE, index=False)
+        write_originals(choose_originals(table[table["split"] == "test"], reader.read), folder)
         paths = table["path"].tolist()
         splits = Splits(
             class_names=class_names,
