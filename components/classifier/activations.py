@@ -31,7 +31,6 @@ from components.classifier.input_pipeline import (
 )
 from components.classifier.preparation import Preparation
 from components.classifier.stopwatch import Clock
-from components.classifier.jpeg_decoding import DCT_METHOD
 from components.classifier.training import Validation
 from components.classifier.training_state import training_identity, weights_digest
 from components.failures import TransientError, UserError
