@@ -406,9 +406,10 @@ def _use(card: Card, words: _Words) -> list[str]:
     ]
     if any(file.startswith(f"{SAVED_MODEL_FOLDER}/") for file in card.files):
         lines.append(
-            "The SavedModel decodes JPEG, PNG, GIF (first frame) and BMP, resizes as above, and turns nothing: the "
-            "program turns what EXIF says is not upright. One image that it cannot decode fails the whole request, and "
-            "nobody is told which: where that may be, send them one by one."
+            "The SavedModel decodes JPEG, PNG, GIF (first frame) and BMP, resizes as above, and turns nothing; a BMP "
+            "with a palette, a gray PNG of fewer than 8 bits and a see-through GIF it misreads. So the programs send "
+            "upright JPEG files as they are, and all else as PNG. One image that it cannot decode fails the whole "
+            "request, and nobody is told which: where that may be, send them one by one."
         )
     lines.append(f"{words.code(GOLDEN_FILE)} holds a predict request and what a server must answer to it.")
     lines.append(

@@ -69,9 +69,9 @@ for photo, row in zip(photos, probabilities):
 
 _ENCODED = '''\
 def encoded(path):
-    """Return a photo as the model takes it: the file itself, or a PNG of what it cannot decode or must be turned."""
+    """Return a photo as the model takes it: an upright JPEG file itself, of all else an upright PNG."""
     with Image.open(path) as image:  # raises PIL.UnidentifiedImageError for what is no image
-        if image.format in ("JPEG", "PNG", "GIF", "BMP") and image.getexif().get(274, 1) == 1:
+        if image.format == "JPEG" and image.mode in ("RGB", "L") and image.getexif().get(274, 1) == 1:
             return open(path, "rb").read()
         image, png = ImageOps.exif_transpose(image), io.BytesIO()
         image.convert("RGBA" if image.has_transparency_data else "RGB").save(png, "PNG")
