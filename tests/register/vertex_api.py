@@ -18,6 +18,7 @@ class VertexApi:
         versions: All of them.
         authorizations: What requests came with.
         deployed: Numbers of versions that an endpoint serves.
+        highest: Number of the newest version, by model.
         dies_after: So many changes; None never.
     """
 
@@ -25,6 +26,7 @@ class VertexApi:
         self.versions: list[aiplatform_v1.Model] = []
         self.authorizations: set[str] = set()
         self.deployed: set[str] = set()
+        self.highest: dict[str, int] = {}
         self.dies_after: int | None = None
         self.changes = 0
         self._lock = threading.Lock()
@@ -70,7 +72,9 @@ class VertexApi:
         if numbers and request.model_id:
             return 409, {"error": "already exists"}
         model = aiplatform_v1.Model(request.model)
-        model.name, model.version_id = name, str(max(numbers, default=0) + 1)
+        # The number of a version that was deleted is not given to another one.
+        self.highest[name] = self.highest.get(name, 0) + 1
+        model.name, model.version_id = name, str(self.highest[name])
         if not numbers:
             model.version_aliases.append("default")
         self.versions.append(model)
