@@ -52,7 +52,6 @@ WEIGHTS = ROOT / "samples" / "efficientnet_lite0" / "imagenet_float16.npz"
 
 WRONG_LABELS = 12
 FRACTIONS = {"train": 0.8, "validation": 0.1, "test": 0.1}
-SIZE_PX = 224
 WAYS = ("tuned", "frozen", "kept")
 
 
@@ -78,11 +77,11 @@ def plant(directory: Path, seed: int) -> set[str]:
     return wrong
 
 
-def train(directory: Path, seed: int, epochs: int, learning_rate: float, choose_by: str) -> str:
+def train(directory: Path, seed: int, options: argparse.Namespace) -> str:
     """Split and train both phases; return which epoch of which phase was kept."""
     split = SplitSettings(
         fractions=FRACTIONS,
-        image_size_px=SIZE_PX,
+        image_size_px=options.size_px,
         resize_policy="stretch",
         group_pattern="",
         near_duplicate_distance=8,
@@ -94,7 +93,11 @@ def train(directory: Path, seed: int, epochs: int, learning_rate: float, choose_
     )
     splits, frozen, cache = (directory / name for name in ("splits", "frozen", "cache"))
     split_archive(directory / "archive", directory / "decisions", splits, directory / "split.html", split)
-    mode = ModeSettings("cached", 5, "float16", 20.0, "")
+    if options.choose_by == "train":
+        contents = read_splits(splits)
+        parts = contents.splits | {"validation": contents.splits["train"]}
+        write_splits(dataclasses.replace(contents, splits=parts), splits)
+    mode = ModeSettings("cached", options.views, "float16", 20.0, "")
     settings = FrozenSettings(
         "efficientnet_lite0", str(WEIGHTS), 512, 0.5, 0.5, mode, 30, 0, _fit(5, 32, 1e-3, "plateau", 0.0, seed)
     )
@@ -106,14 +109,9 @@ def train(directory: Path, seed: int, epochs: int, learning_rate: float, choose_
         mode=mode,
         export_h5=False,
         gpu_count=0,
-        fit=_fit(epochs, 8, learning_rate, "cosine", 0.5, seed),
+        fit=_fit(options.epochs, 8, options.learning_rate, "cosine", 0.5, seed),
     )
-    tuned_on = shutil.copytree(splits, directory / "tuned_on")
-    if choose_by == "train":
-        contents = read_splits(splits)
-        parts = contents.splits | {"validation": contents.splits["train"]}
-        write_splits(dataclasses.replace(contents, splits=parts), tuned_on)
-    fine_tune_phase(tuned_on, frozen, cache, tune, "", 0.0, directory / "tuned", directory / "tuned.html")
+    fine_tune_phase(splits, frozen, cache, tune, "", 0.0, directory / "tuned", directory / "tuned.html")
     record = read_training_record(directory / "tuned")
     return f"{record.best_phase} {record.best_epoch}, accuracy {record.best_val_accuracy:.2f}"
 
@@ -168,6 +166,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--seeds", type=int, nargs="+", default=[21, 22, 23, 24, 25])
     parser.add_argument("--epochs", type=int, default=30, help="of fine-tuning")
     parser.add_argument("--learning-rate", type=float, default=1e-4, help="of fine-tuning")
+    parser.add_argument("--size-px", type=int, default=224, help="of images")
+    parser.add_argument("--views", type=int, default=5, help="of each training image in the cache")
     parser.add_argument("--choose-by", choices=("train", "validation"), default="train", help="which images")
     options = parser.parse_args(arguments)
     rows = []
@@ -175,7 +175,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         with tempfile.TemporaryDirectory() as name, contextlib.redirect_stdout(sys.stderr):
             directory = Path(name)
             planted = plant(directory, seed)
-            kept = train(directory, seed, options.epochs, options.learning_rate, options.choose_by)
+            kept = train(directory, seed, options)
             assigned = pd.read_parquet(directory / "splits" / ASSIGNMENTS_FILE)
             wrong = planted & set(assigned.loc[assigned["split"] == "train", "path"])
             tallies = {way: judge(directory, way, wrong, seed) for way in WAYS}
