@@ -348,6 +348,36 @@ def delete_file(uri: str) -> bool:
         return True
 
 
+def require_writable(uri: str) -> None:
+    """Check that files can be made and deleted under a prefix, or in a local folder, and leave nothing behind.
+
+    Args:
+        uri: A ``gs://`` prefix, or a local folder that need not exist: then the folder it would be made in is tried.
+
+    Raises:
+        UserError: When the bucket does not exist or may not be written, or no file can be made in the folder.
+        TransientError: When Cloud Storage does not answer or the disk is full.
+    """
+    name = f"probe-{uuid.uuid4().hex[:8]}"
+    if is_remote(uri):
+        write_if_absent(join(uri, name), b"")
+        delete_file(join(uri, name))
+        return
+    folder = _local_path(uri).absolute()
+    with _explained(uri, "write"):
+        existing = next(place for place in (folder, *folder.parents) if place.exists())
+        if not existing.is_dir():
+            raise UserError(f"cannot write {uri}: {existing} is a file; give a folder")
+        probe = existing / f".{name}{_PARTIAL}"
+        try:
+            with probe.open("xb") as file:
+                file.write(b"\0")
+        except FileNotFoundError as error:  # of a folder that is there, but takes no files: of /proc for example
+            raise UserError(f"cannot write {uri}: no file can be made in {existing}; give another place") from error
+        finally:
+            probe.unlink(missing_ok=True)
+
+
 def access_token() -> str:
     """Return a token of whoever runs this, for other services of Google Cloud.
 
@@ -720,6 +750,8 @@ def _locked(path: Path) -> Iterator[None]:
 
 def _missing(uri: str) -> str:
     if not is_remote(uri):
+        if Path(uri).is_dir():
+            return f"{uri} is a folder and not a file; check the path"
         return f"{uri} does not exist; check the path"
     bucket, name = _split(uri)
     if not name:
@@ -747,13 +779,25 @@ def _explained(uri: str, verb: str) -> Iterator[None]:
         raise explanation from error
 
 
+_FULL = (TransientError, "the disk is full while working on {uri}; free some space or give the step more")
+_OF_DISKS: dict[int, tuple[type[UserError | TransientError], str]] = {
+    errno.ENOSPC: _FULL,
+    errno.EDQUOT: _FULL,
+    errno.EIO: (TransientError, "the disk fails while working on {uri}; try another one"),
+    errno.EROFS: (UserError, "cannot {verb} {uri}: its file system is read-only; give another place"),
+    errno.EFBIG: (UserError, "cannot {verb} {uri}: its file system, or ulimit -f, allows no file of that size"),
+}
+
+
 def _explain_local(error: Exception, uri: str, verb: str) -> UserError | TransientError | None:
     if not isinstance(error, OSError):
         return None
-    if error.errno in (errno.ENOSPC, errno.EDQUOT):
-        return TransientError(f"the disk is full while working on {uri}; free some space or give the step more")
+    if error.errno in _OF_DISKS:
+        kind, sentence = _OF_DISKS[error.errno]
+        return kind(sentence.format(verb=verb, uri=uri))
     if isinstance(error, FileNotFoundError):
-        return UserError(_missing(error.filename or uri))
+        unmade = f"cannot write {uri}: {error.filename or uri} is not there and cannot be made"
+        return UserError(unmade if verb == "write" else _missing(error.filename or uri))
     if isinstance(error, NotADirectoryError | IsADirectoryError | FileExistsError):
         return UserError(f"cannot {verb} {uri}: {os.strerror(error.errno or 0).lower()}; check the path")
     if isinstance(error, PermissionError):

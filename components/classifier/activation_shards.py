@@ -70,7 +70,10 @@ def written_shard(path: Path) -> Iterator[Callable[[bytes], None]]:
 
 
 def shard_places(path: Path, chunks: int) -> np.ndarray | None:
-    """Read a whole file and return where its chunks are, int64 ``[chunks + 1]``; None when it is missing or damaged."""
+    """Read a whole file and return where its chunks are, int64 ``[chunks + 1]``.
+
+    None when it is missing or damaged, or cannot be read, as a folder cannot: what is to be in it is computed again.
+    """
     try:
         with path.open("rb") as file:
             size = os.fstat(file.fileno()).st_size
@@ -84,7 +87,7 @@ def shard_places(path: Path, chunks: int) -> np.ndarray | None:
                 return None
             file.seek(size - _DIGEST_BYTES - (chunks + 1) * _PLACE.itemsize)
             return np.frombuffer(file.read((chunks + 1) * _PLACE.itemsize), _PLACE)
-    except FileNotFoundError:
+    except OSError:
         return None
 
 

@@ -32,6 +32,8 @@ from components.classifier.input_pipeline import (
 from components.classifier.preparation import Preparation
 from components.classifier.stopwatch import Clock
 from components.classifier.training import Validation
+from components.classifier.training_faults import enough_memory
+from components.classifier.training_mode import size_in_words
 from components.classifier.training_state import training_identity, weights_digest
 from components.failures import TransientError, UserError
 from components.formats.jpeg_decoding import DCT_METHOD
@@ -48,6 +50,7 @@ _BATCH_ON_CPU = 8
 _BATCH_PER_GPU = 32
 _BATCHES_READ_AT_ONCE = 2  # each takes 17 MB for InceptionV3, and reading one a small part of a step on it
 _SECONDS_BETWEEN_LINES = 10.0
+_MORE_MEMORY = "give the step a machine, or a GPU, with more, or split with a smaller image_size_px"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -254,7 +257,10 @@ class _BackbonePass:
                 # All runs in one order, so that no two wait for each other.
                 for cache in sorted(self._caches, key=lambda cache: cache.folder):
                     stack.enter_context(cache.writing())
-                self._compute(section, source, view, what)
+                with enough_memory(
+                    f"the pass through the backbone, {self._batching.size} images at once,", _MORE_MEMORY
+                ):
+                    self._compute(section, source, view, what)
         else:
             print(f"activations of {what}: {source.images} images found in the cache", flush=True)
 
@@ -363,7 +369,7 @@ class _Progress:
         seconds = time.monotonic() - self._started
         print(
             f"activations of {self._what}: computed in {seconds:.1f} s, {self._rate():.1f} images a second; the cache "
-            f"takes {stored_bytes / 1e6:,.1f} MB",
+            f"takes {size_in_words(stored_bytes)}",
             flush=True,
         )
 

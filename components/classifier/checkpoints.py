@@ -10,7 +10,8 @@ A folder belongs to one phase of one training::
 
 A checkpoint is written whole under a name of its own before ``newest.json`` names it, and the one before stays:
 whatever stops an attempt, and whatever an older one of the same run still does, a whole checkpoint remains. The files
-hold arrays and JSON, never pickles: reading one runs no code.
+hold arrays and JSON, never pickles: reading one runs no code. Each says what it belongs to, as the name of the folder
+does, so one that was copied into another's folder is not gone on from.
 """
 
 import dataclasses
@@ -18,8 +19,11 @@ import hashlib
 import io
 import json
 import re
+import struct
 import uuid
-from collections.abc import Mapping
+import zipfile
+import zlib
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import numpy as np
@@ -31,6 +35,11 @@ _KEPT = 2
 _NAME = re.compile(r"epoch-(?P<epoch>\d{4,})-(?P<batches>\d{6,})-[0-9a-f]{8}-(?P<digest>[0-9a-f]{32})\.npz")
 _PROBE = "probe-"
 _STATE = "state.json"
+_OF = "of"
+_UNREADABLE = (  # what a file raises that is no archive of arrays, whatever its bytes
+    ValueError, TypeError, KeyError, EOFError, OSError, RuntimeError, MemoryError, struct.error, zipfile.BadZipFile,
+    zlib.error,
+)  # fmt: skip
 
 
 @dataclasses.dataclass(frozen=True)
@@ -67,9 +76,8 @@ class Checkpoints:
         self.every_seconds = every_seconds
         self._phase = phase
         self._identity = {**identity, "version": __version__}
-        canonical = json.dumps(self._identity, sort_keys=True, allow_nan=False)
-        digest = hashlib.sha256(canonical.encode()).hexdigest()[:20]
-        self.folder = storage.join(checkpoint_uri, f"{phase}-{digest}")
+        self._of = _identity_digest(self._identity)
+        self.folder = storage.join(checkpoint_uri, f"{phase}-{self._of[:20]}")
         self._attempt = uuid.uuid4().hex[:8]
         self._kept: list[str] = []
 
@@ -89,29 +97,38 @@ class Checkpoints:
         checkpoints._require_writable()
         return checkpoints
 
-    def read_newest(self) -> Checkpoint | None:
-        """Return the newest checkpoint that is whole, or None; say which ones are not.
+    def read_newest(self, fits: Callable[[Checkpoint], bool] = lambda _: True) -> Checkpoint | None:
+        """Return the newest checkpoint that is whole and of this training, or None; say which ones are not.
+
+        Args:
+            fits: Says whether a checkpoint holds what the training needs to go on from it.
 
         Raises:
             UserError: When the folder may not be read.
             TransientError: When Cloud Storage does not answer.
         """
-        pointed = self._pointed()
+        return self._newest(self._pointed(), fits)
+
+    def _newest(self, pointed: list[str], fits: Callable[[Checkpoint], bool]) -> Checkpoint | None:
         # Those that are not pointed at: leftovers of an attempt that was stopped, and what a lost pointer leaves.
         names = [*pointed, *sorted((name for name in self._stored() if name not in pointed), key=_place, reverse=True)]
         for name in names:
             found = storage.read_versioned(self._uri(name))
-            if found is not None and _digest(found[0]) == _matched(name)["digest"]:
+            checkpoint, of = (None, "") if found is None else _read(name, found[0])
+            if checkpoint is not None and of == self._of and fits(checkpoint):
                 self._kept = [name]
-                return _unpacked(*_place(name), found[0])
-            what = "is gone" if found is None else "is damaged"
+                return checkpoint
+            what = "is damaged" if checkpoint is None or of == self._of else "is of another training"
+            what = "is gone" if found is None else what
             print(f"{self._phase}: checkpoint {self._uri(name)} {what}: looking for the one before", flush=True)
         if names:
             print(f"{self._phase}: no whole checkpoint in {self.folder}: starting anew", flush=True)
         return None
 
     def finished_epochs(self) -> int | None:
-        """Return how many epochs the newest checkpoint has behind it, by its name alone; None when there is none.
+        """Return how many epochs the newest checkpoint has behind it, None when there is none.
+
+        It is known by its name alone where ``newest.json`` is whole and of this training.
 
         Raises:
             UserError: When the bucket does not exist or the folder may not be read.
@@ -119,8 +136,11 @@ class Checkpoints:
         """
         if storage.read_versioned(self._uri(_POINTER)) is None:
             return None
-        names = self._pointed() or self._stored()
-        return max(map(_place, names))[0] if names else None
+        pointed = self._pointed()
+        if pointed:
+            return max(map(_place, pointed))[0]
+        newest = self._newest([], lambda _: True)
+        return newest.epoch if newest else None
 
     def write(self, checkpoint: Checkpoint) -> None:
         """Keep a checkpoint, and delete all but the one before it.
@@ -129,7 +149,7 @@ class Checkpoints:
             UserError: When the folder may not be written.
             TransientError: When Cloud Storage does not answer or the disk is full.
         """
-        data = _packed(checkpoint)
+        data = _packed(checkpoint, self._of)
         place = f"{checkpoint.epoch:04d}-{checkpoint.batches:06d}"
         name = f"epoch-{place}-{self._attempt}-{_digest(data)}.npz"
         storage.write_if_absent(self._uri(name), data)
@@ -151,11 +171,18 @@ class Checkpoints:
         if found is None:
             return []
         try:
-            names = json.loads(found[0])["newest"]
-            return [name for name in names if _NAME.fullmatch(name)]
+            pointer = json.loads(found[0])
+            names, of = pointer["newest"], _identity_digest(pointer["of"])
         except (ValueError, TypeError, KeyError):
-            print(f"{self._phase}: {self._uri(_POINTER)} is damaged: looking through its folder", flush=True)
-            return []
+            names, of = [], self._of
+        if of != self._of:
+            what = "is of another training"
+        elif not (isinstance(names, list) and names and all(map(_is_name, names))):
+            what = "is damaged"
+        else:
+            return names
+        print(f"{self._phase}: {self._uri(_POINTER)} {what}: looking through its folder", flush=True)
+        return []
 
     def _stored(self) -> list[str]:
         names = [file.uri.rpartition("/")[2] for file in storage.list_files(self.folder)]
@@ -178,22 +205,38 @@ class Checkpoints:
                 storage.delete_file(self._uri(name))
 
 
-def _packed(checkpoint: Checkpoint) -> bytes:
+def _identity_digest(identity: Mapping[str, Any]) -> str:
+    return hashlib.sha256(json.dumps(identity, sort_keys=True, allow_nan=False).encode()).hexdigest()
+
+
+def _packed(checkpoint: Checkpoint, of: str) -> bytes:
     state = np.frombuffer(json.dumps(checkpoint.state, allow_nan=False).encode(), np.uint8)
     buffer = io.BytesIO()
-    np.savez(buffer, allow_pickle=False, **{_STATE: state}, **checkpoint.arrays)
+    belongs = np.frombuffer(of.encode(), np.uint8)
+    np.savez(buffer, allow_pickle=False, **{_STATE: state, _OF: belongs}, **checkpoint.arrays)
     return buffer.getvalue()
 
 
-def _unpacked(epoch: int, batches: int, data: bytes) -> Checkpoint:
-    with np.load(io.BytesIO(data), allow_pickle=False) as file:
-        arrays = {name: file[name] for name in file.files}
-    state = json.loads(arrays.pop(_STATE).tobytes())
-    return Checkpoint(epoch, batches, state, arrays)
+def _read(name: str, data: bytes) -> tuple[Checkpoint | None, str]:
+    """Return the checkpoint in a file and the digest of what it belongs to; None for the first where it is damaged."""
+    if _digest(data) != _matched(name)["digest"]:
+        return None, ""
+    try:
+        with np.load(io.BytesIO(data), allow_pickle=False) as file:
+            arrays = {name: file[name] for name in file.files}
+        state = json.loads(arrays.pop(_STATE).tobytes())
+        of = arrays.pop(_OF).tobytes().decode()
+    except _UNREADABLE:
+        return None, ""
+    return (Checkpoint(*_place(name), state, arrays), of) if isinstance(state, dict) else (None, "")
 
 
 def _digest(data: bytes) -> str:
     return hashlib.sha256(data).hexdigest()[:32]
+
+
+def _is_name(value: object) -> bool:
+    return isinstance(value, str) and _NAME.fullmatch(value) is not None
 
 
 def _matched(name: str) -> dict[str, str]:

@@ -17,7 +17,7 @@ import tensorflow as tf
 from components.classifier import input_pipeline
 from components.classifier.augmentation import augment
 from components.classifier.input_pipeline import Batching, SplitImages, in_batches, mapped
-from components.classifier.training_mode import ModeSettings, room_for
+from components.classifier.training_mode import ModeSettings, room_for, size_in_words
 
 _BATCH_WHILE_DECODING = 64
 
@@ -126,5 +126,5 @@ def open_pictures(
     if reason:
         print(f"{step}: images are decoded in every epoch: {reason}", flush=True)
         return [EncodedImages(source) for source in sources]
-    print(f"{step}: images are decoded once, to {need / 1e9:.3g} GB in {folder}", flush=True)
+    print(f"{step}: images are decoded once, to {size_in_words(need)} in {folder}", flush=True)
     return [DecodedImages(source, folder) for source in sources]

@@ -73,10 +73,7 @@ def open_splits(directory: Path) -> tuple[Splits, SplitImages, SplitImages]:
         UserError: When the folder holds no splits, a shard is missing or damaged, there are fewer than two classes, or
             a class has nothing to learn from.
     """
-    try:
-        splits = read_splits(directory)
-    except (FileNotFoundError, ValueError, TypeError, KeyError) as error:
-        raise UserError(f"{directory} holds no readable splits.json: give the output of the split step") from error
+    splits = _read(directory)
     if len(splits.class_names) < 2:
         raise UserError(f"there is only the class {splits.class_names}: a classifier needs at least two")
     training, validation = (_open_split(splits, directory, name) for name in ("train", "validation"))
@@ -88,9 +85,26 @@ def open_splits(directory: Path) -> tuple[Splits, SplitImages, SplitImages]:
     return splits, training, validation
 
 
-def _open_split(splits: Splits, directory: Path, name: str) -> SplitImages:
-    split = splits.splits[name]
-    for shard in split.shards:
+def require_whole_shards(directory: Path) -> None:
+    """Check the training and validation shards of a folder of splits against their digests.
+
+    Raises:
+        UserError: Naming the shard that is missing or damaged.
+    """
+    splits = _read(directory)
+    for name in ("train", "validation"):
+        _require_whole(splits, directory, name)
+
+
+def _read(directory: Path) -> Splits:
+    try:
+        return read_splits(directory)
+    except (FileNotFoundError, ValueError, TypeError, KeyError) as error:
+        raise UserError(f"{directory} holds no readable splits.json: give the output of the split step") from error
+
+
+def _require_whole(splits: Splits, directory: Path, name: str) -> None:
+    for shard in splits.splits[name].shards:
         path = directory / shard.file
         if not path.is_file():
             raise UserError(f"shard {shard.file} of the {name} split is missing: run the split step again")
@@ -98,6 +112,11 @@ def _open_split(splits: Splits, directory: Path, name: str) -> SplitImages:
             digest = hashlib.file_digest(file, "sha256").hexdigest()
         if digest != shard.sha256:
             raise UserError(f"shard {shard.file} of the {name} split is damaged: run the split step again")
+
+
+def _open_split(splits: Splits, directory: Path, name: str) -> SplitImages:
+    _require_whole(splits, directory, name)
+    split = splits.splits[name]
     return SplitImages(
         shards=splits.shard_paths(directory, name),
         shard_images=[shard.images for shard in split.shards],

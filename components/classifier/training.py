@@ -18,6 +18,7 @@ from components.classifier.frozen_layers import FrozenLayers
 from components.classifier.learning_rates import PLATEAU, LearningRates
 from components.classifier.preparation import PassSeconds, Preparation
 from components.classifier.resource_use import watched
+from components.classifier.training_faults import enough_memory
 from components.classifier.training_figures import measured_figures, training_warnings
 from components.classifier.training_state import TrainingState
 from components.failures import StoppedError, UserError
@@ -127,8 +128,8 @@ def fit_epochs(
         preparation: Watches what is done before an epoch; None when nothing was yet.
 
     Raises:
-        UserError: When the loss is no longer a number, a shard is damaged meanwhile, or checkpoints may not be read or
-            written.
+        UserError: When the loss is no longer a number, a step wants more memory than there is, or checkpoints may not
+            be read or written.
         TransientError: When Cloud Storage does not answer.
         StoppedError: When SIGTERM arrives; the state is kept before.
     """
@@ -201,25 +202,16 @@ class _Fitting:
         before = _seconds(progress)
         batches = self.training_batches(len(self.rows))
         _add(progress, *self.preparation.ended())
+        work = f"a step of the {self.phase} phase with {self.settings.batch_size} images"
         try:
-            with termination_deferred() as terminated:
-                self._train(batches, progress, terminated)
-            validating = time.monotonic()
-            val_loss, val_accuracy = measure(self.model, self.validation, self.frozen)
+            with enough_memory(work, "lower its batch size"):
+                with termination_deferred() as terminated:
+                    self._train(batches, progress, terminated)
+                validating = time.monotonic()
+                val_loss, val_accuracy = measure(self.model, self.validation, self.frozen)
         except StoppedError:
             self.keep(progress)
             raise
-        except tf.errors.ResourceExhaustedError as error:
-            raise UserError(
-                f"a step of the {self.phase} phase with {self.settings.batch_size} images wants more memory than there "
-                "is: lower its batch size"
-            ) from error
-        except tf.errors.DataLossError as error:
-            # Shards were whole when training began: see open_splits.
-            raise UserError(
-                f"a shard was damaged while the {self.phase} phase read it ({error.message.splitlines()[0][:200]}): "
-                "run the split step again"
-            ) from error
         self.model.optimizer.learning_rate = progress.learning_rate
         ended = time.monotonic()
         row = {
@@ -348,7 +340,7 @@ def _resume(
     state: TrainingState, phase: str, epochs: int, checkpoints: Checkpoints
 ) -> tuple[list[dict[str, Any]], EpochProgress | None]:
     """Bring back what earlier attempts came to; return their history, empty when there was none, and the rest of it."""
-    checkpoint = checkpoints.read_newest()
+    checkpoint = checkpoints.read_newest(state.fits)
     if checkpoint is None:
         return [], None
     rows, progress = state.restore(checkpoint)

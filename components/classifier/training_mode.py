@@ -98,7 +98,7 @@ def choose_mode(settings: ModeSettings, missing_bytes: int, folder: Path, *, wor
     if settings.training_mode == STREAMING:
         return Mode(False, "as asked for")
     need, limit = missing_bytes / _BYTES_PER_GB, settings.cache_limit_gb
-    size = f"{need:.3g} GB before compression" if missing_bytes else "nothing more to compute"
+    size = f"{size_in_words(missing_bytes)} before compression" if missing_bytes else "nothing more to compute"
     if need > limit:
         too_large = f"the cache would take {size} and cache_limit_gb is {limit:g}"
         if settings.training_mode == CACHED:
@@ -143,8 +143,11 @@ def resumed_mode(
     begun_in = begun_with(chosen, others, lambda mode: finished_epochs(mode) is not None)
     if begun_in is chosen or not begun_in.cached:
         return begun_in
-    need, limit = missing_bytes(finished_epochs(begun_in) or 0) / _BYTES_PER_GB, settings.cache_limit_gb
-    begun = f"an earlier attempt left a checkpoint of training mode {CACHED}, which needs {need:.3g} GB to go on"
+    missing = missing_bytes(finished_epochs(begun_in) or 0)
+    need, limit = missing / _BYTES_PER_GB, settings.cache_limit_gb
+    begun = (
+        f"an earlier attempt left a checkpoint of training mode {CACHED}, which needs {size_in_words(missing)} to go on"
+    )
     anew = f"or set training_mode to {STREAMING} to begin anew"
     if need > limit:
         raise UserError(f"{begun}, and cache_limit_gb is {limit:g}: raise it, {anew}")
@@ -160,8 +163,23 @@ def room_for(settings: ModeSettings, needed_bytes: int, folder: Path) -> str:
     """Return why what training would like to keep on disk does not fit; empty when it does."""
     need, free = needed_bytes / _BYTES_PER_GB, _spare_gb(folder)
     if need > settings.cache_limit_gb:
-        return f"they would take {need:.3g} GB and cache_limit_gb is {settings.cache_limit_gb:g}"
-    return f"they would take {need:.3g} GB and {folder} has {free:.3g} GB to spare" if need > free else ""
+        return f"they would take {size_in_words(needed_bytes)} and cache_limit_gb is {settings.cache_limit_gb:g}"
+    return (
+        f"they would take {size_in_words(needed_bytes)} and {folder} has {free:.3g} GB to spare" if need > free else ""
+    )
+
+
+def size_in_words(size_bytes: int) -> str:
+    """Return a size in the unit that suits it.
+
+    >>> size_in_words(30_000), size_in_words(2_500_000_000)
+    ('30 kB', '2.5 GB')
+    """
+    for unit, size in (("GB", 10**9), ("MB", 10**6), ("kB", 10**3)):
+        if size_bytes >= size:
+            value = size_bytes / size
+            return f"{value:,.0f} {unit}" if value >= 100 else f"{value:.3g} {unit}"
+    return f"{size_bytes} bytes"
 
 
 def free_bytes(folder: Path) -> int:

@@ -81,6 +81,24 @@ class TrainingState:
         }
         return Checkpoint(len(rows), progress.batches if progress else 0, state, arrays)
 
+    def fits(self, checkpoint: Checkpoint) -> bool:
+        """Return whether a checkpoint holds all that ``restore`` takes, in the shapes of this model."""
+        wanted = {
+            f"{group}/{number:04d}": tuple(variable.shape)
+            for group, variables in self._variables().items()
+            for number, variable in enumerate(variables)
+        }
+        weights = self._model.weights
+        best = {f"best/{place:04d}": tuple(weights[number].shape) for place, number in self._places()}
+        found = {name: array.shape for name, array in checkpoint.arrays.items()}
+        state = checkpoint.state
+        return (
+            wanted.items() <= found.items() <= (wanted | best).items()
+            and state.keys() >= {"history", "progress", "stopped", "callbacks"}
+            and len(state["history"]) == checkpoint.epoch
+            and len(state["callbacks"]) == len(self._callbacks)
+        )
+
     def restore(self, checkpoint: Checkpoint) -> tuple[list[dict[str, Any]], EpochProgress | None]:
         """Bring model, optimizer, random state and callbacks to where a checkpoint was taken.
 

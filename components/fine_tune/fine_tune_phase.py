@@ -30,7 +30,9 @@ from components.classifier.training import (
     fit_epochs,
     measure,
 )
+from components.classifier.training_faults import enough_memory, faults_explained
 from components.classifier.training_mode import CACHED, Mode
+from components.classifier.training_places import require_training_places
 from components.classifier.training_state import training_identity, weights_digest
 from components.failures import UserError
 from components.fine_tune.fine_tune_settings import FineTuneSettings, check_settings
@@ -88,6 +90,7 @@ class _Tuned:
     settings: dict[str, Any]
 
 
+@faults_explained
 def fine_tune_phase(
     splits_directory: Path,
     frozen_directory: Path,
@@ -115,12 +118,13 @@ def fine_tune_phase(
 
     Raises:
         UserError: When a parameter, the splits, the frozen model or the machine is not fit for training, or checkpoints
-            cannot be kept where they should.
+            cannot be kept where they should; see also ``faults_explained``.
         TransientError: When Cloud Storage does not answer.
     """
     started = time.monotonic()
     check_settings(settings)
     check_checkpoint_seconds(checkpoint_seconds)
+    require_training_places(settings.mode.cache_directory, checkpoint_uri)
     splits, training, validation = open_splits(splits_directory)
     print_counts(splits)
     devices = prepare_training(
@@ -336,7 +340,9 @@ def _fit_and_choose(
     class_weight = balanced_class_weights(training.images_per_class, settings.fit.class_weights)
     with plan.reading():
         held_back = plan.held_back()
-        baseline_loss, baseline_accuracy = measure(plan.model, held_back, plan.frozen)
+        work = f"validation before fine-tuning with {settings.fit.batch_size} images at once"
+        with enough_memory(work, "lower its batch size"):
+            baseline_loss, baseline_accuracy = measure(plan.model, held_back, plan.frozen)
         print(f"fine_tune before  val_loss {baseline_loss:.4f}  val_accuracy {baseline_accuracy:.4f}", flush=True)
         outcome = fit_epochs(
             plan.model,

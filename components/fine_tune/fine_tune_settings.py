@@ -64,7 +64,7 @@ def check_unfrozen_layers(count: int, backbone: str, layers: int, fewest: int) -
         fewest: How many of its last ones must be unfrozen for one with weights that can learn to be among them.
 
     Raises:
-        UserError: When there are fewer layers, or none of the last ones can learn.
+        UserError: When there are fewer layers, or none of the last ones can learn but normalization.
     """
     if not 1 <= count <= layers:
         raise UserError(
@@ -72,6 +72,6 @@ def check_unfrozen_layers(count: int, backbone: str, layers: int, fewest: int) -
         )
     if count < fewest:
         raise UserError(
-            f"unfrozen_layers is {count} and the last {count} layers of {backbone} hold no weights that can learn "
-            f"(normalization stays frozen): set it to at least {fewest}"
+            f"unfrozen_layers is {count} and the last {count} layers of {backbone} hold no weights that can learn but "
+            f"those of normalization, which never learns alone: set it to at least {fewest}"
         )

@@ -17,7 +17,9 @@ from components.classifier.head import head_layers, head_of, whole_model
 from components.classifier.input_pipeline import open_splits, print_counts, sample_images
 from components.classifier.model_folder import write_trained_model
 from components.classifier.report import SAMPLES_SHOWN, Story, kept_sentence, write_training_report
+from components.classifier.training_faults import faults_explained
 from components.classifier.training_mode import STREAMING, Mode
+from components.classifier.training_places import require_training_places
 from components.classifier.training_state import training_identity, weights_digest
 from components.classifier.weights import load_weights
 from components.formats.splits import Splits
@@ -29,6 +31,7 @@ from components.train_frozen.head_training import PHASE, FrozenBackbone, fit_hea
 from components.train_frozen.kept_features import kept_features
 
 
+@faults_explained
 def train_frozen_phase(
     splits_directory: Path,
     settings: FrozenSettings,
@@ -54,12 +57,13 @@ def train_frozen_phase(
 
     Raises:
         UserError: When a parameter, the splits, the weights or the machine is not fit for training, or checkpoints
-            cannot be kept where they should.
+            cannot be kept where they should; see also ``faults_explained``.
         TransientError: When Cloud Storage or a download fails for now.
     """
     started = time.monotonic()
     check_settings(settings)
     check_checkpoint_seconds(checkpoint_seconds)
+    require_training_places(settings.mode.cache_directory, checkpoint_uri)
     splits, training, validation = open_splits(splits_directory)
     backbone = find_backbone(settings.backbone, splits.image_size_px)
     print_counts(splits)

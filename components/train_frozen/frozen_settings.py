@@ -7,6 +7,9 @@ from components.classifier.backbones import known_backbone
 from components.classifier.fit_settings import FitSettings, check_at_least, check_fit_settings, check_share
 from components.classifier.training_mode import Mode, ModeSettings, check_mode_settings
 from components.classifier.weights_source import check_weights
+from components.failures import UserError
+
+_MOST_HEAD_UNITS = 16_384  # 134 MB of weights on InceptionV3's 2,048 features, and twice that in Adam's moments
 
 
 @dataclasses.dataclass(frozen=True)
@@ -16,7 +19,7 @@ class FrozenSettings:
     Attributes:
         backbone: ``inception_v3`` or ``efficientnet_lite0``.
         weights: ``imagenet``, a path or ``gs://`` URI, or ``random``.
-        head_units: Width of the head's hidden layer, at least 1.
+        head_units: Width of the head's hidden layer, 1 to 16,384.
         dropout: Share of it that is switched off in training, [0, 1).
         augmentation: Strength, [0, 1]; 0 is off.
         mode: How the head gets at features.
@@ -51,6 +54,8 @@ def check_settings(settings: FrozenSettings) -> None:
     check_weights(settings.weights, known_backbone(settings.backbone).name)
     check_fit_settings(settings.fit)
     check_at_least("head_units", settings.head_units, 1)
+    if settings.head_units > _MOST_HEAD_UNITS:
+        raise UserError(f"head_units is {settings.head_units}: set it between 1 and {_MOST_HEAD_UNITS}")
     check_mode_settings(settings.mode)
     check_at_least("unfrozen_layers", settings.unfrozen_layers, 0)
     check_at_least("gpu_count", settings.gpu_count, 0)

@@ -159,13 +159,13 @@ def test_auto_says_why(tmp_path: Path) -> None:
     folder = tmp_path / "not" / "yet"
 
     assert mode(folder, 10**6).cached
-    assert mode(folder, 10**6).reason.startswith("0.001 GB before compression, within cache_limit_gb 1 and the ")
+    assert mode(folder, 10**6).reason.startswith("1 MB before compression, within cache_limit_gb 1 and the ")
     too_large = mode(folder, 2 * 10**9)
     assert too_large == Mode(False, "the cache would take 2 GB before compression and cache_limit_gb is 1")
     assert mode(folder, 10**6, "nothing stays the same") == Mode(False, "nothing stays the same")
     full = mode(folder, 10**18, cache_limit_gb=1e12)
     assert not full.cached
-    assert f"the cache would take 1e+09 GB before compression and {folder} has " in full.reason
+    assert f"the cache would take 1,000,000,000 GB before compression and {folder} has " in full.reason
 
 
 def test_what_is_asked_for_is_done_or_refused(tmp_path: Path) -> None:

@@ -1,5 +1,7 @@
 """Checkpoints are found again by the same training alone, whole or not at all, wherever an attempt was stopped."""
 
+import hashlib
+import io
 import json
 import shutil
 from collections.abc import Callable
@@ -9,7 +11,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from components import storage
+from components import __version__, storage
 from components.classifier.checkpoints import Checkpoint, Checkpoints
 from components.failures import TransientError, UserError
 from tests.scripted_gcs import Answer, scripted_gcs
@@ -176,10 +178,17 @@ def test_training_starts_anew_when_none_is_whole(root: str, capsys: pytest.Captu
     assert newest(opened(root)) == 1
 
 
+OF = json.dumps({**IDENTITY, "version": __version__}).encode()
+
+
 @pytest.mark.parametrize(
-    "data", [b"", b"{", b"[]", b'{"newest": 3}', b'{"newest": [3]}', b'{"newest": ["../x"]}', b"\xff"]
-)
-def test_a_damaged_pointer_loses_nothing(root: str, data: bytes) -> None:
+    "data",
+    [
+        b"", b"{", b"[]", b"\xff", b'{"newest": []}',
+        *(b'{"newest": %b, "of": %b}' % (newest, OF) for newest in (b"3", b"[3]", b'["../x"]', b'"abc"', b'{"a": 1}')),
+    ],
+)  # fmt: skip
+def test_a_damaged_pointer_loses_nothing(root: str, data: bytes, capsys: pytest.CaptureFixture[str]) -> None:
     checkpoints = opened(root)
     for epoch in (1, 2, 3):
         checkpoints.write(after(epoch))
@@ -189,9 +198,91 @@ def test_a_damaged_pointer_loses_nothing(root: str, data: bytes) -> None:
     again = opened(root)
 
     assert newest(again) == 3
+    assert capsys.readouterr().out == f"frozen: {pointer} is damaged: looking through its folder\n"
+    assert again.finished_epochs() == 3
 
     again.write(after(4))
     assert newest(opened(root)) == 4
+
+
+def copy_over(source: Checkpoints, destination: Checkpoints) -> None:
+    for file in storage.list_files(source.folder):
+        name = file.uri.rpartition("/")[2]
+        storage.write_if_absent(storage.join(destination.folder, name), storage.read_bytes(file.uri))
+
+
+def test_those_of_another_training_are_not_gone_on_from(root: str, capsys: pytest.CaptureFixture[str]) -> None:
+    """A folder that was copied over another's: of other settings its weights would be published under these."""
+    other = opened(root, {**IDENTITY, "settings": {"epochs": 5, "learning_rate": 2e-3}})
+    for epoch in (1, 2):
+        other.write(after(epoch))
+    mine = opened(root)
+    copy_over(other, mine)
+
+    assert mine.finished_epochs() is None
+    capsys.readouterr()
+    assert newest(mine) is None
+
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[0] == f"frozen: {mine.folder}/newest.json is of another training: looking through its folder"
+    assert [line.rpartition(" is ")[2] for line in lines[1:3]] == [
+        "of another training: looking for the one before"
+    ] * 2
+    assert lines[3] == f"frozen: no whole checkpoint in {mine.folder}: starting anew"
+    mine.write(after(1))
+    assert newest(opened(root)) == 1
+
+
+def junk_with_the_right_digest(data: bytes) -> str:
+    return f"epoch-0003-000000-{'0' * 8}-{hashlib.sha256(data).hexdigest()[:32]}.npz"
+
+
+def archive(**arrays: np.ndarray) -> bytes:
+    buffer = io.BytesIO()
+    np.savez(buffer, allow_pickle=True, **arrays)
+    return buffer.getvalue()
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        pytest.param(b"", id="nothing"),
+        pytest.param(b"PK\x03\x04junk", id="no archive"),
+        pytest.param(archive(a=np.zeros(3)), id="no state"),
+        pytest.param(archive(a=np.array([{}], object)), id="a pickle"),
+        pytest.param(archive(**{"state.json": np.frombuffer(b"[", np.uint8)}), id="no JSON"),
+        pytest.param(
+            archive(**{"state.json": np.frombuffer(b"[]", np.uint8), "of": np.frombuffer(b"x", np.uint8)}), id="a list"
+        ),
+        pytest.param(archive(a=np.zeros(300))[:-200], id="cut short"),
+    ],
+)
+def test_what_is_no_checkpoint_inside_is_damaged(
+    data: bytes, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    checkpoints = opened(str(tmp_path))
+    for epoch in (1, 2):
+        checkpoints.write(after(epoch))
+    junk = storage.join(checkpoints.folder, junk_with_the_right_digest(data))
+    storage.write_if_absent(junk, data)
+    storage.delete_file(storage.join(checkpoints.folder, "newest.json"))
+    again = opened(str(tmp_path))
+
+    assert newest(again) == 2
+
+    assert capsys.readouterr().out == f"frozen: checkpoint {junk} is damaged: looking for the one before\n"
+
+
+def test_what_does_not_fit_is_damaged(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    checkpoints = opened(str(tmp_path))
+    for epoch in (1, 2):
+        checkpoints.write(after(epoch))
+
+    found = opened(str(tmp_path)).read_newest(lambda checkpoint: checkpoint.epoch < 2)
+
+    assert found is not None
+    assert found.epoch == 1
+    assert " is damaged: looking for the one before" in capsys.readouterr().out
 
 
 def test_leftovers_of_an_attempt_that_was_stopped_do_no_harm(root: str) -> None:

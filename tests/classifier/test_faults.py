@@ -1,6 +1,5 @@
 """What fails outside, disk, bucket or file, ends in a clear sentence or is waited out; nothing is half-written."""
 
-import dataclasses
 import itertools
 import socket
 import subprocess
@@ -10,17 +9,12 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-import keras
 import numpy as np
 import pytest
-import tensorflow as tf
 
 from components.classifier import backbones, epoch_steps
-from components.classifier.input_pipeline import Batching, epoch_batches, open_splits, read_labels, stored_batches
-from components.classifier.training import Validation, compile_classifier, fit_epochs
-from components.failures import RETRY_WAITS_VARIABLE, UserError
+from components.failures import RETRY_WAITS_VARIABLE
 from components.launch.gcs_emulator import HOST_VARIABLE
-from tests.classifier.plain_settings import PLAIN
 from tests.classifier.small_splits import drawn_shapes, write_small_splits
 from tests.classifier.step_runs import run_fine_tune, run_train_frozen, trained_model
 from tests.classifier.stopped_attempts import BACKBONE, attempt, tiny_backbone
@@ -225,27 +219,3 @@ def test_a_cache_that_is_damaged_during_training_is_named_and_repaired_by_anothe
     assert "Traceback" not in said.err
     assert f"{phase}: resuming after epoch " in said.out
     assert_same_weights(tmp_path / "output", tmp_path / "undisturbed")
-
-
-def test_a_shard_that_is_damaged_during_training_ends_in_a_sentence(tmp_path: Path) -> None:
-    """Before training each shard is compared with its SHA-256; what happens later shows in the records' checksums."""
-    write_small_splits(tmp_path / "splits", drawn_shapes({"train": 8, "validation": 2, "test": 1}, seed=1), 32)
-    _, training, validation = open_splits(tmp_path / "splits")
-    settings = dataclasses.replace(PLAIN, epochs=2)
-    pooled = keras.Sequential(
-        [keras.Input((32, 32, 3)), keras.layers.GlobalAveragePooling2D(), keras.layers.Dense(3, activation="softmax")]
-    )
-    compile_classifier(pooled, settings)
-    batching = Batching(8, 1)
-
-    def batches(epoch: int) -> tf.data.Dataset:
-        if epoch == 1:
-            data = bytearray(training.shards[0].read_bytes())
-            data[len(data) // 2] ^= 1
-            training.shards[0].write_bytes(data)
-        return epoch_batches(training, batching, 0.0, 1, epoch)
-
-    held_back = Validation(stored_batches(validation, batching), read_labels(validation))
-
-    with pytest.raises(UserError, match="a shard was damaged while the frozen phase read it .*run the split step"):
-        fit_epochs(pooled, "frozen", settings, batches, held_back, None, None)

@@ -2,10 +2,12 @@
 
 import collections
 import contextlib
+import copy
 import dataclasses
 import itertools
 import multiprocessing
 import random
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -16,11 +18,12 @@ import pytest
 import tensorflow as tf
 
 from components.classifier import epoch_steps
-from components.classifier.checkpoints import Checkpoints
+from components.classifier.checkpoints import Checkpoint, Checkpoints
 from components.classifier.devices import Devices
 from components.classifier.fit_settings import FitSettings
 from components.classifier.input_pipeline import in_batches
 from components.classifier.training import Fit, Validation, compile_classifier, fit_epochs
+from components.classifier.training_state import TrainingState
 from components.formats.trained_model import TIMING_COLUMNS
 from tests.classifier.plain_settings import PLAIN
 
@@ -227,6 +230,32 @@ def test_a_damaged_checkpoint_costs_an_epoch_and_no_more(tmp_path: Path, capsys:
     assert lines[2].startswith(f"frozen epoch {epochs}/9 ")
     pd.testing.assert_frame_equal(untimed(found), untimed(expected))
     assert all(np.array_equal(*pair) for pair in zip(weights_of(model), weights_of(first), strict=True))
+
+
+SPOILS: dict[str, Callable[[Checkpoint], Any]] = {
+    "a shape": lambda checkpoint: checkpoint.arrays.update({"weights/0000": np.zeros((2, 2), np.float32)}),
+    "an array too few": lambda checkpoint: checkpoint.arrays.pop("random/0000"),
+    "an array too many": lambda checkpoint: checkpoint.arrays.update({"weights/0009": np.zeros(1)}),
+    "a fact too few": lambda checkpoint: checkpoint.state.pop("stopped"),
+    "an epoch too few": lambda checkpoint: checkpoint.state["history"].pop(),
+    "a callback too few": lambda checkpoint: checkpoint.state["callbacks"].pop(),
+}
+
+
+def test_a_checkpoint_of_another_shape_does_not_fit(tmp_path: Path) -> None:
+    settings = dataclasses.replace(SETTINGS, epochs=1)
+    model = new_model(ONE_CPU, settings)
+    fit(model, ONE_CPU, opened(tmp_path), settings=settings)
+    checkpoint = opened(tmp_path).read_newest()
+    assert checkpoint is not None
+    stopping = keras.callbacks.EarlyStopping()
+    state = TrainingState(model, stopping, [stopping, keras.callbacks.ReduceLROnPlateau()])
+    assert state.fits(checkpoint)
+
+    for what, spoil in SPOILS.items():
+        spoiled = copy.deepcopy(checkpoint)
+        spoil(spoiled)
+        assert not state.fits(spoiled), what
 
 
 def test_a_finished_fit_is_not_run_again(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -1,0 +1,73 @@
+"""What TensorFlow reports of damaged shards, and of memory that does not suffice, in a sentence that names the fix."""
+
+import contextlib
+import functools
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Concatenate, ParamSpec, TypeVar
+
+import tensorflow as tf
+
+from components.classifier.input_pipeline import require_whole_shards
+from components.failures import TransientError, UserError
+
+_Arguments = ParamSpec("_Arguments")
+_Result = TypeVar("_Result")
+
+
+def faults_explained(
+    phase: Callable[Concatenate[Path, _Arguments], _Result],
+) -> Callable[Concatenate[Path, _Arguments], _Result]:
+    """Let a whole phase fail with a sentence, wherever in it a shard turns out damaged or memory too little.
+
+    Shards are whole when a phase begins, see ``open_splits``; what happens to them later shows in the checksums of
+    their records, which name no file. So their digests are looked at again, and the damaged one is named.
+
+    Args:
+        phase: Takes the folder of splits first. It raises besides:
+            UserError: When a shard is damaged, or memory does not suffice.
+            TransientError: When what was read was damaged and every shard is whole.
+    """
+
+    @functools.wraps(phase)
+    def explained(splits_directory: Path, *args: _Arguments.args, **kwargs: _Arguments.kwargs) -> _Result:
+        with enough_memory("the step", "give it a machine, or GPUs, with more"):
+            try:
+                return phase(splits_directory, *args, **kwargs)
+            except tf.errors.ResourceExhaustedError:
+                raise
+            except tf.errors.OpError as error:
+                require_whole_shards(splits_directory)
+                if not isinstance(error, tf.errors.DataLossError):
+                    raise
+                said = _telling_line(error, "record")
+                raise TransientError(
+                    f"what was read was damaged ({said}) and every shard of the splits is whole: a rerun reads it again"
+                ) from error
+
+    return explained
+
+
+@contextlib.contextmanager
+def enough_memory(work: str, fix: str) -> Iterator[None]:
+    """Say what wanted more memory than there is, and what helps.
+
+    Args:
+        work: What the block does, in words.
+        fix: What to do, in words.
+
+    Raises:
+        UserError: When memory, of the machine or of a GPU, did not suffice for the block.
+    """
+    try:
+        yield
+    except (tf.errors.ResourceExhaustedError, MemoryError) as error:
+        raise UserError(f"{work} wants more memory than there is ({_telling_line(error, 'OOM')}): {fix}") from error
+
+
+def _telling_line(error: BaseException, word: str) -> str:
+    """Return the line of a message that has a word, or the first: what a graph raises begins with where it was."""
+    text = error.message if isinstance(error, tf.errors.OpError) else str(error)
+    lines = text.strip().splitlines() or [type(error).__name__]
+    # Before it comes the name of TensorFlow's own function, in braces.
+    return next((line for line in lines if word in line), lines[0]).rpartition("}} ")[2][:200]
