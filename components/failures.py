@@ -48,6 +48,14 @@ class StoppedError(Exception):
     exit_code = 75
 
 
+_UNUSABLE = {
+    errno.EROFS: (UserError.exit_code, "the file system is read-only; give the step another place to write to"),
+    errno.EFBIG: (UserError.exit_code, "the file system, or ulimit -f, allows no file of the size that is needed"),
+    errno.EIO: (TransientError.exit_code, "the disk fails; run the step on another one"),
+}
+"""What a place is like in which a step cannot work, by what the system says of it."""
+
+
 class Attempt:
     """One try at a step's body: turns a failure into a sentence and an exit code, and records how it ended."""
 
@@ -68,13 +76,19 @@ class Attempt:
             self._record(0, "")
         elif isinstance(error, TransientError) and self._wait_seconds is not None:
             print(f"{self._step}: {error}; trying again in {self._wait_seconds:g} s", file=sys.stderr, flush=True)
-            try:
-                time.sleep(self._wait_seconds)
-            except KeyboardInterrupt as stopped:
-                self._fail(stopped)
+            self._pause(self._wait_seconds)
         else:
             self._fail(error)
         return error is not None
+
+    def _pause(self, seconds: float) -> None:
+        from components.termination import terminable  # noqa: PLC0415 - which raises an error of this module
+
+        try:
+            with terminable():
+                time.sleep(seconds)
+        except (KeyboardInterrupt, StoppedError) as stopped:
+            self._fail(stopped)
 
     def _fail(self, error: BaseException) -> None:
         if isinstance(error, UserError | TransientError | StoppedError):
@@ -84,6 +98,9 @@ class Attempt:
             exit_code = TransientError.exit_code
             where = error.filename or os.strerror(error.errno)  # HDF5 says a page of its own instead
             message = f"the disk is full ({where}); give the step more ephemeral storage"
+        elif isinstance(error, OSError) and error.errno in _UNUSABLE:
+            exit_code, what = _UNUSABLE[error.errno]
+            message = f"{what} ({error.filename or os.strerror(error.errno)})"
         else:
             exit_code, message = 1, f"{type(error).__name__}: {error}"
             if not isinstance(error, KeyboardInterrupt):

@@ -63,6 +63,13 @@ def published_file(destination: Path, *, shared: bool = False) -> Iterator[Path]
         aside.unlink(missing_ok=True)
 
 
+def remove_half_written(folder: Path) -> None:
+    """Delete what writers of this module that were killed left under a folder; nobody may be writing there."""
+    for pattern in (".*.partial", ".partial.*"):
+        for leftover in list(folder.rglob(pattern)):
+            _remove(leftover)
+
+
 def require_replaceable(folder: Path, option: str, marker: str) -> None:
     """Check that ``published_directory`` replaces nothing of somebody's when they name a folder for an output.
 

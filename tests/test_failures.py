@@ -4,6 +4,8 @@ import errno
 import itertools
 import json
 import os
+import signal
+import threading
 import time
 from pathlib import Path
 from typing import Any
@@ -61,6 +63,24 @@ def full_disk() -> OSError:
             75,
             "clean: error: the disk is full (/data/part-00000.tar); give the step more ephemeral storage\n",
             id="a full disk",
+        ),
+        pytest.param(
+            OSError(errno.EROFS, "", "/out/model"),
+            2,
+            "clean: error: the file system is read-only; give the step another place to write to (/out/model)\n",
+            id="a read-only disk",
+        ),
+        pytest.param(
+            OSError(errno.EFBIG, os.strerror(errno.EFBIG)),
+            2,
+            "clean: error: the file system, or ulimit -f, allows no file of the size that is needed (File too large)\n",
+            id="too large a file",
+        ),
+        pytest.param(
+            OSError(errno.EIO, "", "/out/model"),
+            75,
+            "clean: error: the disk fails; run the step on another one (/out/model)\n",
+            id="a broken disk",
         ),
     ],
 )
@@ -163,6 +183,22 @@ def test_an_interruption_ends_the_pause(outcomes: Path, monkeypatch: pytest.Monk
         run(TransientError("no network"))
     assert ended.value.code == 1
     assert outcome(outcomes)["message"].startswith("KeyboardInterrupt")
+
+
+def test_sigterm_ends_the_pause_as_it_ends_a_step(
+    outcomes: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv(RETRY_WAITS_VARIABLE, "600")
+    before = signal.getsignal(signal.SIGTERM)
+    threading.Timer(0.2, os.kill, (os.getpid(), signal.SIGTERM)).start()
+
+    with pytest.raises(SystemExit) as ended:
+        run(TransientError("no network"))
+
+    assert ended.value.code == 75
+    assert outcome(outcomes)["message"].startswith("stopped by SIGTERM")
+    assert "clean: no network; trying again in 600 s\nclean: error: stopped by SIGTERM" in capsys.readouterr().err
+    assert signal.getsignal(signal.SIGTERM) is before
 
 
 def test_unless_told_otherwise_a_step_is_patient(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from components.publishing import published_directory, published_file, write_json
+from components.publishing import published_directory, published_file, remove_half_written, write_json
 
 
 def contents(directory: Path) -> dict[str, str]:
@@ -44,6 +44,18 @@ def die(*_, **__):
 """
     done = subprocess.run([sys.executable, "-c", header + code], check=False, timeout=60)
     assert done.returncode == -signal.SIGKILL
+
+
+def test_what_killed_writers_leave_can_be_removed(output: Path) -> None:
+    killed("with publishing.published_directory(destination) as folder:\n    die()", output)
+    killed("with publishing.published_file(destination / 'a.txt') as path:\n    path.touch()\n    die()", output)
+    left = {path.name for path in output.parent.rglob("*")}
+    assert left == {"output", "old.txt", ".output.partial", ".partial.a.txt"}
+
+    remove_half_written(output.parent)
+
+    assert {path.name for path in output.parent.rglob("*")} == {"output", "old.txt"}
+    remove_half_written(output.parent / "none")
 
 
 def test_a_folder_takes_its_place_when_it_is_whole(tmp_path: Path) -> None:

@@ -1,6 +1,7 @@
 """Cloud Storage and local files behind one interface: the emulator for what works, scripted answers for what fails."""
 
 import base64
+import errno
 import os
 import threading
 from collections.abc import Callable, Mapping
@@ -470,6 +471,47 @@ def test_compressed_objects_are_refused_with_the_fix(tmp_path: Path) -> None:
 def test_too_small_a_disk_is_noticed_before_the_download(tmp_path: Path) -> None:
     with pytest.raises(UserError, match="MB free and the download needs .*TMPDIR"):
         storage.download([storage.StoredFile("gs://b/x.zip", 10**18, 7)], tmp_path, workers=1)
+
+
+@pytest.mark.parametrize(
+    ("number", "kind", "message"),
+    [
+        (errno.EROFS, UserError, "^cannot write x: its file system is read-only; give another place$"),
+        (errno.EFBIG, UserError, "^cannot write x: its file system, or ulimit -f, allows no file of that size$"),
+        (errno.EIO, TransientError, "^the disk fails while working on x; try another one$"),
+    ],
+)
+def test_what_disks_answer_is_explained(number: int, kind: type[Exception], message: str) -> None:
+    with pytest.raises(kind, match=message), storage._explained("x", "write"):
+        raise OSError(number, os.strerror(number), "/disk/x")
+
+
+def test_a_folder_is_no_file(tmp_path: Path) -> None:
+    message = "is a folder and not a file; check the path$"
+    with pytest.raises(UserError, match=message), storage.localized(str(tmp_path)):
+        pass
+
+
+def test_a_place_is_tried_without_leaving_anything(root: str) -> None:
+    storage.require_writable(storage.join(root, "to", "be", "made"))
+    storage.write_if_absent(storage.join(root, "other"), b"")
+    storage.require_writable(root)
+    assert [file.uri.rpartition("/")[2] for file in storage.list_files(root)] == ["other"]
+
+
+def test_a_place_that_takes_no_files_is_named(tmp_path: Path, gcs: str) -> None:
+    (tmp_path / "file").touch()
+    for place, message in {
+        str(tmp_path / "file"): "file is a file; give a folder",
+        str(tmp_path / "file" / "below"): "file is a file; give a folder",
+        "/proc/x/y": "cannot write /proc/x/y: no file can be made in /proc; give another place",
+        "gs://no-such-bucket/x": "gs://no-such-bucket does not exist",
+        "s3://bucket/x": "other stores are not supported",
+    }.items():
+        with pytest.raises(UserError, match=message):
+            storage.require_writable(place)
+    with pytest.raises(UserError, match="cannot write /proc/x/y: /proc/x is not there and cannot be made"):
+        storage.write_if_absent("/proc/x/y", b"")
 
 
 def test_a_disk_that_fills_up_is_transient(tmp_path: Path) -> None:

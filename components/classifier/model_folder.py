@@ -77,7 +77,10 @@ def read_model(directory: Path) -> keras.Model:
         UserError: When it is not such a folder, or the model is damaged or unsafe.
     """
     with _readable(directory):
-        return keras.saving.load_model(directory / KERAS_FILE, compile=False, safe_mode=True)
+        path = directory / KERAS_FILE
+        if path.is_file() and not zipfile.is_zipfile(path):  # of which Keras says that there is no such file
+            raise ValueError(f"{path.name} is cut short or damaged")
+        return keras.saving.load_model(path, compile=False, safe_mode=True)
 
 
 @contextlib.contextmanager

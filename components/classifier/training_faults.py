@@ -30,7 +30,7 @@ def faults_explained(
     """
 
     @functools.wraps(phase)
-    def explained(splits_directory: Path, *args: _Arguments.args, **kwargs: _Arguments.kwargs) -> _Result:
+    def explained(splits_directory: Path, /, *args: _Arguments.args, **kwargs: _Arguments.kwargs) -> _Result:
         with enough_memory("the step", "give it a machine, or GPUs, with more"):
             try:
                 return phase(splits_directory, *args, **kwargs)

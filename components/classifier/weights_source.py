@@ -24,8 +24,12 @@ def check_weights(weights: str, backbone: str) -> None:
         backbone: A known one.
 
     Raises:
-        UserError: When Keras has none for the backbone.
+        UserError: When Keras has none for the backbone, or nothing is named.
     """
+    if not weights.strip():
+        raise UserError(
+            "weights is empty: set it to imagenet, to the path or gs:// URI of a weights file, or to random"
+        )
     if weights == IMAGENET and backbone != IMAGENET_BACKBONE:
         raise UserError(
             f"Keras has no ImageNet weights for {backbone}: set weights to a file, a copy of "

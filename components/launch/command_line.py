@@ -53,6 +53,7 @@ from components.launch.preflight import (
 )
 from components.launch.submission import Destination, require_options
 from components.launch.vertex_submission import submit_to_vertex
+from components.publishing import remove_half_written
 
 PipelineBuilder = Callable[[Placement], Any]
 
@@ -322,8 +323,12 @@ def _run(build: PipelineBuilder, options: argparse.Namespace) -> None:
     if options.run == "local":
         check_places(complete)
     print(f"Running {values['source']}\nEverything of this run goes to {_shown(str(directory))}")
-    with contained_steps():
-        result = run_locally(pipeline, values, options.run, directory, options.docker_network)
+    try:
+        with contained_steps():
+            result = run_locally(pipeline, values, options.run, directory, options.docker_network)
+    finally:
+        # A step that was killed could not clean up behind itself, and no other attempt goes on in its folder.
+        remove_half_written(directory / "steps")
     _print_result(result)
 
 

@@ -18,6 +18,7 @@ from components.classifier import weights_source
 from components.classifier.backbones import find_backbone
 from components.classifier.fit_settings import FitSettings, check_batch_is_shared, check_checkpoint_seconds
 from components.classifier.training_mode import ModeSettings
+from components.classifier.training_places import require_training_places
 from components.evaluate.evaluate_settings import check_settings as check_evaluate
 from components.failures import UserError
 from components.fine_tune.fine_tune_settings import FineTuneSettings, check_unfrozen_layers
@@ -105,9 +106,11 @@ def _check_training(values: Mapping[str, Any], gpu_count: int) -> None:
     backbone = find_backbone(values["backbone"], values["image_size_px"])
     mode = ModeSettings(**{name: values[name] for name in _MODE})
     head = {name: values[name] for name in _HEAD}
+    unfrozen = values["unfrozen_layers"]
+    # First: of too few a step alone would say only half of what is wrong.
+    check_unfrozen_layers(unfrozen, backbone.name, backbone.layers, backbone.fewest_unfrozen_layers)
     with _parameters_of("frozen", values):
         check_frozen(FrozenSettings(mode=mode, gpu_count=gpu_count, fit=_fit("frozen", values), **head))
-    unfrozen = values["unfrozen_layers"]
     with _parameters_of("fine_tune", values):
         check_fine_tune(
             FineTuneSettings(
@@ -120,7 +123,6 @@ def _check_training(values: Mapping[str, Any], gpu_count: int) -> None:
                 _fit("fine_tune", values),
             )
         )
-    check_unfrozen_layers(unfrozen, backbone.name, backbone.layers, backbone.fewest_unfrozen_layers)
     check_batch_is_shared(values["batch_size"], gpu_count)
     if values["fine_tune_batch_size"]:  # 0 is found
         with _parameters_of("fine_tune", values):
@@ -166,10 +168,11 @@ def check_floor_classes(values: Mapping[str, Any]) -> None:
 
 
 def check_places(values: Mapping[str, Any]) -> None:
-    """Check, for a run on this machine, that the registry can be used, and weights and earlier findings are there.
+    """Check, for a run on this machine, that its places can be used, and weights and earlier findings are there.
 
     Raises:
-        UserError: When the registry cannot be read or written, or the weights or the earlier findings are missing.
+        UserError: When the registry cannot be read or written, checkpoints or caches cannot be written, or the weights
+            or the earlier findings are missing.
         TransientError: When Cloud Storage does not answer.
     """
     from components.register.registry import ModelRegistry  # noqa: PLC0415
@@ -180,6 +183,7 @@ def check_places(values: Mapping[str, Any]) -> None:
         if not (existing.is_dir() and os.access(existing, os.W_OK)):
             raise UserError(f"the registry {registry} cannot be written: {existing} is no folder of yours to write in")
     ModelRegistry(registry, values["model_name"]).read_index()
+    require_training_places(values["cache_directory"], values["checkpoint_uri"])
     if weights not in WEIGHTS_IN_WORDS and storage.stat_file(weights) is None:
         raise UserError(
             f"weights {weights} is not a file: give the path or gs:// URI of a weights file, imagenet or random"

@@ -14,7 +14,7 @@ from components.classifier.activation_cache import (
     images_of_shard,
     is_mounted_bucket,
 )
-from components.classifier.activation_shards import DamagedShardError, compressed, written_shard
+from components.classifier.activation_shards import DamagedShardError, compressed, shard_places, written_shard
 from components.classifier.training_mode import Mode, ModeSettings, choose_mode
 from components.failures import UserError
 
@@ -145,6 +145,12 @@ def test_a_full_disk_leaves_no_shard(values: list[np.ndarray], tmp_path: Path) -
         fill(cache, values, [0])
 
     assert {file.name for file in cache.folder.iterdir()} == {"cache.json", ".lock"}
+
+
+def test_what_cannot_be_read_as_a_shard_is_missing(tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    for path in (tmp_path, tmp_path / "none", tmp_path / "file" / "below"):
+        assert shard_places(path, 3) is None
 
 
 def mode(folder: Path, need: int, worthless: str = "", **changes: Any) -> Mode:

@@ -72,6 +72,28 @@ def test_a_full_disk_for_checkpoints_leaves_whole_ones(
     assert_same_weights(tmp_path / "output", undisturbed)
 
 
+@pytest.mark.parametrize("name", ["cache_directory", "checkpoint_uri"])
+@pytest.mark.parametrize(
+    ("place", "message"),
+    [
+        ("{disk}/kept", "cannot write {disk}/kept: its file system is read-only; give another place"),
+        ("/proc/kept", "cannot write /proc/kept: no file can be made in /proc; give another place"),
+        (__file__, f"cannot write {__file__}: {__file__} is a file; give a folder"),
+    ],
+)
+def test_a_place_that_cannot_be_written_is_refused_before_all_else(
+    name: str, place: str, message: str, splits: Path, small_disk: Path, tmp_path: Path, capsys: Any
+) -> None:
+    subprocess.run(["mount", "-o", "remount,ro", str(small_disk)], check=True)
+
+    with pytest.raises(SystemExit, match="2"):
+        run_train_frozen(splits, tmp_path / "output", **{name: place.format(disk=small_disk)})
+
+    said = capsys.readouterr()
+    assert said.err == f"train_frozen: error: {name}: {message.format(disk=small_disk)}\n"
+    assert said.out == ""
+
+
 def test_a_full_disk_for_the_model_publishes_none(splits: Path, small_disk: Path) -> None:
     said = run(splits, small_disk / "output", 75)
 

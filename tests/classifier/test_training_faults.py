@@ -9,6 +9,7 @@ from types import ModuleType
 from typing import Any
 
 import keras
+import numpy as np
 import pytest
 import tensorflow as tf
 
@@ -210,9 +211,11 @@ def test_too_little_memory_ends_in_what_helps(
 def test_memory_that_nothing_closer_explains_is_of_the_whole_step(splits: Path) -> None:
     @faults_explained
     def phase(directory: Path) -> None:
-        tf.fill([1 << 24, 1 << 26], float(len(str(directory))))
+        np.full(1 << 58, len(str(directory)), np.float32)
 
-    with pytest.raises(UserError, match=r"^the step wants more memory than there is \(.*OOM .*\): give it a machine"):
+    with pytest.raises(
+        UserError, match=r"^the step wants more memory than there is \(Unable to .*\): give it a machine"
+    ):
         phase(splits)
 
 

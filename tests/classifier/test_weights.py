@@ -127,7 +127,7 @@ def test_a_missing_file_is_named(network: keras.Model, tmp_path: Path) -> None:
 
 
 def test_a_folder_is_refused(network: keras.Model, tmp_path: Path) -> None:
-    with pytest.raises(UserError, match=tmp_path.name):
+    with pytest.raises(UserError, match=f"{tmp_path.name} is a folder and not a file; check the path$"):
         load_weights(network, LITE0, str(tmp_path))
 
 

@@ -156,6 +156,11 @@ def refusal(splits: Path, frozen_model: Path, output: Path, capsys: pytest.Captu
         pytest.param(
             {"unfrozen_layers": 2}, "the last 2 layers of efficientnet_lite0 hold no weights", id="no weights"
         ),
+        pytest.param(
+            {"unfrozen_layers": 2, "train_batch_normalization": True},
+            "but those of normalization, which never learns alone: set it to at least 3",
+            id="normalization alone",
+        ),
         pytest.param({"learning_rate": -1e-5}, "learning_rate is -1e-05", id="learning rate"),
         pytest.param({"augmentation": -0.1}, "augmentation is -0.1", id="augmentation"),
         pytest.param({"gpu_count": 64}, "64 GPU(s) were asked for", id="gpus"),
@@ -186,7 +191,8 @@ def test_a_damaged_model_is_refused(lite0: Run, tmp_path: Path, capsys: pytest.C
     data = (tmp_path / "frozen" / "model.keras").read_bytes()
     (tmp_path / "frozen" / "model.keras").write_bytes(data[: len(data) // 2])
 
-    assert "is not a readable trained model" in refusal(lite0.splits, tmp_path / "frozen", tmp_path, capsys)
+    line = refusal(lite0.splits, tmp_path / "frozen", tmp_path, capsys)
+    assert "frozen is not a readable trained model (model.keras is cut short or damaged): give the output of" in line
 
 
 def test_a_folder_of_something_else_is_refused(lite0: Run, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

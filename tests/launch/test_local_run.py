@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 from kfp import dsl
 
+from components.launch import command_line
 from components.launch.command_line import main
 from components.launch.local_run import StepFailedError, run_locally
 from pipeline import image_classification
@@ -69,6 +70,30 @@ def test_a_step_that_died_unnoticed_is_named_not_the_one_that_missed_its_outputs
 
     with pytest.raises(StepFailedError, match="^silent left no record of success"):
         run_locally(pipeline, {"word": "no"}, "local", tmp_path / "run", "none")
+
+
+@pytest.mark.parametrize(("stopped_by", "exit_code"), [(KeyboardInterrupt(), 130), (StepFailedError("split", 1), 1)])
+def test_what_a_killed_step_has_half_written_goes(
+    stopped_by: BaseException, exit_code: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    steps = tmp_path / "run" / "steps"
+
+    def killed(*_: object) -> None:
+        (steps / "split" / ".splits.partial").mkdir(parents=True)
+        (steps / "split" / ".splits.partial" / "train-00000.tfrecord").touch()
+        (steps / "clean" / "decisions").mkdir(parents=True)
+        raise stopped_by
+
+    monkeypatch.setattr(command_line, "run_locally", killed)
+    source = Path(__file__).parents[2] / "samples" / "animals.zip"
+    with pytest.raises(SystemExit) as ended:
+        main(
+            image_classification,
+            ["--run", "local", "--source", str(source), "--output", str(tmp_path / "run"), "--set", "weights=random"],
+        )
+
+    assert ended.value.code == exit_code
+    assert sorted(path.name for path in steps.rglob("*")) == ["clean", "decisions", "split"]
 
 
 @pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")

@@ -98,6 +98,8 @@ def test_the_defaults_pass(defaults: dict[str, Any]) -> None:
         ("batch_size", 0, "^batch_size is 0: set it to at least 1$"),
         ("fine_tune_batch_size", -1, "^fine_tune_batch_size is -1: set it to at least 0$"),
         ("head_units", 0, "^head_units is 0: set it to at least 1$"),
+        ("head_units", 10**9, "^head_units is 1000000000: set it between 1 and 16384$"),
+        ("weights", "", "^weights is empty: set it to imagenet, to the path or gs:// URI of a weights file"),
         ("dropout", 1.0, "^dropout is 1.0: set it between 0 and less than 1$"),
         ("augmentation", 1.5, "^augmentation is 1.5: set it between 0 and 1$"),
         ("augmented_views", 0, "^augmented_views is 0: set it to at least 1$"),
@@ -108,7 +110,8 @@ def test_the_defaults_pass(defaults: dict[str, Any]) -> None:
         ("class_weights", "auto", "^class_weights is 'auto': choose one of none, balanced$"),
         ("early_stopping_patience", -1, "^early_stopping_patience is -1: set it to at least 0$"),
         ("plateau_patience", -1, "^plateau_patience is -1: set it to at least 0$"),
-        ("unfrozen_layers", 0, "^unfrozen_layers is 0: set it to at least 1$"),
+        ("unfrozen_layers", 0, "^unfrozen_layers is 0 and inception_v3 has 311 layers: set it between 12 and 311$"),
+        ("unfrozen_layers", -3, "^unfrozen_layers is -3 and inception_v3 has 311 layers: set it between 12 and 311$"),
         ("unfrozen_layers", 11, "the last 11 layers of inception_v3 hold no weights that can learn"),
         ("unfrozen_layers", 312, "inception_v3 has 311 layers: set it between 12 and 311$"),
         ("checkpoint_uri", "s3://bucket/state", "neither a gs:// URI nor a local path"),
@@ -208,6 +211,28 @@ def test_missing_weights_are_refused(defaults: dict[str, Any], tmp_path: Path) -
     with pytest.raises(UserError, match=r"imagenett is not a file: give .* imagenet or random"):
         check_places({**here, "weights": "imagenett"})
     assert not (tmp_path / "models").exists(), "looking leaves nothing behind"
+
+
+@pytest.mark.parametrize(
+    ("name", "place", "message"),
+    [
+        ("checkpoint_uri", "{file}", "^checkpoint_uri: cannot write .*/file: .*/file is a file; give a folder$"),
+        ("checkpoint_uri", "{file}/x", "^checkpoint_uri: cannot write .*/file/x: .*/file is a file; give a folder$"),
+        ("checkpoint_uri", "/proc/x", "^checkpoint_uri: cannot write /proc/x: no file can be made in /proc; give"),
+        ("checkpoint_uri", "gs://no-such-bucket-zz/x", "^checkpoint_uri: gs://no-such-bucket-zz does not exist"),
+        ("cache_directory", "{file}", "^cache_directory: cannot write .*/file: .*/file is a file; give a folder$"),
+        ("cache_directory", "/proc/x", "^cache_directory: cannot write /proc/x: no file can be made in /proc; give"),
+    ],
+)
+def test_places_that_training_could_not_write_are_refused(
+    name: str, place: str, message: str, defaults: dict[str, Any], tmp_path: Path, gcs: str
+) -> None:
+    (tmp_path / "file").write_text("not a folder")
+    here = {**defaults, "registry_uri": str(tmp_path / "models")}
+    with pytest.raises(UserError, match=message):
+        check_places({**here, name: place.format(file=tmp_path / "file")})
+    check_places({**here, name: str(tmp_path / "to" / "be" / "made")})
+    assert [path.name for path in tmp_path.iterdir()] == ["file"], "looking leaves nothing behind"
 
 
 def test_an_earlier_run_that_left_no_findings_is_refused(defaults: dict[str, Any], tmp_path: Path) -> None:
