@@ -118,8 +118,10 @@ class Checkpoints:
             if checkpoint is not None and of == self._of and fits(checkpoint):
                 self._kept = [name]
                 return checkpoint
-            what = "is damaged" if checkpoint is None or of == self._of else "is of another training"
-            what = "is gone" if found is None else what
+            if found is None:
+                what = "is gone"
+            else:
+                what = "is damaged" if checkpoint is None or of == self._of else "is of another training"
             print(f"{self._phase}: checkpoint {self._uri(name)} {what}: looking for the one before", flush=True)
         if names:
             print(f"{self._phase}: no whole checkpoint in {self.folder}: starting anew", flush=True)

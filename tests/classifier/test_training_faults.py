@@ -142,6 +142,19 @@ def test_damage_that_is_gone_is_worth_another_try(
     assert "every shard of the splits is whole: a rerun reads it again; trying again in 0 s" in said
 
 
+def test_a_shard_that_is_gone_is_named(splits: Path) -> None:
+    @faults_explained
+    def phase(directory: Path) -> None:
+        shard = directory / "validation-00000-of-00001.tfrecord"
+        shard.unlink()
+        list(tf.data.TFRecordDataset(str(shard)))
+
+    with pytest.raises(
+        UserError, match=r"^shard validation-00000-of-00001\.tfrecord of the validation split is missing"
+    ):
+        phase(splits)
+
+
 def test_what_has_another_cause_stays_a_defect(splits: Path) -> None:
     @faults_explained
     def phase(directory: Path) -> None:
