@@ -149,9 +149,7 @@ def test_a_shard_that_is_gone_is_named(splits: Path) -> None:
         shard.unlink()
         list(tf.data.TFRecordDataset(str(shard)))
 
-    with pytest.raises(
-        UserError, match=r"^shard validation-00000-of-00001\.tfrecord of the validation split is missing"
-    ):
+    with pytest.raises(UserError, match="^shard validation-.* of the validation split is missing: run"):
         phase(splits)
 
 
