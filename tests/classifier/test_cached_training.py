@@ -20,7 +20,7 @@ from tests.classifier.stopped_attempts import BACKBONE, tiny_backbone
 FROZEN: dict[str, Any] = {
     "backbone": BACKBONE, "epochs": 4, "learning_rate": 0.02, "plateau_patience": 1, "class_weights": "balanced",
 }  # fmt: skip
-FINE_TUNE: dict[str, Any] = {"unfrozen_layers": 5, "epochs": 4, "learning_rate": 3e-4, "plateau_patience": 1}
+FINE_TUNE: dict[str, Any] = {"unfrozen_layers": 5, "epochs": 4, "learning_rate": 1e-4, "plateau_patience": 1}
 
 FIGURES = ["epoch", "loss", "accuracy", "val_loss", "val_accuracy", "learning_rate"]
 
