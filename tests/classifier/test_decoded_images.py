@@ -52,7 +52,7 @@ def test_nothing_is_left_on_the_disk(training: SplitImages, tmp_path: Path) -> N
     ("mode", "epochs", "reason"),
     [
         (MODE, 1, "there is one epoch"),
-        (dataclasses.replace(MODE, cache_limit_gb=1e-6), 5, "they would take 6.45e-05 GB and cache_limit_gb is 1e-06"),
+        (dataclasses.replace(MODE, cache_limit_gb=1e-6), 5, "they would take 64.5 kB and cache_limit_gb is 1e-06"),
     ],
 )
 def test_images_stay_encoded_where_that_is_better(
@@ -69,7 +69,7 @@ def test_images_are_decoded_where_they_fit(
 ) -> None:
     (pictures,) = open_pictures("fine_tune", [training], MODE, 2, tmp_path)
     assert isinstance(pictures, DecodedImages)
-    assert "fine_tune: images are decoded once, to 6.45e-05 GB in " in capsys.readouterr().out
+    assert "fine_tune: images are decoded once, to 64.5 kB in " in capsys.readouterr().out
 
 
 def test_what_is_cut_off_is_no_batch(training: SplitImages, tmp_path: Path) -> None:

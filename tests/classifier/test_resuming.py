@@ -48,7 +48,7 @@ FROZEN: dict[str, Any] = {
 FINE_TUNE: dict[str, Any] = {
     "unfrozen_layers": 5,
     "epochs": 8,
-    "learning_rate": 2e-3,
+    "learning_rate": 8e-3,
     "augmentation": 0.5,
     "training_mode": "streaming",
     "early_stopping_patience": 3,
@@ -240,7 +240,7 @@ def test_a_missing_bucket_is_refused_before_training(name: str, request: pytest.
 
     assert attempt(name, tmp_path, tmp_path / "log", None, inputs) == 2
 
-    assert "error: gs://no-such-bucket does not exist; check its name, or create it with" in log(tmp_path)
+    assert "error: checkpoint_uri: gs://no-such-bucket does not exist; check its name, or create it with" in log(tmp_path)
     assert not any(line.startswith(("activations", f"{name} epoch")) for line in log(tmp_path).splitlines())
 
 
