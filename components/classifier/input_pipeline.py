@@ -19,9 +19,11 @@ from components.failures import UserError
 from components.formats.jpeg_decoding import decode_jpeg
 from components.formats.splits import Splits, read_splits
 from components.formats.tfrecords import parse_example
+from components.ordered_work import processors
 
 # Fixed, so that the order is the same on every machine.
 _INTERLEAVED_SHARDS = 8
+_BATCHES_AHEAD = 2
 _SHUFFLE_BUFFER_IMAGES = 16_384
 _READ_BUFFER_BYTES = 1 << 20
 
@@ -221,7 +223,7 @@ def mapped(examples: tf.data.Dataset, work: Callable[..., Any]) -> tf.data.Datas
     Work has no loop or branch for AutoGraph to see, whose translation takes longer than building the graph, and leaves
     a file behind for each where the process is killed.
     """
-    return examples.map(tf.autograph.experimental.do_not_convert(work), num_parallel_calls=tf.data.AUTOTUNE)
+    return examples.map(tf.autograph.experimental.do_not_convert(work), num_parallel_calls=processors())
 
 
 def in_batches(examples: tf.data.Dataset, count: int, batching: Batching) -> tf.data.Dataset:
@@ -244,7 +246,10 @@ def in_batches(examples: tf.data.Dataset, count: int, batching: Batching) -> tf.
     options = tf.data.Options()
     # One machine reads all files; sharding them among its devices would undo the known count.
     options.experimental_distribute.auto_shard_policy = tf.data.experimental.AutoShardPolicy.OFF
-    return known.prefetch(tf.data.AUTOTUNE).with_options(options)
+    # As fast as what TensorFlow tunes by itself, and the end of an epoch never waits for its tuner to wake up, which
+    # takes seconds now and then.
+    options.autotune.enabled = False
+    return known.prefetch(_BATCHES_AHEAD).with_options(options)
 
 
 def print_counts(splits: Splits) -> None:
@@ -278,7 +283,7 @@ def _interleaved(shards: tf.data.Dataset, read: Callable[..., tf.data.Dataset]) 
     return shards.interleave(
         tf.autograph.experimental.do_not_convert(read),
         cycle_length=_INTERLEAVED_SHARDS,
-        num_parallel_calls=tf.data.AUTOTUNE,
+        num_parallel_calls=processors(),
         deterministic=True,
     )
 

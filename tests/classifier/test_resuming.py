@@ -240,7 +240,9 @@ def test_a_missing_bucket_is_refused_before_training(name: str, request: pytest.
 
     assert attempt(name, tmp_path, tmp_path / "log", None, inputs) == 2
 
-    assert "error: checkpoint_uri: gs://no-such-bucket does not exist; check its name, or create it with" in log(tmp_path)
+    assert "error: checkpoint_uri: gs://no-such-bucket does not exist; check its name, or create it with" in log(
+        tmp_path
+    )
     assert not any(line.startswith(("activations", f"{name} epoch")) for line in log(tmp_path).splitlines())
 
 
