@@ -49,6 +49,8 @@ if TYPE_CHECKING:
 
 CACHED, STREAMING = "cached", "streaming"
 WAYS = (CACHED, STREAMING)
+SETTINGS = ("precision", "xla", "batch", "prefetch", "memory", "devices")
+"""Of which the names of what is varied begin."""
 CLASSES, HEAD_UNITS, DROPOUT, SEED = 10, 512, 0.5, 1
 NOTABLE = 0.05
 """A ratio this far from 1 is more than chance, where it is so in each round."""
@@ -571,7 +573,7 @@ def main() -> int:
     parser.add_argument("--backbone", default="inception_v3", help="or efficientnet_lite0 (default: %(default)s)")
     parser.add_argument("--size", type=int, default=256, help="pixels that the model takes (default: %(default)s)")
     parser.add_argument("--ways", nargs="+", choices=WAYS, default=list(WAYS), help="steps to measure (default: both)")
-    parser.add_argument("--only", nargs="+", metavar="SETTING", help="precision, xla, batch, prefetch, memory, devices")
+    parser.add_argument("--only", nargs="+", choices=SETTINGS, help="settings to measure (default: all)")
     parser.add_argument("--rounds", type=int, default=5, help="default: %(default)s")
     parser.add_argument("--seconds", type=float, default=4.0, help="of each process in a round (default: %(default)s)")
     parser.add_argument(
