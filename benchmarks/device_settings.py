@@ -38,6 +38,7 @@ from typing import TYPE_CHECKING, Any
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
 
 from benchmarks.peak_memory import peak_bytes
+from benchmarks.plain_fit import PLAIN_FIT
 from components.classifier.fit_settings import FitSettings
 from components.failures import UserError
 from components.ordered_work import processors
@@ -450,17 +451,9 @@ class _Trainer:
 
 def fit_settings(settings: DeviceSettings) -> FitSettings:
     """Return how a phase would be fitted."""
-    return FitSettings(
-        epochs=1,
+    return dataclasses.replace(
+        PLAIN_FIT,
         batch_size=settings.batch_size,
-        learning_rate=1e-5,
-        schedule="plateau",
-        warmup_epochs=0.0,
-        optimizer="adam",
-        label_smoothing=0.0,
-        class_weights="none",
-        early_stopping_patience=0,
-        plateau_patience=0,
         precision=settings.precision,
         xla=settings.xla,
         gpu_memory_growth=settings.memory_growth,

@@ -31,6 +31,7 @@ os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
 import numpy as np
 import pandas as pd
 
+from benchmarks.plain_fit import PLAIN_FIT
 from components.classifier.fit_settings import FitSettings
 from components.classifier.training_mode import ModeSettings
 from components.evaluate.suspected_labels import suspect_labels
@@ -119,21 +120,14 @@ def train(directory: Path, seed: int, options: argparse.Namespace) -> str:
 def _fit(
     epochs: int, batch_size: int, learning_rate: float, schedule: str, warmup_epochs: float, seed: int
 ) -> FitSettings:
-    return FitSettings(
+    return dataclasses.replace(
+        PLAIN_FIT,
         epochs=epochs,
         batch_size=batch_size,
         learning_rate=learning_rate,
         schedule=schedule,
         warmup_epochs=warmup_epochs,
-        optimizer="adam",
-        label_smoothing=0.0,
-        class_weights="none",
-        early_stopping_patience=0,
         plateau_patience=2,
-        precision="auto",
-        xla=False,
-        gpu_memory_growth=True,
-        gpu_prefetch_batches=2,
         seed=seed,
     )
 

@@ -39,6 +39,7 @@ import numpy as np
 import pandas as pd
 
 from benchmarks.peak_memory import peak_bytes
+from benchmarks.plain_fit import PLAIN_FIT
 from benchmarks.split import drawn_photos, write_inputs
 from components.formats.splits import ASSIGNMENTS_FILE
 from components.ordered_work import processors
@@ -254,25 +255,7 @@ def _mode(setting: Setting) -> "ModeSettings":
 
 
 def _fit(setting: Setting, epochs: int, rate: float) -> "FitSettings":
-    from components.classifier.fit_settings import FitSettings  # noqa: PLC0415
-
-    return FitSettings(
-        epochs=epochs,
-        batch_size=setting.batch_size,
-        learning_rate=rate,
-        schedule="plateau",
-        warmup_epochs=0.0,
-        optimizer="adam",
-        label_smoothing=0.0,
-        class_weights="none",
-        early_stopping_patience=0,
-        plateau_patience=0,
-        precision="auto",
-        xla=False,
-        gpu_memory_growth=True,
-        gpu_prefetch_batches=2,
-        seed=SEED,
-    )
+    return dataclasses.replace(PLAIN_FIT, epochs=epochs, batch_size=setting.batch_size, learning_rate=rate, seed=SEED)
 
 
 def read_pictures(setting: Setting, way: str) -> list[float]:

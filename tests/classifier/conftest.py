@@ -6,6 +6,16 @@ from pathlib import Path
 
 import pytest
 
+from tests.classifier.small_splits import drawn_shapes, write_small_splits
+
+
+@pytest.fixture(scope="module")
+def splits(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Splits of a few drawn shapes in three classes, 32 px."""
+    directory = tmp_path_factory.mktemp("shapes") / "splits"
+    write_small_splits(directory, drawn_shapes({"train": 8, "validation": 4, "test": 1}, seed=1), 32)
+    return directory
+
 
 @pytest.fixture
 def small_disk(tmp_path: Path) -> Iterator[Path]:

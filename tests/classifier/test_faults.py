@@ -15,18 +15,10 @@ import pytest
 from components.classifier import backbones, epoch_steps
 from components.failures import RETRY_WAITS_VARIABLE
 from components.launch.gcs_emulator import HOST_VARIABLE
-from tests.classifier.small_splits import drawn_shapes, write_small_splits
 from tests.classifier.step_runs import run_fine_tune, run_train_frozen, trained_model
 from tests.classifier.stopped_attempts import BACKBONE, attempt, tiny_backbone
 
 FROZEN: dict[str, Any] = {"backbone": BACKBONE, "epochs": 4, "head_units": 64, "checkpoint_seconds": 1e-9}
-
-
-@pytest.fixture(scope="module")
-def splits(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    directory = tmp_path_factory.mktemp("shapes") / "splits"
-    write_small_splits(directory, drawn_shapes({"train": 8, "validation": 4, "test": 1}, seed=1), 32)
-    return directory
 
 
 @pytest.fixture(scope="module")

@@ -11,7 +11,6 @@ import tensorflow as tf
 
 from components.classifier.devices import Devices
 from components.classifier.resumed_choice import resumed_choice
-from tests.classifier.small_splits import drawn_shapes, write_small_splits
 from tests.classifier.step_runs import trained_model
 from tests.classifier.stopped_attempts import BACKBONE, BATCH, Moment, Node, attempt
 
@@ -68,13 +67,6 @@ def test_devices_go_on_at_a_precision_that_they_support(
 
     assert devices.going_on("step", "auto", lambda precision: precision == kept).precision == found
     assert devices.going_on("step", chosen, lambda precision: precision == kept) is devices
-
-
-@pytest.fixture(scope="module")
-def splits(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    directory = tmp_path_factory.mktemp("shapes") / "splits"
-    write_small_splits(directory, drawn_shapes({"train": 8, "validation": 4, "test": 1}, seed=1), 32)
-    return directory
 
 
 @pytest.fixture(scope="module")

@@ -18,7 +18,6 @@ from components.classifier.training_state import training_identity, weights_dige
 from components.failures import RETRY_WAITS_VARIABLE, TransientError
 from components.formats.splits import read_splits
 from components.formats.trained_model import TIMING_COLUMNS
-from tests.classifier.small_splits import drawn_shapes, write_small_splits
 from tests.classifier.step_runs import run_train_frozen, trained_model
 from tests.classifier.stopped_attempts import (
     BACKBONE,
@@ -66,13 +65,6 @@ class Phase:
     name: str
     inputs: dict[str, Any]
     output: Path
-
-
-@pytest.fixture(scope="module")
-def splits(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    directory = tmp_path_factory.mktemp("shapes") / "splits"
-    write_small_splits(directory, drawn_shapes({"train": 8, "validation": 4, "test": 1}, seed=1), 32)
-    return directory
 
 
 def left_alone(name: str, inputs: dict[str, Any], output: Path) -> Phase:

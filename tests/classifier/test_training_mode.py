@@ -11,7 +11,6 @@ import pytest
 
 from components.classifier.training_mode import Mode, ModeSettings, resumed_mode
 from components.failures import TransientError, UserError
-from tests.classifier.small_splits import drawn_shapes, write_small_splits
 from tests.classifier.step_runs import trained_model
 from tests.classifier.stopped_attempts import BACKBONE, BATCH, attempt
 
@@ -64,13 +63,6 @@ def test_only_what_the_remaining_epochs_see_must_fit() -> None:
         TransientError, match=r"GB to spare: give the step more ephemeral storage, or set training_mode"
     ):
         resumed({"cached": 0}, STREAMING, need=10**9 * GB, limit_gb=1e12)
-
-
-@pytest.fixture(scope="module")
-def splits(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    directory = tmp_path_factory.mktemp("shapes") / "splits"
-    write_small_splits(directory, drawn_shapes({"train": 8, "validation": 4, "test": 1}, seed=1), 32)
-    return directory
 
 
 @pytest.fixture(scope="module")
