@@ -2,6 +2,7 @@
 
     python -m benchmarks.training                                    EfficientNet-Lite0 with the weights of samples/
     python -m benchmarks.training --backbone inception_v3            the product's backbone, with random weights
+    python -m benchmarks.training --backbone inception_v3 --weights inception_v3_notop.h5    with those of a file
     python -m benchmarks.training --augmentation 0.5 --views 3       three augmented views of each photo
     python -m benchmarks.training --input                            only the pictures: reading and decoding them
     python -m benchmarks.training --backbone inception_v3 --images 1700 --frozen-epochs 1 --fine-tune-epochs 1
@@ -41,6 +42,7 @@ import pandas as pd
 from benchmarks.peak_memory import peak_bytes
 from benchmarks.plain_fit import PLAIN_FIT
 from benchmarks.split import drawn_photos, write_inputs
+from components.classifier.weights_source import RANDOM
 from components.formats.splits import ASSIGNMENTS_FILE
 from components.ordered_work import processors
 
@@ -60,6 +62,7 @@ class Setting:
 
     directory: Path
     backbone: str
+    weights: str
     size_px: int
     batch_size: int
     frozen_epochs: int
@@ -67,6 +70,7 @@ class Setting:
     augmentation: float
     views: int
     mode: str
+    recipe_scales_right: bool
 
 
 @dataclasses.dataclass
@@ -116,15 +120,25 @@ def recipe_batches(setting: Setting, split: str) -> Any:
     import tensorflow as tf  # noqa: PLC0415
 
     from components.classifier.augmentation import augment  # noqa: PLC0415
+    from components.classifier.backbones import BACKBONES  # noqa: PLC0415
+
+    backbone = BACKBONES[setting.backbone]
+    scale, offset = (backbone.scale, backbone.offset) if setting.recipe_scales_right else (1 / 255.0, 0.0)
+
+    def scaled(pixels: Any) -> Any:
+        return pixels * scale + offset
+
+    def unscaled(image: Any) -> Any:
+        return (image - offset) / scale
 
     def load(path: Any, label: Any) -> tuple[Any, Any]:
         image = tf.image.decode_image(tf.io.read_file(path), channels=3, expand_animations=False)
-        return tf.image.resize(image, (setting.size_px, setting.size_px)) / 255.0, label
+        return scaled(tf.image.resize(image, (setting.size_px, setting.size_px))), label
 
     def vary(index: Any, example: tuple[Any, Any]) -> tuple[Any, Any]:
         image, label = example
         image = tf.ensure_shape(image, (setting.size_px, setting.size_px, 3))
-        return augment(image * 255.0, setting.augmentation, SEED, index, 0) / 255.0, label
+        return scaled(augment(unscaled(image), setting.augmentation, SEED, index, 0)), label
 
     files, labels = files_and_labels(setting.directory, split)
     dataset = tf.data.Dataset.from_tensor_slices((files, labels)).map(load, num_parallel_calls=tf.data.AUTOTUNE)
@@ -145,7 +159,7 @@ def train_by_recipe(setting: Setting) -> Taken:
     keras.utils.set_random_seed(SEED)
     backbone = BACKBONES[setting.backbone]
     base = backbone.build(setting.size_px)
-    load_weights(base, backbone, _weights(setting))
+    load_weights(base, backbone, setting.weights)
     training, validation = recipe_batches(setting, "train"), recipe_batches(setting, "validation")
     classes = len(set(files_and_labels(setting.directory, "train")[1]))
     base.trainable = False
@@ -181,7 +195,7 @@ def train_ours_frozen(setting: Setting) -> Taken:
 
     settings = FrozenSettings(
         setting.backbone,
-        _weights(setting),
+        setting.weights,
         HEAD_UNITS,
         DROPOUT,
         setting.augmentation,
@@ -320,16 +334,13 @@ def alone(work: Callable[..., Any], *given: Any) -> Any:
         return pool.submit(work, *given).result()
 
 
-def _weights(setting: Setting) -> str:
-    return str(LITE0_WEIGHTS) if setting.backbone == "efficientnet_lite0" else "random"
-
-
 def main() -> int:
     """Run one of the two benchmarks."""
     parser = argparse.ArgumentParser(
         prog="python -m benchmarks.training", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("--backbone", default="efficientnet_lite0", help="or inception_v3 (default: %(default)s)")
+    parser.add_argument("--weights", help="a file of them (default: those of samples/, or random for inception_v3)")
     parser.add_argument("--images", type=int, default=96, help="photos, of all splits (default: %(default)s)")
     parser.add_argument("--megapixels", type=float, default=0.14, help="of each photo (default: %(default)s)")
     parser.add_argument("--size", type=int, default=256, help="pixels that the model takes (default: %(default)s)")
@@ -339,6 +350,9 @@ def main() -> int:
     parser.add_argument("--augmentation", type=float, default=0.0, help="of both, 0 to 1 (default: %(default)s)")
     parser.add_argument("--views", type=int, default=1, help="in ours' cache (default: %(default)s)")
     parser.add_argument("--mode", default="cached", help="of ours: cached, streaming or auto (default: %(default)s)")
+    parser.add_argument(
+        "--right-scaling", action="store_true", help="scale the recipe's pixels as the backbone was trained, not / 255"
+    )
     parser.add_argument("--input", action="store_true", help="measure reading and decoding alone")
     options = parser.parse_args()
     with tempfile.TemporaryDirectory(prefix="benchmark-training-") as folder:
@@ -347,6 +361,7 @@ def main() -> int:
         setting = Setting(
             directory,
             options.backbone,
+            options.weights or (str(LITE0_WEIGHTS) if options.backbone == "efficientnet_lite0" else RANDOM),
             options.size,
             options.batch_size,
             options.frozen_epochs,
@@ -354,6 +369,7 @@ def main() -> int:
             options.augmentation,
             options.views,
             options.mode,
+            options.right_scaling,
         )
         if options.input:
             print(
