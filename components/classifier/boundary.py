@@ -76,8 +76,8 @@ def cut_before_last_layers(network: keras.Model, count: int) -> Cut:
     )
 
 
-def boundary_extractor(backbone: Backbone, network: keras.Model, cut: Cut | None) -> keras.Model:
-    """Return a model from pixels in [0, 255] to what is computed once for an image, in one pass.
+def features_and_boundary(backbone: Backbone, network: keras.Model, cut: Cut | None) -> keras.Model:
+    """Return a model from pixels in [0, 255] to all that both phases need be computed once for an image, in one pass.
 
     Args:
         backbone: Description of the network.
@@ -95,6 +95,15 @@ def boundary_extractor(backbone: Backbone, network: keras.Model, cut: Cut | None
     features = keras.layers.GlobalAveragePooling2D(dtype="float32", name=FEATURES)(maps)
     named = dict(zip(cut.keys if cut else (), boundary, strict=True))
     return keras.Model(images, {**named, FEATURES: features}, name="extractor")
+
+
+def boundary_alone(backbone: Backbone, network: keras.Model, cut: Cut) -> keras.Model:
+    """Return ``layers_before`` with what crosses the cut in a dictionary, by the keys of the cut.
+
+    It gives the very values that ``features_and_boundary`` does, and runs no layer behind the cut.
+    """
+    before = layers_before(backbone, network, cut)
+    return keras.Model(before.inputs[0], dict(zip(cut.keys, before.outputs, strict=True)), name="extractor")
 
 
 def layers_before(backbone: Backbone, network: keras.Model, cut: Cut) -> keras.Model:

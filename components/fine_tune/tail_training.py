@@ -19,7 +19,7 @@ from components.classifier.activations import (
     missing_activations,
 )
 from components.classifier.backbones import Backbone
-from components.classifier.boundary import boundary_extractor, cut_before_last_layers, layers_before, tail_model
+from components.classifier.boundary import boundary_alone, cut_before_last_layers, layers_before, tail_model
 from components.classifier.decoded_images import open_pictures
 from components.classifier.devices import Devices
 from components.classifier.frozen_layers import FrozenLayers
@@ -169,7 +169,7 @@ def plan_training(
             flush=True,
         )
     with devices.building():
-        extractor = boundary_extractor(backbone, network, cut)
+        extractor = boundary_alone(backbone, network, cut)
         tail = tail_model(network, cut, head_of(model))
     activations = Activations(
         {BOUNDARY_KIND: cache}, extractor, images.training, images.validation, views, devices.strategy, preparation

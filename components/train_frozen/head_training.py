@@ -23,7 +23,7 @@ from components.classifier.activations import (
     missing_activations,
 )
 from components.classifier.backbones import Backbone
-from components.classifier.boundary import Cut, boundary_extractor, cut_before_last_layers
+from components.classifier.boundary import Cut, cut_before_last_layers, features_and_boundary
 from components.classifier.checkpoints import Checkpoints
 from components.classifier.decoded_images import open_pictures
 from components.classifier.devices import Devices
@@ -101,7 +101,7 @@ def plan_training(
     views = views_of(settings)
     facts = activation_facts(frozen.splits, frozen.backbone, frozen.network, frozen.devices.precision, views)
     with frozen.devices.building():
-        extractor = boundary_extractor(frozen.backbone, frozen.network, cut)
+        extractor = features_and_boundary(frozen.backbone, frozen.network, cut)
     features = features_cache(root, facts, extractor)
     caches = {FEATURES_KIND: features}
     if cut:

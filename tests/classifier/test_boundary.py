@@ -3,9 +3,15 @@
 import keras
 import numpy as np
 import pytest
+import tensorflow as tf
 
 from components.classifier.backbones import BACKBONES
-from components.classifier.boundary import boundary_extractor, cut_before_last_layers, tail_model
+from components.classifier.boundary import (
+    boundary_alone,
+    cut_before_last_layers,
+    features_and_boundary,
+    tail_model,
+)
 from components.classifier.head import FEATURES, feature_extractor, head_layers, head_of, whole_model
 from tests.classifier.stopped_attempts import tiny_backbone
 
@@ -31,7 +37,7 @@ def test_both_parts_give_what_the_whole_gives(name: str, whole: keras.Model, cou
     cut = cut_before_last_layers(network, count or len(network.layers))
     pixels = np.random.default_rng(0).integers(0, 256, (2, *whole.input_shape[1:])).astype(np.float32)
 
-    outputs = boundary_extractor(backbone, network, cut)(pixels)
+    outputs = features_and_boundary(backbone, network, cut)(pixels)
     tensors = tuple(outputs[key] for key in cut.keys)
     tail = tail_model(network, cut, head_of(whole))
 
@@ -39,6 +45,23 @@ def test_both_parts_give_what_the_whole_gives(name: str, whole: keras.Model, cou
     assert np.array_equal(outputs[FEATURES], feature_extractor(backbone, network)(pixels))
     assert [tuple(tensor.shape[1:]) for tensor in tensors] == list(cut.shapes)
     assert cut.at_input == (count is None)
+
+
+@pytest.mark.parametrize("count", [30, 100])
+def test_what_crosses_is_the_same_without_what_is_behind(name: str, whole: keras.Model, count: int) -> None:
+    """Bit for bit as graphs too, in which TensorFlow joins layers: a cache may be filled by either."""
+    backbone, network = BACKBONES[name], whole.get_layer(name)
+    cut = cut_before_last_layers(network, count)
+    pixels = np.random.default_rng(0).integers(0, 256, (2, *whole.input_shape[1:])).astype(np.float32)
+    both, alone = (make(backbone, network, cut) for make in (features_and_boundary, boundary_alone))
+
+    expected, found = (tf.function(extractor)(pixels) for extractor in (both, alone))
+
+    assert set(expected) == {*cut.keys, FEATURES}
+    assert set(found) == set(cut.keys)
+    assert all(np.array_equal(found[key], expected[key]) for key in cut.keys)
+    run = {layer.name for layer in alone.get_layer(f"{name}_first_layers").layers}
+    assert run.isdisjoint(layer.name for layer in network.layers[-count:])
 
 
 def test_two_tensors_cross_to_the_last_30_layers_of_inception() -> None:

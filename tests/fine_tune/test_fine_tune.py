@@ -117,11 +117,20 @@ def test_the_frozen_model_is_kept_when_fine_tuning_makes_it_worse(
 
 
 def test_the_same_seed_gives_the_same_weights(lite0: Run, tuned_model: keras.Model, tmp_path: Path) -> None:
-    metrics = run_fine_tune(lite0.splits, lite0.frozen / "model", tmp_path, **SETTINGS)
+    """Though what was handed over is computed here, and without the features that train_frozen computes with it."""
+    frozen_model, kept = tmp_path / "frozen" / "model", tmp_path / "kept"
+    shutil.copytree(lite0.frozen / "model", frozen_model)
+
+    metrics = run_fine_tune(lite0.splits, frozen_model, tmp_path, cache_directory=str(kept), **SETTINGS)
 
     again, first = trained_model(tmp_path).get_weights(), tuned_model.get_weights()
     assert all(np.array_equal(one, other) for one, other in zip(again, first, strict=True))
     assert metrics["val_loss"] == lite0.metrics["val_loss"]
+    handed_over, computed = (
+        {str(path.relative_to(cache)): path.read_bytes() for path in cache.glob("boundary-*/[!.]*.shard")}
+        for cache in (lite0.frozen / "cache", kept)
+    )
+    assert computed == handed_over != {}
 
 
 def test_streaming_ends_in_the_weights_of_cached_training(shapes: Path, tmp_path: Path) -> None:
