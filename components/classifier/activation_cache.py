@@ -20,6 +20,7 @@ import fcntl
 import hashlib
 import json
 import math
+import os
 import shutil
 import tempfile
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -32,6 +33,7 @@ import numpy as np
 from components import __version__
 from components.classifier.activation_shards import DamagedShardError, read_arrays, shard_places
 from components.classifier.training_mode import Mode, ModeSettings
+from components.failures import UserError
 from components.ordered_work import processors
 from components.publishing import published_file, write_json
 
@@ -39,6 +41,7 @@ IMAGES_PER_SHARD = 512
 _FACTS_FILE = "cache.json"
 _CONTENTS_FILE = "contents.json"
 _LOCK_FILE = ".lock"
+_SHARD_SUFFIX = ".shard"
 _LOCKS_UNSUPPORTED = {errno.ENOSYS, errno.ENOTSUP, errno.ENOLCK}
 
 _MOUNTS = Path("/proc/mounts")
@@ -106,15 +109,18 @@ class ActivationCache:
 
     def stored_bytes(self) -> int:
         """Return how much is on disk."""
-        return sum(path.stat().st_size for path in self.folder.glob("[!.]*.shard"))
+        return sum(path.stat().st_size for path in self.folder.glob(f"[!.]*{_SHARD_SUFFIX}"))
 
     @contextlib.contextmanager
     def writing(self) -> Iterator[None]:
         """Make the folder, say in it what it is of, and let no other run write to it in the block.
 
         Another run that is at it is waited for; one that dies lets go.
+
+        Raises:
+            UserError: When something is in the way that may be somebody's, see ``_make_folder``.
         """
-        self.folder.mkdir(parents=True, exist_ok=True)
+        _make_folder(self.folder)
         with (self.folder / _LOCK_FILE).open("ab") as lock:
             try:
                 fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -138,7 +144,7 @@ class ActivationCache:
         destination = root / self.folder.name
         if destination == self.folder:
             return
-        destination.mkdir(parents=True, exist_ok=True)
+        _make_folder(destination)
         write_json(destination / _FACTS_FILE, self._facts)
         for file, (path, _) in self._found.items():
             with published_file(destination / file) as aside:
@@ -167,6 +173,7 @@ class ActivationCache:
             places = shard_places(path, chunks)
             if places is not None:
                 if is_mounted_bucket(folder, _MOUNTS):  # images are read one by one, over and over
+                    _make_folder(self.folder)
                     with published_file(self.folder / file, shared=True) as aside:
                         shutil.copyfile(path, aside)
                     path = self.folder / file
@@ -259,4 +266,21 @@ def images_of_shard(number: int, images: int) -> range:
 
 
 def _file(section: str, number: int) -> str:
-    return f"{section}-{number:05d}.shard"
+    return f"{section}-{number:05d}{_SHARD_SUFFIX}"
+
+
+def _make_folder(folder: Path) -> None:
+    """Make the folder of a cache, and replace nothing there that no cache has made.
+
+    Raises:
+        UserError: When a file is in the place of the folder, or a folder in that of one of its files.
+    """
+    way_out = "move it away, or let cache_directory name another place"
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except (FileExistsError, NotADirectoryError) as error:
+        file = next(place for place in (folder, *folder.parents) if os.path.lexists(place))
+        raise UserError(f"{file} is a file, and a cache needs a folder there: {way_out}") from error
+    for path in folder.iterdir():
+        if path.is_dir() and (path.suffix == _SHARD_SUFFIX or path.name.endswith((_FACTS_FILE, _LOCK_FILE))):
+            raise UserError(f"{path} is a folder, and a cache needs a file there: {way_out}")

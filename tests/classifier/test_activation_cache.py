@@ -147,6 +147,35 @@ def test_a_full_disk_leaves_no_shard(values: list[np.ndarray], tmp_path: Path) -
     assert {file.name for file in cache.folder.iterdir()} == {"cache.json", ".lock"}
 
 
+@pytest.mark.parametrize("name", ["validation-00001.shard", ".partial.validation-00001.shard", "cache.json", ".lock"])
+def test_a_folder_in_the_place_of_a_file_is_refused_and_stays(
+    values: list[np.ndarray], tmp_path: Path, name: str
+) -> None:
+    way = cache_in(tmp_path).folder / name
+    way.mkdir(parents=True)
+    (way / "notes.txt").write_text("of a person")
+
+    with pytest.raises(UserError, match=f"^{way} is a folder, and a cache needs a file there: move it away, or let "):
+        fill(cache_in(tmp_path), values, [0, 1, 2])
+
+    assert [path.name for path in tmp_path.rglob("*") if path.is_file()] == ["notes.txt"]
+
+
+@pytest.mark.parametrize("place", ["root", "root/{folder}"])
+def test_a_file_in_the_place_of_a_folder_is_refused_and_stays(
+    values: list[np.ndarray], tmp_path: Path, place: str
+) -> None:
+    cache = cache_in(tmp_path / "root")
+    way = tmp_path / place.format(folder=cache.folder.name)
+    way.parent.mkdir(exist_ok=True)
+    way.write_text("of a person")
+
+    with pytest.raises(UserError, match=f"^{way} is a file, and a cache needs a folder there: move it away, or let "):
+        fill(cache, values, [0])
+
+    assert way.read_text() == "of a person"
+
+
 def test_what_cannot_be_read_as_a_shard_is_missing(tmp_path: Path) -> None:
     (tmp_path / "file").touch()
     for path in (tmp_path, tmp_path / "none", tmp_path / "file" / "below"):

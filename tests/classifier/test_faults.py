@@ -1,6 +1,8 @@
 """What fails outside, disk, bucket or file, ends in a clear sentence or is waited out; nothing is half-written."""
 
+import functools
 import itertools
+import shutil
 import socket
 import subprocess
 import threading
@@ -134,6 +136,38 @@ def test_a_cache_that_cannot_be_computed_leaves_nothing_behind(
 
     assert "set cache_precision to float32" in capsys.readouterr().err
     assert [path.name for path in output.iterdir()] == []
+
+
+@pytest.mark.parametrize("step", ["train_frozen", "fine_tune"])
+def test_a_folder_in_the_place_of_a_shard_ends_in_a_sentence(
+    step: str, splits: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A person's: nothing but a person puts one there."""
+    monkeypatch.setattr(backbones, "BACKBONES", {BACKBONE: tiny_backbone()})
+    cache = tmp_path / "cache"
+    shared: dict[str, Any] = {
+        "splits": splits, "epochs": 1, "unfrozen_layers": 5, "training_mode": "cached", "cache_directory": str(cache)
+    }  # fmt: skip
+    run_train_frozen(output=tmp_path / "frozen", backbone=BACKBONE, **shared)
+    shutil.rmtree(tmp_path / "frozen" / "cache")
+    [shard] = cache.glob("boundary-*/train-view-0-*.shard")
+    shard.unlink()
+    (shard / "photos").mkdir(parents=True)
+    run_step = {
+        "train_frozen": functools.partial(run_train_frozen, backbone=BACKBONE),
+        "fine_tune": functools.partial(run_fine_tune, frozen_model=tmp_path / "frozen" / "model"),
+    }[step]
+    capsys.readouterr()
+
+    with pytest.raises(SystemExit, match="2"):
+        run_step(output=tmp_path / "again", **shared)
+
+    assert capsys.readouterr().err == (
+        f"{step}: error: {shard} is a folder, and a cache needs a file there: move it away, or let cache_directory "
+        "name another place\n"
+    )
+    assert (shard / "photos").is_dir()
+    assert not published(tmp_path / "again")
 
 
 class Gate:
