@@ -320,8 +320,7 @@ def _run(build: PipelineBuilder, options: argparse.Namespace) -> None:
     complete = with_defaults(values, parameters)
     check_values(complete)
     check_floor_classes(complete)
-    if options.run == "local":
-        check_places(complete)
+    check_places(complete, in_containers=options.run == "docker")
     print(f"Running {values['source']}\nEverything of this run goes to {_shown(str(directory))}")
     try:
         with contained_steps():

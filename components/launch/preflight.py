@@ -167,8 +167,14 @@ def check_floor_classes(values: Mapping[str, Any]) -> None:
         check_floors(floors, source_classes(source, values["labels_file"], limits), source)
 
 
-def check_places(values: Mapping[str, Any]) -> None:
+def check_places(values: Mapping[str, Any], *, in_containers: bool) -> None:
     """Check, for a run on this machine, that its places can be used, and weights and earlier findings are there.
+
+    Args:
+        values: By name, defaults included.
+        in_containers: Whether steps run in containers. These see folders of this machine as whoever starts them does;
+            but their image may hold the weights, and they reach Cloud Storage, if at all, in a way of their own: of
+            that nothing is tried.
 
     Raises:
         UserError: When the registry cannot be read or written, checkpoints or caches cannot be written, or the weights
@@ -177,18 +183,25 @@ def check_places(values: Mapping[str, Any]) -> None:
     """
     from components.register.registry import ModelRegistry  # noqa: PLC0415
 
-    registry, weights = values["registry_uri"], values["weights"]
-    if not storage.is_remote(registry):
-        existing = next(folder for folder in (Path(registry), *Path(registry).parents) if folder.exists())
-        if not (existing.is_dir() and os.access(existing, os.W_OK)):
-            raise UserError(f"the registry {registry} cannot be written: {existing} is no folder of yours to write in")
-    ModelRegistry(registry, values["model_name"]).read_index()
-    require_training_places(values["cache_directory"], values["checkpoint_uri"])
-    if weights not in WEIGHTS_IN_WORDS and storage.stat_file(weights) is None:
+    registry, cache, checkpoints, findings = (
+        "" if in_containers and storage.is_remote(values[name]) else values[name]
+        for name in ("registry_uri", "cache_directory", "checkpoint_uri", "earlier_findings")
+    )
+    if registry:
+        if not storage.is_remote(registry):
+            existing = next(folder for folder in (Path(registry), *Path(registry).parents) if folder.exists())
+            if not (existing.is_dir() and os.access(existing, os.W_OK)):
+                raise UserError(
+                    f"the registry {registry} cannot be written: {existing} is no folder of yours to write in"
+                )
+        ModelRegistry(registry, values["model_name"]).read_index()
+    require_training_places(cache, checkpoints)
+    weights = values["weights"]
+    if not in_containers and weights not in WEIGHTS_IN_WORDS and storage.stat_file(weights) is None:
         raise UserError(
             f"weights {weights} is not a file: give the path or gs:// URI of a weights file, imagenet or random"
         )
-    check_earlier_findings(values["earlier_findings"])
+    check_earlier_findings(findings)
 
 
 def check_earlier_findings(uri: str) -> None:

@@ -199,49 +199,78 @@ def test_no_rule_of_training_needs_tensorflow(defaults: dict[str, Any]) -> None:
     assert (ended.returncode, ended.stdout, ended.stderr) == (0, "[]\n", "")
 
 
-def test_a_registry_below_a_file_is_refused(defaults: dict[str, Any], tmp_path: Path) -> None:
+IN_BOTH = pytest.mark.parametrize("in_containers", [False, True], ids=["processes", "containers"])
+
+
+@IN_BOTH
+def test_a_registry_below_a_file_is_refused(defaults: dict[str, Any], tmp_path: Path, in_containers: bool) -> None:
     (tmp_path / "file").write_text("not a folder")
     with pytest.raises(UserError, match="file/models"):
-        check_places({**defaults, "registry_uri": str(tmp_path / "file" / "models")})
+        check_places({**defaults, "registry_uri": str(tmp_path / "file" / "models")}, in_containers=in_containers)
 
 
-def test_missing_weights_are_refused(defaults: dict[str, Any], tmp_path: Path) -> None:
+def test_missing_weights_are_refused_where_no_image_may_hold_them(defaults: dict[str, Any], tmp_path: Path) -> None:
     here = {**defaults, "registry_uri": str(tmp_path / "models")}
-    check_places(here)
+    check_places(here, in_containers=False)
     with pytest.raises(UserError, match=r"imagenett is not a file: give .* imagenet or random"):
-        check_places({**here, "weights": "imagenett"})
+        check_places({**here, "weights": "imagenett"}, in_containers=False)
+    check_places({**here, "weights": "/opt/keras/models/mine.h5"}, in_containers=True)
     assert not (tmp_path / "models").exists(), "looking leaves nothing behind"
 
 
+@IN_BOTH
 @pytest.mark.parametrize(
     ("name", "place", "message"),
     [
         ("checkpoint_uri", "{file}", "^checkpoint_uri: cannot write .*/file: .*/file is a file; give a folder$"),
         ("checkpoint_uri", "{file}/x", "^checkpoint_uri: cannot write .*/file/x: .*/file is a file; give a folder$"),
         ("checkpoint_uri", "/proc/x", "^checkpoint_uri: cannot write /proc/x: no file can be made in /proc; give"),
-        ("checkpoint_uri", "gs://no-such-bucket-zz/x", "^checkpoint_uri: gs://no-such-bucket-zz does not exist"),
         ("cache_directory", "{file}", "^cache_directory: cannot write .*/file: .*/file is a file; give a folder$"),
         ("cache_directory", "/proc/x", "^cache_directory: cannot write /proc/x: no file can be made in /proc; give"),
     ],
 )
 def test_places_that_training_could_not_write_are_refused(
-    name: str, place: str, message: str, defaults: dict[str, Any], tmp_path: Path, gcs: str
+    name: str, place: str, message: str, defaults: dict[str, Any], tmp_path: Path, in_containers: bool
 ) -> None:
     (tmp_path / "file").write_text("not a folder")
     here = {**defaults, "registry_uri": str(tmp_path / "models")}
     with pytest.raises(UserError, match=message):
-        check_places({**here, name: place.format(file=tmp_path / "file")})
-    check_places({**here, name: str(tmp_path / "to" / "be" / "made")})
+        check_places({**here, name: place.format(file=tmp_path / "file")}, in_containers=in_containers)
+    check_places({**here, name: str(tmp_path / "to" / "be" / "made")}, in_containers=in_containers)
     assert [path.name for path in tmp_path.iterdir()] == ["file"], "looking leaves nothing behind"
 
 
-def test_an_earlier_run_that_left_no_findings_is_refused(defaults: dict[str, Any], tmp_path: Path) -> None:
+@pytest.mark.parametrize("name", ["registry_uri", "checkpoint_uri", "earlier_findings"])
+def test_buckets_are_tried_for_processes_alone(name: str, defaults: dict[str, Any], tmp_path: Path, gcs: str) -> None:
+    """A container has a network and an identity of its own, so that what this process may do says nothing of it."""
+    given = {**defaults, "registry_uri": str(tmp_path / "models"), name: "gs://no-such-bucket-zz/x"}
+    check_places(given, in_containers=True)
+    with pytest.raises(UserError, match="gs://no-such-bucket-zz"):
+        check_places(given, in_containers=False)
+
+
+@IN_BOTH
+def test_an_earlier_run_that_left_no_findings_is_refused(
+    defaults: dict[str, Any], tmp_path: Path, in_containers: bool
+) -> None:
     here = {**defaults, "registry_uri": str(tmp_path / "models"), "earlier_findings": str(tmp_path)}
     with pytest.raises(UserError, match=r"earlier_findings has no suspected_labels\.parquet in "):
-        check_places(here)
+        check_places(here, in_containers=in_containers)
     (tmp_path / "suspected").mkdir()
     (tmp_path / "suspected" / "suspected_labels.parquet").touch()
-    check_places(here)
+    check_places(here, in_containers=in_containers)
+
+
+@pytest.mark.parametrize("runner", ["local", "docker"])
+def test_a_place_that_cannot_be_written_leaves_no_run_behind(
+    runner: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "file").write_text("not a folder")
+    words = ["--run", runner, "--source", "photos.zip", "--set", "weights=random", "--output", str(tmp_path / "run")]
+    with pytest.raises(SystemExit, match="2"):
+        main(image_classification, [*words, "--set", f"checkpoint_uri={tmp_path / 'file'}"])
+    assert f"error: checkpoint_uri: cannot write {tmp_path / 'file'}: " in capsys.readouterr().err
+    assert not (tmp_path / "run").exists()
 
 
 @pytest.mark.parametrize("output", ["file", "file/run"])
