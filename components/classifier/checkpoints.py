@@ -36,6 +36,9 @@ _NAME = re.compile(r"epoch-(?P<epoch>\d{4,})-(?P<batches>\d{6,})-[0-9a-f]{8}-(?P
 _PROBE = "probe-"
 _STATE = "state.json"
 _OF = "of"
+_OF_ANOTHER_VERSION = "was written by another version"
+"""Said of what has another form, while its digest says that it is as it was written."""
+
 _UNREADABLE = (  # what a file raises that is no archive of arrays, whatever its bytes
     ValueError, TypeError, KeyError, EOFError, OSError, RuntimeError, MemoryError, struct.error, zipfile.BadZipFile,
     zlib.error,
@@ -113,19 +116,29 @@ class Checkpoints:
         # Those that are not pointed at: leftovers of an attempt that was stopped, and what a lost pointer leaves.
         names = [*pointed, *sorted((name for name in self._stored() if name not in pointed), key=_place, reverse=True)]
         for name in names:
-            found = storage.read_versioned(self._uri(name))
-            checkpoint, of = (None, "") if found is None else _read(name, found[0])
-            if checkpoint is not None and of == self._of and fits(checkpoint):
+            checkpoint, why_not = self._read(name, fits)
+            if checkpoint is not None:
                 self._kept = [name]
                 return checkpoint
-            if found is None:
-                what = "is gone"
-            else:
-                what = "is damaged" if checkpoint is None or of == self._of else "is of another training"
-            print(f"{self._phase}: checkpoint {self._uri(name)} {what}: looking for the one before", flush=True)
+            print(f"{self._phase}: checkpoint {self._uri(name)} {why_not}: looking for the one before", flush=True)
         if names:
-            print(f"{self._phase}: no whole checkpoint in {self.folder}: starting anew", flush=True)
+            print(f"{self._phase}: no checkpoint to go on from in {self.folder}: starting anew", flush=True)
         return None
+
+    def _read(self, name: str, fits: Callable[[Checkpoint], bool]) -> tuple[Checkpoint | None, str]:
+        """Return a checkpoint, or None and why it is none to go on from, in words."""
+        found = storage.read_versioned(self._uri(name))
+        if found is None:
+            return None, "is gone"
+        if _digest(found[0]) != _matched(name)["digest"]:
+            return None, "is damaged"
+        unpacked = _unpacked(name, found[0])
+        if unpacked is None:
+            return None, _OF_ANOTHER_VERSION
+        checkpoint, of = unpacked
+        if of != self._of:
+            return None, "is of another training"
+        return (checkpoint, "") if fits(checkpoint) else (None, _OF_ANOTHER_VERSION)
 
     def finished_epochs(self) -> int | None:
         """Return how many epochs the newest checkpoint has behind it, None when there is none.
@@ -175,14 +188,17 @@ class Checkpoints:
         try:
             pointer = json.loads(found[0])
             names, of = pointer["newest"], _identity_digest(pointer["of"])
-        except (ValueError, TypeError, KeyError):
-            names, of = [], self._of
-        if of != self._of:
-            what = "is of another training"
-        elif not (isinstance(names, list) and names and all(map(_is_name, names))):
+        except KeyError:
+            what = _OF_ANOTHER_VERSION
+        except (ValueError, TypeError):
             what = "is damaged"
         else:
-            return names
+            if of != self._of:
+                what = "is of another training"
+            elif not (isinstance(names, list) and names and all(map(_is_name, names))):
+                what = "is damaged"
+            else:
+                return names
         print(f"{self._phase}: {self._uri(_POINTER)} {what}: looking through its folder", flush=True)
         return []
 
@@ -219,18 +235,16 @@ def _packed(checkpoint: Checkpoint, of: str) -> bytes:
     return buffer.getvalue()
 
 
-def _read(name: str, data: bytes) -> tuple[Checkpoint | None, str]:
-    """Return the checkpoint in a file and the digest of what it belongs to; None for the first where it is damaged."""
-    if _digest(data) != _matched(name)["digest"]:
-        return None, ""
+def _unpacked(name: str, data: bytes) -> tuple[Checkpoint, str] | None:
+    """Return the checkpoint in a file and the digest of what it belongs to; None where it has not the form of one."""
     try:
         with np.load(io.BytesIO(data), allow_pickle=False) as file:
             arrays = {name: file[name] for name in file.files}
         state = json.loads(arrays.pop(_STATE).tobytes())
         of = arrays.pop(_OF).tobytes().decode()
     except _UNREADABLE:
-        return None, ""
-    return (Checkpoint(*_place(name), state, arrays), of) if isinstance(state, dict) else (None, "")
+        return None
+    return (Checkpoint(*_place(name), state, arrays), of) if isinstance(state, dict) else None
 
 
 def _digest(data: bytes) -> str:

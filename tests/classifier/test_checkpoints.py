@@ -173,7 +173,7 @@ def test_training_starts_anew_when_none_is_whole(root: str, capsys: pytest.Captu
         "gone: looking for the one before",
         "damaged: looking for the one before",
     ]
-    assert lines[2] == f"frozen: no whole checkpoint in {checkpoints.folder}: starting anew"
+    assert lines[2] == f"frozen: no checkpoint to go on from in {checkpoints.folder}: starting anew"
     again.write(after(1))
     assert newest(opened(root)) == 1
 
@@ -184,7 +184,7 @@ OF = json.dumps({**IDENTITY, "version": __version__}).encode()
 @pytest.mark.parametrize(
     "data",
     [
-        b"", b"{", b"[]", b"\xff", b'{"newest": []}',
+        b"", b"{", b"[]", b"\xff",
         *(b'{"newest": %b, "of": %b}' % (newest, OF) for newest in (b"3", b"[3]", b'["../x"]', b'"abc"', b'{"a": 1}')),
     ],
 )  # fmt: skip
@@ -203,6 +203,20 @@ def test_a_damaged_pointer_loses_nothing(root: str, data: bytes, capsys: pytest.
 
     again.write(after(4))
     assert newest(opened(root)) == 4
+
+
+def test_a_pointer_of_an_older_version_is_called_so(root: str, capsys: pytest.CaptureFixture[str]) -> None:
+    checkpoints = opened(root)
+    checkpoints.write(after(1))
+    pointer, names = storage.join(checkpoints.folder, "newest.json"), files(checkpoints)
+    storage.delete_file(pointer)
+    storage.write_if_absent(pointer, json.dumps({"newest": names}).encode())
+
+    assert newest(opened(root)) == 1
+
+    assert capsys.readouterr().out == (
+        f"frozen: {pointer} was written by another version: looking through its folder\n"
+    )
 
 
 def copy_over(source: Checkpoints, destination: Checkpoints) -> None:
@@ -228,7 +242,7 @@ def test_those_of_another_training_are_not_gone_on_from(root: str, capsys: pytes
     assert [line.rpartition(" is ")[2] for line in lines[1:3]] == [
         "of another training: looking for the one before"
     ] * 2
-    assert lines[3] == f"frozen: no whole checkpoint in {mine.folder}: starting anew"
+    assert lines[3] == f"frozen: no checkpoint to go on from in {mine.folder}: starting anew"
     mine.write(after(1))
     assert newest(opened(root)) == 1
 
@@ -249,6 +263,7 @@ def archive(**arrays: np.ndarray) -> bytes:
         pytest.param(b"", id="nothing"),
         pytest.param(b"PK\x03\x04junk", id="no archive"),
         pytest.param(archive(a=np.zeros(3)), id="no state"),
+        pytest.param(archive(**{"state.json": np.frombuffer(b"{}", np.uint8)}), id="of what is not said"),
         pytest.param(archive(a=np.array([{}], object)), id="a pickle"),
         pytest.param(archive(**{"state.json": np.frombuffer(b"[", np.uint8)}), id="no JSON"),
         pytest.param(
@@ -257,7 +272,7 @@ def archive(**arrays: np.ndarray) -> bytes:
         pytest.param(archive(a=np.zeros(300))[:-200], id="cut short"),
     ],
 )
-def test_what_is_no_checkpoint_inside_is_damaged(
+def test_what_was_written_in_another_form_is_not_called_damaged(
     data: bytes, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     checkpoints = opened(str(tmp_path))
@@ -270,10 +285,12 @@ def test_what_is_no_checkpoint_inside_is_damaged(
 
     assert newest(again) == 2
 
-    assert capsys.readouterr().out == f"frozen: checkpoint {junk} is damaged: looking for the one before\n"
+    assert capsys.readouterr().out == (
+        f"frozen: checkpoint {junk} was written by another version: looking for the one before\n"
+    )
 
 
-def test_what_does_not_fit_is_damaged(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_what_does_not_fit_is_of_another_version(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     checkpoints = opened(str(tmp_path))
     for epoch in (1, 2):
         checkpoints.write(after(epoch))
@@ -282,7 +299,7 @@ def test_what_does_not_fit_is_damaged(tmp_path: Path, capsys: pytest.CaptureFixt
 
     assert found is not None
     assert found.epoch == 1
-    assert " is damaged: looking for the one before" in capsys.readouterr().out
+    assert " was written by another version: looking for the one before" in capsys.readouterr().out
 
 
 def test_leftovers_of_an_attempt_that_was_stopped_do_no_harm(root: str) -> None:
