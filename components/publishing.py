@@ -63,8 +63,21 @@ def published_file(destination: Path, *, shared: bool = False) -> Iterator[Path]
         aside.unlink(missing_ok=True)
 
 
+def working_path(destination: Path, purpose: str) -> Path:
+    """Return a path beside an output for what is needed only until it is written, and perhaps by a rerun.
+
+    Whoever uses it removes it. Of a process that was killed it stays for the rerun; where none will be, it goes with
+    what else is half-written.
+
+    Args:
+        destination: Of the output.
+        purpose: In one word.
+    """
+    return destination.with_name(f".{destination.name}.{purpose}.partial")
+
+
 def remove_half_written(folder: Path) -> None:
-    """Delete what writers of this module that were killed left under a folder; nobody may be writing there."""
+    """Delete what killed users of this module left under a folder; nobody may be writing there, nor mean to go on."""
     for pattern in (".*.partial", ".partial.*"):
         for leftover in list(folder.rglob(pattern)):
             _remove(leftover)

@@ -17,7 +17,7 @@ from components.formats.findings import FACTS_FILE, SEVERITIES, write_findings
 from components.formats.image_archive import ArchiveReader, read_catalog, read_skipped
 from components.memory import give_back_memory
 from components.ordered_work import processors
-from components.publishing import published_directory, write_json
+from components.publishing import published_directory, working_path, write_json
 
 _RANGES: Mapping[str, tuple[float, float]] = {
     "dark_brightness": (0, 255),
@@ -74,7 +74,7 @@ def audit_archive(
     catalog = read_catalog(archive)
     if catalog.empty:
         raise UserError("the archive holds no images to audit; check the source that was ingested")
-    kept = findings.with_name(f".{findings.name}.chunks")
+    kept = working_path(findings, "chunks")
     measured = measure_archive(archive, catalog, workers or processors(), kept)
     measurements = measured.table(catalog, thresholds.grayscale_difference)
     near = near_copies(catalog, measurements, measured.fingerprints, thresholds)

@@ -31,6 +31,7 @@ from components.classifier.training_mode import Mode, choose_mode, resumed_mode
 from components.failures import StoppedError, TransientError
 from components.fine_tune.fine_tune_settings import FineTuneSettings
 from components.formats.splits import Splits
+from components.publishing import working_path
 
 PHASE = "fine_tune"
 
@@ -191,7 +192,7 @@ def own_cache_folder(model_directory: Path) -> Iterator[Path]:
 
     That is after a ``TransientError`` or ``StoppedError``, or when the process is killed.
     """
-    folder = model_directory.with_name(f".{model_directory.name}.activations")
+    folder = working_path(model_directory, "activations")
     wanted_again = False
     try:
         yield folder
@@ -199,5 +200,5 @@ def own_cache_folder(model_directory: Path) -> Iterator[Path]:
         wanted_again = True
         raise
     finally:
-        if folder.exists() and not wanted_again:
+        if folder.is_dir() and not wanted_again:
             shutil.rmtree(folder)

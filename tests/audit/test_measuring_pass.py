@@ -166,7 +166,7 @@ def test_a_killed_audit_goes_on_and_comes_to_the_same_bytes(make_archive: MakeAr
     whole.communicate()
     generator = random.Random(5)
     directory = tmp_path / "killed"
-    kept = directory / ".findings.chunks"
+    kept = directory / ".findings.chunks.partial"
     resumed = 0
     for _ in range(2):
         process = start(directory)

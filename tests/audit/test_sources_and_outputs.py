@@ -158,10 +158,13 @@ def test_what_makes_no_sense_is_a_sentence(
     assert content(tmp_path) == {f"photos/{name}": data for name, data in sorted(THREE.items())}
 
 
+CHUNKS = ".report-findings.chunks.partial"
+
+
 def started(source: Path, tmp_path: Path) -> subprocess.Popen[str]:
     command = [sys.executable, "-m", "components.audit", str(source), "--report", str(tmp_path / "report.html")]
     process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, process_group=0)
-    chunks = tmp_path / ".report-findings.chunks"
+    chunks = tmp_path / CHUNKS
     while not (chunks.exists() and chunks.stat().st_size):
         assert process.poll() is None, process.communicate()
         time.sleep(0.01)
@@ -183,7 +186,7 @@ def test_who_stops_it_reads_a_sentence_and_the_next_one_goes_on(
     os.killpg(process.pid, number)
     _, error = process.communicate(timeout=60)
     assert (process.returncode, error) == (code, said)
-    assert sorted(path.name for path in tmp_path.iterdir()) == [".report-findings.chunks", "photos"]
+    assert sorted(path.name for path in tmp_path.iterdir()) == [CHUNKS, "photos"]
     again = subprocess.run(process.args, capture_output=True, text=True, check=True)
     assert "were done before" in again.stdout
 

@@ -87,7 +87,7 @@ def test_fine_tuning_takes_what_it_is_handed(splits: Path, undisturbed: Path) ->
     assert "convolution_1 (8, 8, 24) cross from the frozen layers to the last 5" in log
     assert "computed in" not in log
     assert "views were handed over" not in log
-    assert not list(undisturbed.rglob(".*.activations"))
+    assert not list(undisturbed.rglob(".*.partial"))
 
 
 def test_fine_tuning_computes_what_is_lost_and_goes_on_when_killed(
@@ -107,13 +107,14 @@ def test_fine_tuning_computes_what_is_lost_and_goes_on_when_killed(
 
     assert attempt("fine_tune", tuned, tuned / "log", (SHARD, 1), inputs) == -signal.SIGKILL
     assert f"{damaged} is damaged" in (tuned / "log").read_text()
+    assert [path.name for path in tuned.glob(".*")] == [".model.activations.partial"]
     assert {name.split("/")[1] for name in shards(tuned)} == {"train-view-0-00002.shard"}
     log = run("fine_tune", tuned, inputs)
 
     assert "activations of view 1 of 2: 27 images found in the cache" in log
     assert "activations of view 2 of 2: 3 images, 24 found in the cache" in log
     assert shards(frozen) == before
-    assert not list(tuned.rglob(".*.activations"))
+    assert not list(tuned.rglob(".*.partial"))
     assert_same(tuned, undisturbed / "tuned")
 
 

@@ -9,6 +9,7 @@ from kfp import dsl
 from components.launch import command_line
 from components.launch.command_line import main
 from components.launch.local_run import StepFailedError, run_locally
+from components.publishing import working_path
 from pipeline import image_classification
 
 
@@ -82,6 +83,9 @@ def test_what_a_killed_step_has_half_written_goes(
         (steps / "split" / ".splits.partial").mkdir(parents=True)
         (steps / "split" / ".splits.partial" / "train-00000.tfrecord").touch()
         (steps / "clean" / "decisions").mkdir(parents=True)
+        working_path(steps / "audit" / "findings", "chunks").parent.mkdir()
+        working_path(steps / "audit" / "findings", "chunks").touch()
+        (working_path(steps / "fine_tune" / "model", "activations") / "boundary-5b").mkdir(parents=True)
         raise stopped_by
 
     monkeypatch.setattr(command_line, "run_locally", killed)
@@ -93,7 +97,7 @@ def test_what_a_killed_step_has_half_written_goes(
         )
 
     assert ended.value.code == exit_code
-    assert sorted(path.name for path in steps.rglob("*")) == ["clean", "decisions", "split"]
+    assert sorted(path.name for path in steps.rglob("*")) == ["audit", "clean", "decisions", "fine_tune", "split"]
 
 
 @pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
