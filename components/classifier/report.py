@@ -16,7 +16,7 @@ from components.classifier.augmentation import augment
 from components.classifier.training_figures import measured_figures, time_shares
 from components.classifier.training_mode import CACHED
 from components.formats.splits import Splits
-from components.formats.trained_model import PHASES, TrainingRecord
+from components.formats.trained_model import FINE_TUNE_PHASE, PHASES, TrainingRecord
 from components.report.page import data_uri, write_page
 
 _SAMPLE_SIDE_PX = 160
@@ -191,7 +191,7 @@ def _picture(pixels: np.ndarray | tf.Tensor) -> str:
 
 def kept_sentence(phase: str, epoch: int, loss: float, accuracy: float, images: int) -> str:
     """Return which epoch is kept, with its validation figures and the count behind the share."""
-    name = "fine-tuning" if phase == PHASES[1] else "the frozen phase"
+    name = "fine-tuning" if phase == FINE_TUNE_PHASE else "the frozen phase"
     right = round(accuracy * images)
     return (
         f"Kept: epoch {epoch} of {name}, with the lowest validation loss, {loss:.4f}; it names {right} of {images} "

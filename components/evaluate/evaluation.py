@@ -60,13 +60,17 @@ from components.formats.evaluation import (
 )
 from components.formats.findings import read_measurements
 from components.formats.splits import Splits, read_splits
-from components.formats.trained_model import HISTORY_FILE, KERAS_FILE, PHASES, TrainingRecord, read_training_record
+from components.formats.trained_model import (
+    FROZEN_PHASE,
+    HISTORY_FILE,
+    KERAS_FILE,
+    TrainingRecord,
+    read_training_record,
+)
 from components.formats.training_features import TRAINING_SPLIT
 from components.publishing import published_directory
 from components.report.charts import chart_style, inline_svg, save_png
 from components.report.training_curves import training_curves_figure
-
-FROZEN_PHASE = PHASES[0]
 
 
 @dataclasses.dataclass(frozen=True)

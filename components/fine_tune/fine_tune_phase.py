@@ -36,15 +36,14 @@ from components.classifier.training_places import require_training_places
 from components.classifier.training_state import training_identity, weights_digest
 from components.failures import UserError
 from components.fine_tune.fine_tune_settings import FineTuneSettings, check_settings
-from components.fine_tune.tail_training import PHASE, Images, Training, own_cache_folder, parted, plan_training
+from components.fine_tune.tail_training import Images, Training, own_cache_folder, parted, plan_training
 from components.fine_tune.unfreezing import unfreeze_last_layers
 from components.formats.splits import Splits
-from components.formats.trained_model import TrainingRecord
+from components.formats.trained_model import FINE_TUNE_PHASE, FROZEN_PHASE, TrainingRecord
 from components.memory import give_back_memory
 from components.publishing import published_directory
 
 STEP = "fine_tune"
-FROZEN_PHASE = "frozen"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -149,7 +148,7 @@ def fine_tune_phase(
     choice = tuned.choice
     record = dataclasses.replace(
         frozen_record,
-        phase=PHASE,
+        phase=FINE_TUNE_PHASE,
         best_phase=choice.phase,
         best_epoch=choice.epoch,
         best_val_loss=choice.val_loss,
@@ -174,7 +173,7 @@ def fine_tune_phase(
         "val_loss": choice.val_loss,
         "frozen_val_loss": choice.baseline_loss,
         "fine_tuned_val_loss": choice.tuned_loss,
-        "fine_tuned_model_kept": int(choice.phase == PHASE),
+        "fine_tuned_model_kept": int(choice.phase == FINE_TUNE_PHASE),
         "best_epoch": choice.epoch,
         "epochs_run": len(tuned.fit.history),
         "training_images": training.images,
@@ -210,12 +209,12 @@ def _fine_tuned(
     def settings_of_phases(choice: Choice) -> dict[str, dict[str, Any]]:
         return {
             **frozen.record.settings,
-            PHASE: settings.with_batch_size(choice.batch_size).as_record(choice.mode),
+            FINE_TUNE_PHASE: settings.with_batch_size(choice.batch_size).as_record(choice.mode),
         }
 
     earlier = EarlierAttempts(
         uri,
-        PHASE,
+        FINE_TUNE_PHASE,
         lambda choice: training_identity(images.splits, model_digest, choice.precision, settings_of_phases(choice)),
     )
     asked, modes = settings.fit.batch_size, settings.mode.possible_modes()
@@ -266,7 +265,7 @@ def _fine_tuned(
     with devices.building():
         compile_classifier(plan.model, settings.fit)
     all_settings = settings_of_phases(choice_of(plan.mode))
-    all_settings[PHASE]["precision"] = devices.precision
+    all_settings[FINE_TUNE_PHASE]["precision"] = devices.precision
     checkpoints = earlier.go_on(choice_of(plan.mode), every_seconds)
     fit, choice = _fit_and_choose(plan, images.training, frozen.record, settings, checkpoints)
     learned = sum(variable.shape.num_elements() for variable in model.trainable_variables)
@@ -346,7 +345,7 @@ def _fit_and_choose(
         print(f"fine_tune before  val_loss {baseline_loss:.4f}  val_accuracy {baseline_accuracy:.4f}", flush=True)
         outcome = fit_epochs(
             plan.model,
-            PHASE,
+            FINE_TUNE_PHASE,
             settings.fit,
             plan.of_epoch,
             held_back,
@@ -355,21 +354,19 @@ def _fit_and_choose(
             plan.frozen,
             plan.preparation,
         )
-    if outcome.best_val_loss >= baseline_loss:
-        outcome = outcome.warned(
-            PHASE, "fine-tuning made the model no better: lower fine_tune_learning_rate, or let fewer layers learn"
-        )
+    figures = (baseline_loss, baseline_accuracy, outcome.best_val_loss)
     if outcome.best_val_loss < baseline_loss:
-        phase, epoch, loss, accuracy = PHASE, outcome.best_epoch, outcome.best_val_loss, outcome.best_val_accuracy
-    else:
-        phase, epoch, loss, accuracy = FROZEN_PHASE, record.best_epoch, baseline_loss, baseline_accuracy
-    return outcome, _Choice(phase, epoch, loss, accuracy, baseline_loss, baseline_accuracy, outcome.best_val_loss)
+        best = (outcome.best_epoch, outcome.best_val_loss, outcome.best_val_accuracy)
+        return outcome, _Choice(FINE_TUNE_PHASE, *best, *figures)
+    warning = "fine-tuning made the model no better: lower fine_tune_learning_rate, or let fewer layers learn"
+    frozen_choice = _Choice(FROZEN_PHASE, record.best_epoch, baseline_loss, baseline_accuracy, *figures)
+    return outcome.warned(FINE_TUNE_PHASE, warning), frozen_choice
 
 
 def _tell(backbone: Backbone, tuned: _Tuned, validation: SplitImages, all_weights: int, seconds: float) -> Story:
-    choice, learning, settings = tuned.choice, tuned.learning, tuned.settings[PHASE]
+    choice, learning, settings = tuned.choice, tuned.learning, tuned.settings[FINE_TUNE_PHASE]
     kept = kept_sentence(choice.phase, choice.epoch, choice.val_loss, choice.val_accuracy, validation.images)
-    if choice.phase == PHASE:
+    if choice.phase == FINE_TUNE_PHASE:
         before = round(choice.baseline_accuracy * validation.images)
         reason = f"Before fine-tuning the same images gave {choice.baseline_loss:.4f}, and {before} of them were right."
     else:

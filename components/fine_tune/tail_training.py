@@ -33,8 +33,6 @@ from components.fine_tune.fine_tune_settings import FineTuneSettings
 from components.formats.splits import Splits
 from components.publishing import working_path
 
-PHASE = "fine_tune"
-
 
 @dataclasses.dataclass(frozen=True)
 class Training:

@@ -29,7 +29,8 @@ SAVED_MODEL_FOLDER = "saved_model/1"
 TFLITE_FILE = "model.tflite"
 ONNX_FILE = "model.onnx"
 
-PHASES = ("frozen", "fine_tune")
+FROZEN_PHASE, FINE_TUNE_PHASE = "frozen", "fine_tune"
+PHASES = (FROZEN_PHASE, FINE_TUNE_PHASE)
 
 HISTORY_COLUMNS = (
     "phase",  # one of PHASES

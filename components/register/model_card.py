@@ -28,7 +28,7 @@ from components.formats.model_bundle import (
     PREPROCESSING_FILE,
 )
 from components.formats.splits import Splits
-from components.formats.trained_model import SAVED_MODEL_FOLDER, TrainingRecord
+from components.formats.trained_model import FINE_TUNE_PHASE, SAVED_MODEL_FOLDER, TrainingRecord
 from components.register.markdown import literal, literal_code
 from components.register.model_exports import Exports
 from components.register.usage import Program, image_rule, programs
@@ -207,7 +207,7 @@ def _list(lines: Sequence[str]) -> str:
 def _what(training: TrainingRecord, words: _Words) -> list[str]:
     names = ", ".join(words.name(name) for name in training.class_names[:50])
     more = f" and {len(training.class_names) - 50} more" if len(training.class_names) > 50 else ""
-    phase = "fine-tuning" if training.best_phase == "fine_tune" else "the frozen phase"
+    phase = "fine-tuning" if training.best_phase == FINE_TUNE_PHASE else "the frozen phase"
     return [
         f"Says which of {len(training.class_names)} classes an image shows: {names}{more}.",
         f"Transfer learning on {words.name(training.backbone)} (weights: {words.name(training.weights)}) at "

@@ -23,11 +23,11 @@ from components.classifier.training_places import require_training_places
 from components.classifier.training_state import training_identity, weights_digest
 from components.classifier.weights import load_weights
 from components.formats.splits import Splits
-from components.formats.trained_model import TrainingRecord
+from components.formats.trained_model import FROZEN_PHASE, TrainingRecord
 from components.formats.training_features import write_training_features
 from components.publishing import published_directory
 from components.train_frozen.frozen_settings import FrozenSettings, check_settings
-from components.train_frozen.head_training import PHASE, FrozenBackbone, fit_head, plan_training, views_of
+from components.train_frozen.head_training import FrozenBackbone, fit_head, plan_training, views_of
 from components.train_frozen.kept_features import kept_features
 
 
@@ -80,7 +80,7 @@ def train_frozen_phase(
     model_digest = weights_digest(network)
     earlier = EarlierAttempts(
         checkpoint_uri,
-        PHASE,
+        FROZEN_PHASE,
         lambda choice: training_identity(splits, model_digest, choice.precision, settings.as_record(choice.mode)),
     )
     batch_size, modes = settings.fit.batch_size, settings.mode.possible_modes()
@@ -123,14 +123,14 @@ def train_frozen_phase(
         image_size_px=splits.image_size_px,
         resize_policy=splits.resize_policy,
         dataset_digest=splits.dataset_digest,
-        phase=PHASE,
-        best_phase=PHASE,
+        phase=FROZEN_PHASE,
+        best_phase=FROZEN_PHASE,
         best_epoch=fit.best_epoch,
         best_val_loss=fit.best_val_loss,
         best_val_accuracy=fit.best_val_accuracy,
         images_per_class=dict(zip(splits.class_names, training.images_per_class, strict=True)),
         devices=devices.names,
-        settings={PHASE: {**all_settings, "precision": devices.precision}},
+        settings={FROZEN_PHASE: {**all_settings, "precision": devices.precision}},
     )
     with published_directory(model_directory) as directory:
         curves = write_trained_model(directory, model, record, fit.history)
@@ -139,7 +139,9 @@ def train_frozen_phase(
     seconds = time.monotonic() - started
     story = Story(
         title=f"A new head on the frozen {backbone.name}",
-        verdict=kept_sentence(PHASE, fit.best_epoch, fit.best_val_loss, fit.best_val_accuracy, validation.images),
+        verdict=kept_sentence(
+            FROZEN_PHASE, fit.best_epoch, fit.best_val_loss, fit.best_val_accuracy, validation.images
+        ),
         trained=_trained_sentence(model, all_settings),
         warnings=fit.warnings,
         seconds=seconds,

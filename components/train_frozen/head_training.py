@@ -35,9 +35,8 @@ from components.classifier.preparation import Preparation
 from components.classifier.training import Fit, Validation, balanced_class_weights, compile_classifier, fit_epochs
 from components.classifier.training_mode import Mode, choose_mode, resumed_mode
 from components.formats.splits import Splits
+from components.formats.trained_model import FROZEN_PHASE
 from components.train_frozen.frozen_settings import FrozenSettings
-
-PHASE = "frozen"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -170,7 +169,7 @@ def fit_head(
         with activations.reading():
             return fit_epochs(
                 model,
-                PHASE,
+                FROZEN_PHASE,
                 fit,
                 lambda epoch: activations.of_epoch(FEATURES_KIND, epoch, batching),
                 held_back,
@@ -187,7 +186,7 @@ def fit_head(
         compile_classifier(model, settings.fit)
     return fit_epochs(
         model,
-        PHASE,
+        FROZEN_PHASE,
         fit,
         lambda epoch: training.epoch_batches(batching, strength, fit.seed, epoch),
         held_back,
