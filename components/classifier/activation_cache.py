@@ -45,7 +45,6 @@ _SHARD_SUFFIX = ".shard"
 _LOCKS_UNSUPPORTED = {errno.ENOSYS, errno.ENOTSUP, errno.ENOLCK}
 
 _MOUNTS = Path("/proc/mounts")
-_LOCAL = Path(tempfile.gettempdir()) / "activations"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -214,7 +213,7 @@ def cache_root(settings: ModeSettings, output: Path) -> Path:
     """Return the folder that caches are written to: the one asked for, else ``output`` where that is a local disk."""
     if settings.cache_directory:
         return Path(settings.cache_directory)
-    return _LOCAL if is_mounted_bucket(output, _MOUNTS) else output
+    return Path(tempfile.gettempdir()) / "activations" if is_mounted_bucket(output, _MOUNTS) else output
 
 
 def is_mounted_bucket(path: Path, mounts: Path) -> bool:

@@ -41,8 +41,8 @@ class Cut:
         return tuple(tuple(tensor.shape[1:]) for tensor in self.tensors)
 
     @property
-    def arrays(self) -> str:
-        """What crosses the cut, in words: ``mixed9 (6, 6, 2048) and conv2d_89 (6, 6, 448)`` for example."""
+    def in_words(self) -> str:
+        """What crosses the cut: ``mixed9 (6, 6, 2048) and conv2d_89 (6, 6, 448)`` for example."""
         return " and ".join(f"{name} {shape}" for name, shape in zip(self.names, self.shapes, strict=True))
 
 

@@ -17,7 +17,7 @@ import tensorflow as tf
 from components.classifier import input_pipeline
 from components.classifier.augmentation import augment
 from components.classifier.input_pipeline import Batching, SplitImages, in_batches, mapped
-from components.classifier.training_mode import ModeSettings, room_for, size_in_words
+from components.classifier.training_mode import ModeSettings, size_in_words, why_no_room
 
 _BATCH_WHILE_DECODING = 64
 
@@ -122,7 +122,7 @@ def open_pictures(
         folder: On a local disk, for what is decoded.
     """
     need = sum(map(decoded_bytes, sources))
-    reason = "there is one epoch" if epochs < 2 else room_for(settings, need, folder)
+    reason = "there is one epoch" if epochs < 2 else why_no_room(settings, need, folder)
     if reason:
         print(f"{step}: images are decoded in every epoch: {reason}", flush=True)
         return [EncodedImages(source) for source in sources]

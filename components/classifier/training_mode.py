@@ -5,7 +5,7 @@ import shutil
 from collections.abc import Callable
 from pathlib import Path
 
-from components.classifier.fit_settings import AUTO, check_at_least
+from components.classifier.fit_settings import AUTO, check_at_least, check_choice
 from components.classifier.resumed_choice import CHOSEN_EARLIER, begun_with
 from components.failures import TransientError, UserError
 
@@ -72,10 +72,8 @@ def check_mode_settings(settings: ModeSettings) -> None:
     Raises:
         UserError: Naming the parameter, its value and what it can be.
     """
-    if settings.training_mode not in TRAINING_MODES:
-        raise UserError(f"training_mode is '{settings.training_mode}': choose one of {', '.join(TRAINING_MODES)}")
-    if settings.cache_precision not in CACHE_PRECISIONS:
-        raise UserError(f"cache_precision is '{settings.cache_precision}': choose one of {', '.join(CACHE_PRECISIONS)}")
+    check_choice("training_mode", settings.training_mode, TRAINING_MODES)
+    check_choice("cache_precision", settings.cache_precision, CACHE_PRECISIONS)
     check_at_least("augmented_views", settings.augmented_views, 1)
     if not settings.cache_limit_gb > 0.0:
         raise UserError(f"cache_limit_gb is {settings.cache_limit_gb}: set it above 0")
@@ -159,7 +157,7 @@ def resumed_mode(
     return begun_in
 
 
-def room_for(settings: ModeSettings, needed_bytes: int, folder: Path) -> str:
+def why_no_room(settings: ModeSettings, needed_bytes: int, folder: Path) -> str:
     """Return why what training would like to keep on disk does not fit; empty when it does."""
     need, free = needed_bytes / _BYTES_PER_GB, _spare_gb(folder)
     if need > settings.cache_limit_gb:

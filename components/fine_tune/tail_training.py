@@ -159,7 +159,7 @@ def plan_training(
             parts.frozen,
             preparation,
         )
-    print(f"fine_tune: {cut.arrays} cross from the frozen layers to the last {cut.last_layers}", flush=True)
+    print(f"fine_tune: {cut.in_words} cross from the frozen layers to the last {cut.last_layers}", flush=True)
     if missing.views:
         # A train_frozen that went on from a checkpoint elsewhere computed the views of its own epochs alone.
         print(

@@ -122,7 +122,7 @@ def plan_training(
     mode = resumed_mode(settings.mode, mode, finished_epochs, to_go_on, root)
     print(f"train_frozen: training mode {mode.name}: {mode.reason}", flush=True)
     if mode.cached and BOUNDARY_KIND in caches and cut:
-        print(f"train_frozen: kept for fine_tune beside {FEATURES}: {cut.arrays}", flush=True)
+        print(f"train_frozen: kept for fine_tune beside {FEATURES}: {cut.in_words}", flush=True)
     if mode.cached:
         return Plan(mode, caches, extractor, contextlib.nullcontext, root)
     return Plan(mode, {}, extractor, frozen.devices.building, root)

@@ -71,7 +71,7 @@ def test_two_tensors_cross_to_the_last_30_layers_of_inception() -> None:
     cut = cut_before_last_layers(network, 30)
 
     assert dict(zip(cut.names, cut.shapes, strict=True)) == {"mixed9": (6, 6, 2048), "conv2d_89": (6, 6, 448)}
-    assert cut_before_last_layers(network, 31).arrays == "mixed9 (6, 6, 2048)"
+    assert cut_before_last_layers(network, 31).in_words == "mixed9 (6, 6, 2048)"
 
 
 def test_where_it_is_cut_does_not_depend_on_how_keras_numbers_layers() -> None:
