@@ -105,7 +105,7 @@ def _devices(settings: EmbeddingSettings) -> Devices:
 def _compiled(extractor: keras.Model, side_px: int) -> tf.types.experimental.PolymorphicFunction:
     """Return what computes float16 features, of length 1, of uint8 images; one graph, whatever the batch holds."""
 
-    @tf.function(input_signature=[tf.TensorSpec([None, side_px, side_px, 3], tf.uint8)])
+    @tf.function(input_signature=[tf.TensorSpec([None, side_px, side_px, 3], tf.uint8)], autograph=False)
     def compute(pixels: tf.Tensor) -> tf.Tensor:
         features = extractor(tf.cast(pixels, tf.float32), training=False)
         return tf.cast(tf.math.l2_normalize(features, axis=1), tf.float16)

@@ -237,7 +237,9 @@ class _BackbonePass:
 
         # Traced once, which takes seconds; what several devices share out has no one signature.
         pixels = tf.TensorSpec([None, *extractor.input_shape[1:]], tf.float32)
-        self._forward = tf.function(forward, input_signature=[pixels] if devices == 1 else None, reduce_retracing=True)
+        self._forward = tf.function(
+            forward, input_signature=[pixels] if devices == 1 else None, autograph=False, reduce_retracing=True
+        )
         self._complete: set[str] = set()
 
     def complete(self, section: str, source: SplitImages, view: int | None, what: str) -> None:
@@ -414,4 +416,9 @@ def _batches(
 
     places = in_batches(tf.data.Dataset.from_tensor_slices(order), len(order), batching)
     # As many as this wait in memory, however large a cache is.
-    return places.map(gather, num_parallel_calls=_BATCHES_READ_AT_ONCE, deterministic=True).prefetch(1)
+    batches = places.map(
+        tf.autograph.experimental.do_not_convert(gather),
+        num_parallel_calls=_BATCHES_READ_AT_ONCE,
+        deterministic=True,
+    )
+    return batches.prefetch(1)

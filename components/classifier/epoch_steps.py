@@ -208,7 +208,7 @@ class TrainingSteps:
 
         # The signature is fixed, so that the last, smaller batch does not lead to another graph than the others: after
         # a restart it may be the first one seen.
-        @tf.function(input_signature=[of_inputs, of_labels], jit_compile=self._xla or None)
+        @tf.function(input_signature=[of_inputs, of_labels], autograph=False, jit_compile=self._xla or None)
         def step(inputs: Any, labels: Any) -> Any:
             figures = self._strategy.run(self._step_of_replica, args=(inputs, labels))
             return tuple(self._strategy.reduce(tf.distribute.ReduceOp.SUM, figure, axis=None) for figure in figures)
