@@ -1,7 +1,7 @@
 """Exports made and tried in processes of their own, for whoever does without TensorFlow.
 
-    python -m components.classifier.export_process write REQUEST.json FOLDER
-    python -m components.classifier.export_process answer REQUEST.json FOLDER ANSWERS.json
+    python -m components.classifier write REQUEST.json FOLDER
+    python -m components.classifier answer REQUEST.json FOLDER ANSWERS.json
 
 ``write`` exports a model and copies the golden batch: some test images, as the bytes that a client would send.
 ``answer`` is the fresh process that loads each export as a stranger would and says what it answers to the batch, and
@@ -203,7 +203,8 @@ def tensor_names(directory: Path) -> dict[str, dict[str, str]]:
     return {path: {"input_name": given, "output_name": told} for path, (given, told) in named.items()}
 
 
-def _main(arguments: Sequence[str]) -> int:
+def main(arguments: Sequence[str]) -> int:
+    """Do what a command line asks for and return the exit code."""
     try:
         request = json.loads(Path(arguments[1]).read_text(encoding="utf-8"))
         if arguments[0] == "write":
@@ -215,7 +216,3 @@ def _main(arguments: Sequence[str]) -> int:
         print(error, file=sys.stderr)
         return error.exit_code
     return 0
-
-
-if __name__ == "__main__":
-    sys.exit(_main(sys.argv[1:]))

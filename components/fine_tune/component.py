@@ -82,6 +82,10 @@ def fine_tune(
     """
     from pathlib import Path
 
+    from components.classifier.keras_alone import import_keras_alone
+
+    import_keras_alone()
+
     from components.classifier.fit_settings import FitSettings
     from components.classifier.training_mode import ModeSettings
     from components.failures import attempts

@@ -48,7 +48,7 @@ GOLDEN_TOLERANCE = 1e-4
 HALF_PRECISION_TOLERANCE = 2e-2
 """Likewise of TFLite, whose weights have 11 bits."""
 
-_PROCESS = "components.classifier.export_process"
+_PROCESS = "components.classifier"
 _TEST_SPLIT = "test"
 
 

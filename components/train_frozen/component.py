@@ -87,6 +87,10 @@ def train_frozen(
     """
     from pathlib import Path
 
+    from components.classifier.keras_alone import import_keras_alone
+
+    import_keras_alone()
+
     from components.classifier.fit_settings import FitSettings
     from components.classifier.training_mode import ModeSettings
     from components.failures import attempts
