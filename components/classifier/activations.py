@@ -232,8 +232,7 @@ class _BackbonePass:
         self._batching = Batching(each * devices, devices)
 
         def forward(images: tf.Tensor) -> Any:
-            outputs = strategy.run(lambda pixels: extractor(pixels, training=False), args=(images,))
-            return {name: strategy.gather(tensor, 0) for name, tensor in outputs.items()} if devices > 1 else outputs
+            return strategy.run(lambda pixels: extractor(pixels, training=False), args=(images,))
 
         # Traced once, which takes seconds; what several devices share out has no one signature.
         pixels = tf.TensorSpec([None, *extractor.input_shape[1:]], tf.float32)
@@ -306,7 +305,7 @@ class _BackbonePass:
             images, _ = next(iterator)
             passed.input_seconds += clock.lap()
             computed = self._forward(self._filled(images))
-            outputs = {array.name: np.asarray(computed[array.name]) for array in self._arrays}
+            outputs = {array.name: self._together(computed[array.name]) for array in self._arrays}
             passed.forward_seconds += clock.lap()
             size = min(remaining, len(next(iter(outputs.values()))))  # what only filled up the last batch is cut off
             remaining -= size
@@ -326,6 +325,14 @@ class _BackbonePass:
         if self._batching.devices > 1:
             return images
         return tf.gather(images, tf.minimum(tf.range(self._batching.size), len(images) - 1))
+
+    def _together(self, computed: Any) -> np.ndarray:
+        """Return what the devices computed, one share after the other, each fetched from where it is.
+
+        TensorFlow 2.21 gathers no bfloat16 among devices, which is what several GPUs compute in by default.
+        """
+        shares = [np.asarray(share) for share in self._strategy.experimental_local_results(computed)]
+        return shares[0] if len(shares) == 1 else np.concatenate(shares)
 
     def _packed(self, row: Mapping[str, np.ndarray]) -> list[list[bytes]]:
         return [

@@ -7,6 +7,7 @@ from components.classifier.epoch_steps import EpochProgress, TrainingSteps
 from components.classifier.frozen_layers import FrozenLayers
 from components.classifier.input_pipeline import Batching, in_batches
 from components.classifier.learning_rates import PLATEAU, LearningRates
+from components.classifier.training_faults import lacks_memory
 
 USUAL_BATCH_SIZE = 32
 """For each device; with more a CPU is hardly faster, see ``benchmarks/device_settings.py``."""
@@ -72,7 +73,8 @@ def largest_that_fits(
         frozen: What images go through before the model, or None.
     """
     before = [keras.ops.convert_to_numpy(variable) for variable in model.variables]
-    steps = TrainingSteps(model, 0.0, None, xla, gpu_prefetch_batches, frozen)
+    # Of several devices each tries by itself: one that runs out of memory may leave others waiting for its gradients.
+    steps = TrainingSteps(model, 0.0, None, xla, gpu_prefetch_batches, frozen, tries=True)
     image = tf.zeros(model.input_shape[1:] if frozen is None else frozen.image_shape)
     # While the first is trained on, the next has been asked for and as many as are kept ahead wait on the GPU: a step
     # that fits alone may not fit beside them.
@@ -95,6 +97,8 @@ def _fits(steps: TrainingSteps, image: tf.Tensor, size: int, share: int, count: 
     batches = in_batches(tf.data.Dataset.from_tensors(example).repeat(images), images, Batching(tried, share))
     try:
         steps.run(batches, LearningRates(PLATEAU, 0, 1), 0, EpochProgress(0.0), lambda: None)
-    except tf.errors.ResourceExhaustedError:
+    except tf.errors.OpError as error:
+        if not lacks_memory(error):
+            raise
         return False
     return True

@@ -2,6 +2,7 @@
 
 import contextlib
 import dataclasses
+import functools
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
@@ -104,13 +105,28 @@ def prepare_training(gpu_count: int, seed: int, precision: str = AUTO, *, memory
         tf.config.experimental.set_memory_growth(gpu, memory_growth)
     details = [tf.config.experimental.get_device_details(gpu) for gpu in gpus]
     names = [str(detail.get("device_name", gpu.name)) for gpu, detail in zip(gpus, details, strict=True)]
-    strategy = tf.distribute.MirroredStrategy() if gpu_count > 1 else tf.distribute.get_strategy()
+    strategy = tf.distribute.get_strategy()
+    if gpu_count > 1:
+        strategy = sharing_among(tuple(gpu.name for gpu in tf.config.list_logical_devices("GPU")))
     capabilities = tuple(_capability(detail) for detail in details)
     check_precision(precision, capabilities)
     fastest = precision_for(capabilities)
     devices = Devices(strategy, names or ["CPU"], fastest if precision == AUTO else precision, capabilities)
     print(f"devices: {', '.join(devices.names)}; precision {devices.precision}", flush=True)
     return devices
+
+
+@functools.cache
+def sharing_among(names: tuple[str, ...]) -> tf.distribute.Strategy:
+    """Return what shares batches among several devices, the same one for all attempts of a process.
+
+    TensorFlow 2.21 numbers what devices add up from the same number in each: of a second one it takes the gradients for
+    those of the first, and nothing can be added up any more where their shapes differ.
+
+    Args:
+        names: Of logical devices.
+    """
+    return tf.distribute.MirroredStrategy(names)
 
 
 def require_gpus(gpu_count: int) -> list[Any]:

@@ -89,6 +89,9 @@ class TrainingSteps:
     Frozen layers before the model run as a function of their own, so that their time is known too. On a GPU they are
     waited for in one step of sixteen alone, see ``ForwardShare``: the other steps are begun while they are computed.
 
+    XLA compiles what is on one device and no more. So of several devices each has the work compiled that it does by
+    itself, from its share of a batch to its gradients; adding these up and the optimizer are left to TensorFlow.
+
     Args:
         model: Compiled, its optimizer built.
         label_smoothing: Share of the label that is spread evenly over all classes, [0, 1).
@@ -96,6 +99,8 @@ class TrainingSteps:
         xla: Whether to compile the step with XLA.
         gpu_prefetch_batches: How many batches wait in a GPU's memory beside the next one, copied while a step runs.
         frozen: What batches go through first, built for the same devices; None where the model takes them as they are.
+        tries: Whether several devices learn nothing and do not wait for each other: to see what their memory holds,
+            most of which is needed until there are gradients. Figures mean nothing then.
     """
 
     def __init__(
@@ -106,6 +111,8 @@ class TrainingSteps:
         xla: bool,
         gpu_prefetch_batches: int,
         frozen: FrozenLayers | None = None,
+        *,
+        tries: bool = False,
     ) -> None:
         self._model = model
         self._frozen = frozen
@@ -116,7 +123,13 @@ class TrainingSteps:
         classes = model.output_shape[-1]
         weights = [1.0] * classes if class_weight is None else [class_weight[label] for label in range(classes)]
         self._weights = np.asarray(weights, np.float32)
-        self._xla = xla
+        several = self._strategy.num_replicas_in_sync > 1
+        self._xla = xla and not several
+        self._learn: Callable[..., tuple[list[tf.Tensor], tf.Tensor, tf.Tensor]] = self._learned
+        if xla and several:
+            self._learn = tf.function(self._learned, jit_compile=True, autograph=False)
+        self._statistics = _statistics_that_learn(model) if several else []
+        self._alone = tries and several
         self._ahead = gpu_prefetch_batches
         self._compiled: Callable[..., tuple[tf.Tensor, tf.Tensor, tf.Tensor]] | None = None
 
@@ -217,6 +230,16 @@ class TrainingSteps:
 
     def _step_of_replica(self, inputs: Any, labels: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
         """Return the sum of losses, how many images were right, and how many there were."""
+        gradients, loss_sum, correct = self._learn(inputs, labels)
+        if self._alone:
+            # Gradients that nobody asks for would not be computed.
+            return tf.add_n([loss_sum, *map(tf.reduce_sum, gradients)]), correct, tf.shape(labels)[0]
+        self._optimizer.apply(self._finite_everywhere(gradients), self._model.trainable_variables)
+        self._share_statistics()
+        return loss_sum, correct, tf.shape(labels)[0]
+
+    def _learned(self, inputs: Any, labels: tf.Tensor) -> tuple[list[tf.Tensor], tf.Tensor, tf.Tensor]:
+        """Return the gradients of the mean loss, the sum of losses, and how many images were right."""
         variables = self._model.trainable_variables
         # What learns is watched and no more: else the graph would go all the way back through the frozen layers, which
         # takes twice as long to build, and XLA has no deterministic gradient for InceptionV3's pooling.
@@ -227,9 +250,21 @@ class TrainingSteps:
             mean = tf.reduce_mean(losses) / self._strategy.num_replicas_in_sync
             scaled = self._optimizer.scale_loss(mean)
         gradients = tape.gradient(scaled, variables)
-        self._optimizer.apply(self._finite_everywhere(gradients), variables)
         correct = tf.reduce_sum(tf.cast(tf.argmax(probabilities, axis=-1) == labels, tf.int32))
-        return tf.reduce_sum(losses), correct, tf.shape(labels)[0]
+        return gradients, tf.reduce_sum(losses), correct
+
+    def _share_statistics(self) -> None:
+        """Give each device the mean of what normalization has gathered on all of them.
+
+        Keras 3.15 leaves each with the statistics of its own share of the images: validation would depend on which
+        device saw an image, and those of the first device alone would be kept.
+        """
+        if self._statistics:
+            replica, values = tf.distribute.get_replica_context(), [one.value for one in self._statistics]
+            for one, mean in zip(
+                self._statistics, replica.all_reduce(tf.distribute.ReduceOp.MEAN, values), strict=True
+            ):
+                one.assign(mean)
 
     def _losses(self, labels: tf.Tensor, probabilities: tf.Tensor) -> tf.Tensor:
         """Return the cross-entropy of each image, float32 ``[batch]``."""
@@ -291,6 +326,15 @@ class ForwardShare:
         forward_seconds = 0.0 if self._waited else self._share * seconds
         progress.forward_seconds += forward_seconds
         progress.step_seconds += seconds - forward_seconds
+
+
+def _statistics_that_learn(model: keras.Model) -> list[keras.Variable]:
+    """Return what layers gather about their inputs while they learn: means and variances of batch normalization."""
+    layers = [model]
+    for layer in layers:
+        layers += layer.layers if isinstance(layer, keras.Model) else []
+    learning = [layer for layer in layers if layer.trainable and not isinstance(layer, keras.Model)]
+    return [weight for layer in learning for weight in layer.non_trainable_weights]
 
 
 def take_step(step: Callable[..., Any], batch: tuple[Any, Any]) -> Any:

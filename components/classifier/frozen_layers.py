@@ -26,16 +26,28 @@ class FrozenLayers:
         self.image_shape: tuple[int, int, int] = tuple(model.input_shape[1:])
         """Height, width and channels of an image."""
 
+        several = strategy.num_replicas_in_sync > 1
+
+        def of_replica(pixels: tf.Tensor) -> Any:
+            return model(pixels, training=False)
+
+        # XLA compiles what is on one device and no more: of several each has its own share compiled.
+        compiled = tf.function(of_replica, autograph=False, jit_compile=True) if xla and several else of_replica
+
+        def of_share(pixels: tf.Tensor) -> Any:
+            return compiled(pixels)
+
         def forward(images: Any) -> Any:
-            return strategy.run(lambda pixels: model(pixels, training=False), args=(images,))
+            # Not ``compiled`` itself: TensorFlow would have all devices compiled as one.
+            return strategy.run(of_share, args=(images,))
 
         # One graph for batches of any size, as for a training step; several devices are given batches of one size.
         signature = [tf.TensorSpec([None, *self.image_shape], tf.float32)]
         self._forward = tf.function(
             forward,
-            input_signature=signature if strategy.num_replicas_in_sync == 1 else None,
+            input_signature=None if several else signature,
             autograph=False,
-            jit_compile=xla or None,
+            jit_compile=(xla and not several) or None,
         )
 
     def outputs(self, images: Any) -> Any:

@@ -11,6 +11,9 @@ import tensorflow as tf
 from components.classifier.input_pipeline import require_whole_shards
 from components.failures import TransientError, UserError
 
+# What libraries of GPUs say in errors of other kinds, where they find no memory for themselves.
+_OUT_OF_MEMORY = ("OUT_OF_MEMORY", "ALLOC_FAILED", "out of memory")
+
 _Arguments = ParamSpec("_Arguments")
 _Result = TypeVar("_Result")
 
@@ -25,7 +28,8 @@ def faults_explained(
 
     Args:
         phase: Takes the folder of splits first. It raises besides:
-            UserError: When a shard is damaged, or memory does not suffice.
+            UserError: When a shard is damaged, memory does not suffice, or TensorFlow has no way to compute a step that
+                comes to the same each time.
             TransientError: When what was read was damaged and every shard is whole.
     """
 
@@ -34,9 +38,14 @@ def faults_explained(
         with enough_memory("the step", "give it a machine, or GPUs, with more"):
             try:
                 return phase(splits_directory, *args, **kwargs)
-            except tf.errors.ResourceExhaustedError:
-                raise
             except tf.errors.OpError as error:
+                if lacks_memory(error):
+                    raise
+                if isinstance(error, tf.errors.UnimplementedError) and "determinis" in error.message:
+                    raise UserError(
+                        f"what is to be learned cannot be computed the same way each time on these devices "
+                        f"({_telling_line(error, 'determinis')}): set xla to false, or let fewer layers learn"
+                    ) from error
                 require_whole_shards(splits_directory)
                 if not isinstance(error, tf.errors.DataLossError):
                     raise
@@ -61,8 +70,19 @@ def enough_memory(work: str, fix: str) -> Iterator[None]:
     """
     try:
         yield
-    except (tf.errors.ResourceExhaustedError, MemoryError) as error:
-        raise UserError(f"{work} wants more memory than there is ({_telling_line(error, 'OOM')}): {fix}") from error
+    except (tf.errors.OpError, MemoryError) as error:
+        if not lacks_memory(error):
+            raise
+        said = next((word for word in ("OOM", *_OUT_OF_MEMORY) if word in str(error)), "OOM")
+        raise UserError(f"{work} wants more memory than there is ({_telling_line(error, said)}): {fix}") from error
+
+
+def lacks_memory(error: BaseException) -> bool:
+    """Return whether an error is that of too little memory, of the machine or of a GPU."""
+    if isinstance(error, tf.errors.OpError):
+        said = any(words in error.message for words in _OUT_OF_MEMORY)
+        return said or isinstance(error, tf.errors.ResourceExhaustedError)
+    return isinstance(error, MemoryError)
 
 
 def _telling_line(error: BaseException, word: str) -> str:

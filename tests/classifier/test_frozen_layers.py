@@ -96,9 +96,12 @@ def _compare_devices() -> None:
     settings = dataclasses.replace(SETTINGS, optimizer="sgd", batch_size=10)
 
     one, two, of_half = (fit_through(devices, settings, dropout=0.0)[0] for devices in (ONE_CPU, two_cpus, half))
+    compiled, _ = fit_through(two_cpus, dataclasses.replace(settings, xla=True), dropout=0.0)
 
-    for single, shared, rounded in zip(*(model.get_weights() for model in (one, two, of_half)), strict=True):
+    weights = (model.get_weights() for model in (one, two, compiled, of_half))
+    for single, shared, of_xla, rounded in zip(*weights, strict=True):
         np.testing.assert_allclose(shared, single, atol=2e-6)
+        np.testing.assert_allclose(of_xla, single, atol=2e-6)
         np.testing.assert_allclose(rounded, single, atol=2e-3)
 
 

@@ -230,6 +230,46 @@ def test_memory_that_nothing_closer_explains_is_of_the_whole_step(splits: Path) 
         phase(splits)
 
 
+@pytest.mark.parametrize(
+    "said",
+    [
+        pytest.param("Failed to allocate scratch: CUDA_ERROR_OUT_OF_MEMORY", id="CUDA"),
+        pytest.param("failed to create cublas handle: CUBLAS_STATUS_ALLOC_FAILED", id="cuBLAS"),
+        pytest.param("Out of GPU scratch\ncuDNN: out of memory while planning", id="cuDNN"),
+    ],
+)
+def test_memory_that_a_library_of_gpus_lacks_is_lacking_memory(said: str) -> None:
+    """They say it in an error of another kind than TensorFlow does."""
+    with (
+        pytest.raises(UserError, match=r"^a step wants more memory than there is \(.*(?i:memory|alloc).*\): lower its"),
+        enough_memory("a step", "lower its batch size"),
+    ):
+        raise tf.errors.InternalError(None, None, said)
+    with pytest.raises(tf.errors.InternalError), enough_memory("a step", "lower its batch size"):
+        raise tf.errors.InternalError(None, None, "CUDA_ERROR_ILLEGAL_ADDRESS")
+
+
+def test_what_cannot_be_repeated_is_refused(splits: Path) -> None:
+    """XLA's gradient of pooling is one, on any device."""
+
+    @tf.function(jit_compile=True)
+    def gradient(maps: tf.Tensor) -> tf.Tensor:
+        with tf.GradientTape() as tape:
+            tape.watch(maps)
+            pooled = tf.nn.max_pool2d(maps, 2, 2, "VALID")
+        return tape.gradient(pooled, maps)
+
+    @faults_explained
+    def phase(_: Path) -> None:
+        tf.config.experimental.enable_op_determinism()
+        gradient(tf.ones([1, 4, 4, 3]))
+
+    with pytest.raises(
+        UserError, match=r"computed the same way each time on these devices \(.*determinis.*\): set xla to false"
+    ):
+        phase(splits)
+
+
 def test_a_sentence_that_is_one_already_stays_as_it_is(splits: Path) -> None:
     @faults_explained
     def phase(directory: Path) -> None:
