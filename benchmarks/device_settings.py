@@ -5,6 +5,8 @@
     python -m benchmarks.device_settings --only precision xla  these settings alone
     python -m benchmarks.device_settings --quick --size 128    small enough for two CPU cores
     python -m benchmarks.device_settings --cpu                 the CPU, although there is a GPU
+    python -m benchmarks.device_settings --two-cpus --only prefetch
+                                                               the CPU as if it were two, and batches sent ahead to each
 
 Two kinds of step are measured, those of fine-tuning: ``cached``, the last layers on what crosses the cut, and
 ``streaming``, those before them too, from pixels, whose forward pass is also what computes a cache. Batches are ready
@@ -18,6 +20,10 @@ is told apart. Memory is the most that the process had: resident on the host, in
 Several GPUs get the batch of one each; two virtual CPUs, which are what tests of the code for several GPUs run on and
 nothing to choose, share that of one.
 
+Processes that are kept ready hold memory of the GPU: what is about memory, and what takes more of it, is measured with
+no other beside the defaults'. ``--quick`` on a GPU leaves out what lies between other values, and begins nothing new
+after five minutes; what there was no time for is said.
+
 A value is said to be better than the default when it is faster by more than 5 % in each round of one kind of step, and
 not slower by as much in the other. That is speed alone: a larger batch is another training, of fewer steps an epoch. On
 a CPU the batch size that is found is the default itself, and shows how far apart equal settings come out.
@@ -26,14 +32,17 @@ a CPU the batch size that is found is the default itself, and shows how far apar
 import argparse
 import dataclasses
 import itertools
+import math
 import multiprocessing
 import os
+import shutil
 import statistics
+import subprocess
 import sys
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from multiprocessing.connection import Connection
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
 
@@ -193,8 +202,8 @@ def variants_of(default: DeviceSettings, precision: str, gpus: int, *, on_gpu: b
     """
 
     def changed(setting: str, value: str, **changes: Any) -> Variant:
-        beside_others = changes.get("memory_growth", True) and changes.get("batch_size") != 0
-        return Variant(setting, value, dataclasses.replace(default, **changes), beside_others)
+        alone = {"memory_growth", "batch_size", "devices"} & changes.keys()
+        return Variant(setting, value, dataclasses.replace(default, **changes), not (alone and on_gpu))
 
     precisions = ("float32", "mixed_bfloat16", "mixed_float16")
     variants = [changed("precision", value, precision=value) for value in precisions if value != precision]
@@ -202,10 +211,12 @@ def variants_of(default: DeviceSettings, precision: str, gpus: int, *, on_gpu: b
     sizes = [size for size in (32, 64, 128, 256) if size != default.batch_size]
     variants += [changed("batch size", str(size), batch_size=size) for size in sizes]
     variants.append(changed("batch size", "found", batch_size=0))
-    if not on_gpu:
+    if not on_gpu and default.devices == 1:
         return [*variants, changed("devices", "two virtual CPUs", devices=2)]
     ahead = [count for count in (0, 1, 2, 4) if count != default.prefetch_batches]
     variants += [changed("prefetch", str(count), prefetch_batches=count) for count in ahead]
+    if not on_gpu:
+        return variants
     growth = not default.memory_growth
     variants.append(changed("memory growth", _word(growth), memory_growth=growth))
     if gpus > 1:
@@ -217,12 +228,25 @@ def _word(value: bool) -> str:
     return str(value).lower()
 
 
-def not_measured(*, on_gpu: bool, gpus: int) -> list[str]:
-    """Return sentences about what this machine cannot say."""
+def in_a_hurry(variants: Sequence[Variant], *, on_gpu: bool) -> list[Variant]:
+    """Return those that say most in little time: ends and not what lies between, and no batch of 256 on a CPU."""
+    left_out = {("batch size", "64"), ("batch size", "256"), ("prefetch", "1")} if on_gpu else {("batch size", "256")}
+    return [one for one in variants if (one.setting, one.value) not in left_out]
+
+
+def not_measured(*, on_gpu: bool, gpus: int, ahead: bool = False) -> list[str]:
+    """Return sentences about what this machine cannot say.
+
+    Args:
+        on_gpu: Whether GPUs were trained on.
+        gpus: How many there are.
+        ahead: Whether batches were sent ahead all the same, to virtual CPUs.
+    """
     if not on_gpu:
+        left = "memory growth" if ahead else "prefetch, memory growth"
         return [
-            "There is no GPU here, or it was not asked for: prefetch, memory growth, several GPUs and GPU memory were "
-            "not measured, and what is measured of precision, XLA and batch size is true of this CPU alone."
+            f"There is no GPU here, or it was not asked for: {left}, several GPUs and GPU memory were not measured, "
+            "and what is measured of all else is true of this CPU alone."
         ]
     return [] if gpus > 1 else ["There is one GPU here: several were not measured."]
 
@@ -296,10 +320,11 @@ class Worker:
         self._able = isinstance(answer, Begun)
         return answer
 
-    def measure(self, way: str) -> float:
-        """Return images a second of a round."""
+    def measure(self, way: str) -> float | str:
+        """Return images a second of a round; why there is none when there is none, after which it has ended."""
         self._connection.send(way)
-        speed: float = self._answer()
+        speed: float | str = self._answer()
+        self._able = isinstance(speed, float)
         return speed
 
     def end(self) -> Peaks:
@@ -326,15 +351,22 @@ def _serve(connection: Connection, settings: DeviceSettings, workload: Workload)
     sys.stdout = sys.stderr
     try:
         begun, trainers = _begin(settings, workload)
+        connection.send(begun)
+        while (way := connection.recv()) is not None:
+            connection.send(trainers[way].images_per_second(workload.seconds))
     except (UserError, tf.errors.OpError) as error:
-        connection.send(f"not possible here: {str(error).splitlines()[0][:200]}")
+        connection.send(f"not possible here: {_in_a_line(error)}")
         return
-    connection.send(begun)
-    while (way := connection.recv()) is not None:
-        connection.send(trainers[way].images_per_second(workload.seconds))
     gpus = tf.config.list_logical_devices("GPU")
     peaks = [tf.config.experimental.get_memory_info(gpu.name.removeprefix("/device:"))["peak"] for gpu in gpus]
     connection.send(Peaks(peak_bytes() / 1e6, max(peaks) / 1e6 if peaks else None))
+
+
+def _in_a_line(error: Exception) -> str:
+    """Return what an error says; a graph's begins with where in the code it was, and says the rest last."""
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()] or [type(error).__name__]
+    telling = ("OOM", "out of memory", "OUT_OF_MEMORY", "determinis")
+    return next((line for line in lines if any(word in line for word in telling)), lines[-1])[:200]
 
 
 def _begin(settings: DeviceSettings, workload: Workload) -> "tuple[Begun, dict[str, _Trainer]]":
@@ -343,7 +375,7 @@ def _begin(settings: DeviceSettings, workload: Workload) -> "tuple[Begun, dict[s
     from components.classifier.backbones import find_backbone  # noqa: PLC0415
     from components.classifier.batch_size import found_batch_size  # noqa: PLC0415
     from components.classifier.boundary import cut_before_last_layers, layers_before, tail_model  # noqa: PLC0415
-    from components.classifier.devices import prepare_training  # noqa: PLC0415
+    from components.classifier.devices import prepare_training, sharing_among  # noqa: PLC0415
     from components.classifier.frozen_layers import FrozenLayers  # noqa: PLC0415
     from components.classifier.head import head_layers  # noqa: PLC0415
     from components.classifier.training import compile_classifier  # noqa: PLC0415
@@ -356,7 +388,7 @@ def _begin(settings: DeviceSettings, workload: Workload) -> "tuple[Begun, dict[s
     gpu_count = settings.devices if workload.gpus else 0
     devices = prepare_training(gpu_count, SEED, settings.precision, memory_growth=settings.memory_growth)
     if virtual > 1:
-        several = tf.distribute.MirroredStrategy([f"CPU:{number}" for number in range(virtual)])
+        several = sharing_among(tuple(f"CPU:{number}" for number in range(virtual)))
         devices = dataclasses.replace(devices, strategy=several)
     fit = fit_settings(settings)
     with devices.building():
@@ -463,9 +495,23 @@ def fit_settings(settings: DeviceSettings) -> FitSettings:
 
 
 def compare(
-    default: DeviceSettings, variants: Sequence[Variant], workload: Workload, rounds: int, at_once: int
+    default: DeviceSettings,
+    variants: Sequence[Variant],
+    workload: Workload,
+    rounds: int,
+    at_once: int,
+    until: float = math.inf,
 ) -> tuple[Measured, list[Measured]]:
-    """Measure the defaults and all variants by turns, so many processes beside the defaults' at a time."""
+    """Measure the defaults and all variants by turns, so many processes beside the defaults' at a time.
+
+    Args:
+        default: The defaults.
+        variants: All else.
+        workload: What is trained.
+        rounds: How many.
+        at_once: Processes beside the defaults'.
+        until: By ``time.monotonic``, when nothing new is begun any more.
+    """
     defaults = Measured(Variant("", "the defaults", default), "")
     worker = Worker(default, workload)
     defaults.begun = worker.begun()
@@ -475,6 +521,9 @@ def compare(
     defaults.defaults = defaults.speeds
     measured = []
     for together in chunks(variants, at_once):
+        if time.monotonic() > until:
+            measured += [Measured(variant, "not measured: there was no time left") for variant in together]
+            continue
         workers = [(Measured(variant, ""), Worker(variant.settings, workload)) for variant in together]
         for one, their_worker in workers:
             one.begun = their_worker.begun()
@@ -482,13 +531,14 @@ def compare(
         able = [(one, theirs) for one, theirs in workers if not isinstance(one.begun, str)]
         for number in range(rounds):
             if able:
-                _round([(defaults, worker), *able], workload.ways, backwards=bool(number % 2))
-            able = [(one, theirs) for one, theirs in able if not one.hopeless]
+                take_round([(defaults, worker), *able], workload.ways, backwards=bool(number % 2))
+            able = [(one, theirs) for one, theirs in able if not isinstance(one.begun, str) and not one.hopeless]
         for one, their_worker in workers:
             one.peaks = their_worker.end()
             measured.append(one)
-            medians = ", ".join(f"{way} {statistics.median(one.ratios(way)):.2f}" for way in one.speeds)
-            print(f"{one.variant.setting} {one.value}: {medians}", file=sys.stderr, flush=True)
+            if not isinstance(one.begun, str):
+                medians = ", ".join(f"{way} {statistics.median(one.ratios(way)):.2f}" for way in one.speeds)
+                print(f"{one.variant.setting} {one.value}: {medians}", file=sys.stderr, flush=True)
     defaults.peaks = worker.end()
     return defaults, measured
 
@@ -508,13 +558,35 @@ def chunks(variants: Sequence[Variant], size: int) -> Iterator[list[Variant]]:
         yield together
 
 
-def _round(trained: Sequence[tuple[Measured, Worker]], ways: Sequence[str], *, backwards: bool) -> None:
+class Measures(Protocol):
+    """A ``Worker``, or what stands for one."""
+
+    def measure(self, way: str) -> float | str:
+        """Return images a second of a round, or why there is none."""
+
+
+def take_round(trained: Sequence[tuple[Measured, Measures]], ways: Sequence[str], *, backwards: bool) -> None:
+    """Let processes train by turns, the defaults' first in the list; one that cannot go on is left out from then on.
+
+    Raises:
+        UserError: When that is the defaults'.
+    """
     for way in ways:
-        speeds = {}
-        for number, (_, worker) in sorted(enumerate(trained), reverse=backwards):
-            speeds[number] = worker.measure(way)
-        for number, (one, _) in enumerate(trained):
-            one.speeds.setdefault(way, []).append(speeds[number])
+        speeds: dict[int, float] = {}
+        for number, (one, worker) in sorted(enumerate(trained), reverse=backwards):
+            if isinstance(one.begun, str):
+                continue
+            answer = worker.measure(way)
+            if isinstance(answer, float):
+                speeds[number] = answer
+            elif number:
+                one.begun = answer
+                _say(one)
+            else:
+                raise UserError(answer)
+        for number, speed in speeds.items():
+            one, _ = trained[number]
+            one.speeds.setdefault(way, []).append(speed)
             if number:
                 one.defaults.setdefault(way, []).append(speeds[0])
 
@@ -544,8 +616,9 @@ def pipeline_defaults() -> dict[str, Any]:
     return {name: parameter.default for name, parameter in parameters.items()}
 
 
-def devices_here() -> tuple[list[str], str, str]:
-    """Return the GPUs' names, the precision that ``auto`` is on them, and what it is on the CPU."""
+def devices_here() -> tuple[list[str], str, str, str]:
+    """Return the GPUs' names, the precision that ``auto`` is on them, what it is on the CPU, and versions in words."""
+    import keras  # noqa: PLC0415
     import tensorflow as tf  # noqa: PLC0415
 
     from components.classifier.devices import precision_for  # noqa: PLC0415
@@ -553,7 +626,21 @@ def devices_here() -> tuple[list[str], str, str]:
     details = [tf.config.experimental.get_device_details(gpu) for gpu in tf.config.list_physical_devices("GPU")]
     names = [str(detail.get("device_name", "GPU")) for detail in details]
     capabilities = [detail.get("compute_capability", (0, 0)) for detail in details]
-    return names, precision_for(capabilities), precision_for([])
+    build = tf.sysconfig.get_build_info()
+    versions = [f"TensorFlow {tf.__version__}", f"Keras {keras.__version__}"]
+    if names:
+        versions += [f"built for CUDA {build.get('cuda_version')} and cuDNN {build.get('cudnn_version')}", *_drivers()]
+    return names, precision_for(capabilities), precision_for([]), ", ".join(versions)
+
+
+def _drivers() -> list[str]:
+    """Return the drivers of the GPUs, in words, where nvidia-smi is there to be asked."""
+    program = shutil.which("nvidia-smi")
+    if program is None:
+        return []
+    asked = [program, "--query-gpu=driver_version", "--format=csv,noheader"]
+    said = subprocess.run(asked, check=False, capture_output=True, text=True)
+    return [f"driver {version}" for version in sorted(set(said.stdout.split()))] if said.returncode == 0 else []
 
 
 def main() -> int:
@@ -569,10 +656,15 @@ def main() -> int:
     parser.add_argument("--only", nargs="+", choices=SETTINGS, help="settings to measure (default: all)")
     parser.add_argument("--rounds", type=int, default=5, help="default: %(default)s")
     parser.add_argument("--seconds", type=float, default=4.0, help="of each process in a round (default: %(default)s)")
+    parser.add_argument("--quick", action="store_true", help="three rounds of half a second, and fewer values")
     parser.add_argument(
-        "--quick", action="store_true", help="three rounds of half a second, and no batch of 256 on a CPU"
+        "--minutes",
+        type=float,
+        help="begin nothing new after so long (default: no limit, and 5 with --quick on a GPU)",
     )
-    parser.add_argument("--cpu", action="store_true", help="measure the CPU, although there is a GPU")
+    where = parser.add_mutually_exclusive_group()
+    where.add_argument("--cpu", action="store_true", help="measure the CPU, although there is a GPU")
+    where.add_argument("--two-cpus", action="store_true", help="measure the CPU as if it were two devices")
     parser.add_argument(
         "--at-once",
         type=int,
@@ -581,8 +673,9 @@ def main() -> int:
     )
     options = parser.parse_args()
     rounds, seconds = (3, 0.5) if options.quick else (options.rounds, options.seconds)
-    names, of_gpus, of_cpu = _alone(devices_here)
-    on_gpu = bool(names) and not options.cpu
+    started = time.monotonic()
+    names, of_gpus, of_cpu, versions = _alone(devices_here)
+    on_gpu = bool(names) and not (options.cpu or options.two_cpus)
     of_pipeline = pipeline_defaults()
     default = DeviceSettings(
         of_pipeline["precision"],
@@ -590,11 +683,12 @@ def main() -> int:
         of_pipeline["gpu_memory_growth"],
         of_pipeline["gpu_prefetch_batches"],
         of_pipeline["fine_tune_batch_size"],
+        2 if options.two_cpus else 1,
     )
     precision = of_gpus if on_gpu else of_cpu
     variants = variants_of(default, precision, len(names), on_gpu=on_gpu)
-    if options.quick and not on_gpu:
-        variants = [one for one in variants if one.settings.batch_size != 256]
+    if options.quick:
+        variants = in_a_hurry(variants, on_gpu=on_gpu)
     if options.only:
         variants = [one for one in variants if one.setting.startswith(tuple(options.only))]
     workload = Workload(
@@ -605,9 +699,9 @@ def main() -> int:
         seconds,
         len(names) if on_gpu else 0,
     )
-    started = time.monotonic()
+    minutes = options.minutes or (5.0 if options.quick and on_gpu else math.inf)
     try:
-        defaults, measured = compare(default, variants, workload, rounds, options.at_once)
+        defaults, measured = compare(default, variants, workload, rounds, options.at_once, started + 60.0 * minutes)
     except UserError as error:
         print(f"error: {error}", file=sys.stderr)
         return error.exit_code
@@ -616,11 +710,14 @@ def main() -> int:
         "xla": _word(default.xla),
         "batch size": str(default.batch_size),
     }
-    if on_gpu:
+    if on_gpu or options.two_cpus:
         values["prefetch"] = str(default.prefetch_batches)
+    if options.two_cpus:
+        values["devices"] = "two virtual CPUs"
+    if on_gpu:
         values["memory growth"] = _word(default.memory_growth)
         values["devices"] = "one GPU"
-    _report(defaults, measured, workload, values, names if on_gpu else [])
+    _report(defaults, measured, workload, values, names if on_gpu else [], versions)
     print(f"\n{rounds} rounds of {seconds:g} s each, {time.monotonic() - started:.0f} s in all")
     return 0
 
@@ -631,8 +728,9 @@ def _report(
     workload: Workload,
     values: Mapping[str, str],
     gpus: Sequence[str],
+    versions: str,
 ) -> None:
-    where = f"{', '.join(gpus) or 'CPU'}, {processors()} processors"
+    where = f"{', '.join(gpus) or 'CPU'}, {processors()} processors, {versions}"
     print(
         f"{workload.backbone} with random weights, {workload.size_px} px, the last {workload.unfrozen_layers} layers "
         f"learn; {where}"
@@ -647,7 +745,7 @@ def _report(
     if set(workload.ways) == set(WAYS):
         cached, streaming = (statistics.median(defaults.speeds[way]) for way in WAYS)
         print(f"- training mode: a cached step has {cached / streaming:.1f} times as many images a second")
-    for sentence in not_measured(on_gpu=bool(gpus), gpus=len(gpus)):
+    for sentence in not_measured(on_gpu=bool(gpus), gpus=len(gpus), ahead="prefetch" in values):
         print(f"- {sentence}")
 
 

@@ -13,10 +13,12 @@ from benchmarks.device_settings import (
     Peaks,
     Variant,
     chunks,
+    in_a_hurry,
     not_measured,
     pipeline_defaults,
     supported,
     table,
+    take_round,
     variants_of,
 )
 
@@ -81,6 +83,48 @@ def test_a_cpu_measures_what_has_a_meaning_there_and_says_what_it_did_not() -> N
         in not_measured(on_gpu=False, gpus=0)[0]
     )
     assert not_measured(on_gpu=True, gpus=2) == []
+
+
+def test_two_virtual_cpus_are_sent_batches_ahead() -> None:
+    default = dataclasses.replace(DEFAULT, devices=2)
+    variants = variants_of(default, "float32", 0, on_gpu=False)
+
+    assert {variant.setting for variant in variants} == {"precision", "xla", "batch size", "prefetch"}
+    assert all(variant.settings.devices == 2 for variant in variants)
+    assert "measured: memory growth, several GPUs" not in not_measured(on_gpu=False, gpus=0)[0]
+    assert ": memory growth, several GPUs and GPU memory" in not_measured(on_gpu=False, gpus=0, ahead=True)[0]
+
+
+def test_a_hurry_leaves_out_what_lies_between_and_no_setting() -> None:
+    variants = variants_of(DEFAULT, "mixed_bfloat16", 2, on_gpu=True)
+    fewer = in_a_hurry(variants, on_gpu=True)
+
+    assert {variant.setting for variant in fewer} == {variant.setting for variant in variants}
+    assert [variant.value for variant in fewer if variant.setting == "prefetch"] == ["0", "4"]
+
+
+class Told:
+    """Stands for a process: says what it is told to."""
+
+    def __init__(self, *answers: float | str) -> None:
+        self._answers = iter(answers)
+
+    def measure(self, way: str) -> float | str:
+        """Say the next."""
+        return next(self._answers)
+
+
+def test_a_process_that_runs_out_of_memory_in_a_round_ends_no_other() -> None:
+    begun = Begun("float32", 32, {CACHED: 1.5, STREAMING: 12.25})
+    defaults, stays, ends = (Measured(Variant(name, "true", DEFAULT), begun) for name in ("", "xla", "batch size"))
+    defaults.defaults = defaults.speeds
+    processes = [(defaults, Told(100.0, 50.0)), (stays, Told(120.0, 60.0)), (ends, Told("not possible here: OOM"))]
+
+    take_round(processes, [CACHED, STREAMING], backwards=False)
+
+    assert ends.begun == "not possible here: OOM"
+    assert (stays.ratios(CACHED), stays.ratios(STREAMING)) == ([1.2], [1.2])
+    assert "| batch size | true | not possible here: OOM |" in table(defaults, [stays, ends], [CACHED, STREAMING])
 
 
 def test_no_variant_is_what_the_defaults_are() -> None:
