@@ -36,6 +36,8 @@ def found_batch_size(
     share = model.distribute_strategy.num_replicas_in_sync
     sizes = sizes_to_find(share, images)
     found = largest_that_fits(model, sizes[0], sizes[-1], xla, gpu_prefetch_batches, frozen)
+    for gpu in tf.config.list_logical_devices("GPU"):  # else the peak that is reported would be that of trying
+        tf.config.experimental.reset_memory_stats(gpu.name.removeprefix("/device:"))
     print(f"batch size found: {found}", flush=True)
     return found
 

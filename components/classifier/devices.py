@@ -105,11 +105,11 @@ def prepare_training(gpu_count: int, seed: int, precision: str = AUTO, *, memory
         tf.config.experimental.set_memory_growth(gpu, memory_growth)
     details = [tf.config.experimental.get_device_details(gpu) for gpu in gpus]
     names = [str(detail.get("device_name", gpu.name)) for gpu, detail in zip(gpus, details, strict=True)]
-    strategy = tf.distribute.get_strategy()
-    if gpu_count > 1:
-        strategy = sharing_among(tuple(gpu.name for gpu in tf.config.list_logical_devices("GPU")))
     capabilities = tuple(_capability(detail) for detail in details)
     check_precision(precision, capabilities)
+    usable = tuple(gpu.name for gpu in tf.config.list_logical_devices("GPU")) if gpus else ()
+    check_usable(names, capabilities, len(usable))
+    strategy = sharing_among(usable) if gpu_count > 1 else tf.distribute.get_strategy()
     fastest = precision_for(capabilities)
     devices = Devices(strategy, names or ["CPU"], fastest if precision == AUTO else precision, capabilities)
     print(f"devices: {', '.join(devices.names)}; precision {devices.precision}", flush=True)
@@ -177,6 +177,25 @@ def check_precision(precision: str, capabilities: Sequence[tuple[int, int]]) -> 
         raise UserError(
             f"precision is {precision} and a GPU of compute capability {major}.{minor} is too old for it: set it to "
             f"{precision_for(capabilities)}, or to auto"
+        )
+
+
+def check_usable(names: Sequence[str], capabilities: Sequence[tuple[int, int]], usable: int) -> None:
+    """Check that TensorFlow works with all GPUs it sees: one that is too old or too small it leaves out, and only logs.
+
+    Args:
+        names: Of the GPUs that were asked for.
+        capabilities: CUDA compute capability of each.
+        usable: How many of them it works with.
+
+    Raises:
+        UserError: When that is fewer; training would go on without them, on the CPU if there is no other.
+    """
+    if usable < len(names):
+        kinds = [f"{name} ({major}.{minor})" for name, (major, minor) in zip(names, capabilities, strict=True)]
+        raise UserError(
+            f"TensorFlow {tf.__version__} can use {usable} of {len(names)} GPU(s), by compute capability "
+            f"{', '.join(kinds)}: choose a T4, V100, L4, A100, H100 or H200, or train on the CPU with gpu_count 0"
         )
 
 

@@ -4,7 +4,7 @@ import keras
 import pytest
 import tensorflow as tf
 
-from components.classifier.devices import Devices, check_precision, precision_for, require_gpus
+from components.classifier.devices import Devices, check_precision, check_usable, precision_for, require_gpus
 from components.classifier.input_pipeline import Batching
 from components.failures import UserError
 
@@ -37,6 +37,14 @@ def test_a_precision_that_a_gpu_is_too_old_for_is_refused() -> None:
     check_precision("mixed_bfloat16", [])
     with pytest.raises(UserError, match=r"a GPU of compute capability 7\.5 is too old for it: set it to mixed_f"):
         check_precision("mixed_bfloat16", [(9, 0), (7, 5)])
+
+
+def test_a_gpu_that_tensorflow_leaves_out_is_named() -> None:
+    """It sees a GPU of any age, and goes on without those it cannot use."""
+    check_usable([], [], 0)
+    check_usable(["NVIDIA L4"], [(8, 9)], 1)
+    with pytest.raises(UserError, match=r"can use 0 of 1 GPU\(s\), by compute capability Tesla M60 \(5\.2\): choose"):
+        check_usable(["Tesla M60"], [(5, 2)], 0)
 
 
 def test_models_built_for_half_precision_keep_float32_weights_and_the_policy_ends_with_the_block() -> None:
