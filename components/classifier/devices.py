@@ -100,7 +100,11 @@ def prepare_training(gpu_count: int, seed: int, precision: str = AUTO, *, memory
     keras.utils.set_random_seed(seed)
     tf.config.experimental.enable_op_determinism()
     gpus = require_gpus(gpu_count)
-    tf.config.set_visible_devices(gpus, "GPU")
+    try:
+        tf.config.set_visible_devices(gpus, "GPU")
+    except RuntimeError:  # too late to choose: fine where the CPU is wanted, and a GPU was tried before and is no use
+        if gpus or tf.config.list_logical_devices("GPU"):
+            raise
     for gpu in gpus:
         tf.config.experimental.set_memory_growth(gpu, memory_growth)
     details = [tf.config.experimental.get_device_details(gpu) for gpu in gpus]
