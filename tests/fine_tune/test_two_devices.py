@@ -1,4 +1,4 @@
-"""Both phases on two devices come to what they come to on one, in what several GPUs compute in by default."""
+"""Both phases on two devices come to what they come to on one, in the precision that several GPUs have by default."""
 
 import dataclasses
 import multiprocessing
@@ -18,7 +18,9 @@ from tests.classifier.step_runs import run_fine_tune, run_train_frozen, trained_
 from tests.classifier.stopped_attempts import BACKBONE, tiny_backbone
 
 # 24 images in batches of 8: each device gets 4 of every batch, and no image twice.
-SETTINGS: dict[str, Any] = {"precision": "mixed_bfloat16", "unfrozen_layers": 6, "optimizer": "sgd", "epochs": 1}
+SETTINGS: dict[str, Any] = {
+    "precision": "mixed_bfloat16", "training_mode": "cached", "unfrozen_layers": 6, "optimizer": "sgd", "epochs": 1,
+}  # fmt: skip
 
 
 def test_two_devices_fine_tune_as_one_does(tmp_path: Path) -> None:
@@ -33,23 +35,28 @@ def test_two_devices_fine_tune_as_one_does(tmp_path: Path) -> None:
 def _compare(folder: Path) -> None:
     [cpu] = tf.config.list_physical_devices("CPU")
     tf.config.set_logical_device_configuration(cpu, [tf.config.LogicalDeviceConfiguration()] * 2)
-    strategies = {1: tf.distribute.get_strategy(), 2: sharing_among(("CPU:0", "CPU:1"))}
+    one, two = tf.distribute.get_strategy(), sharing_among(("CPU:0", "CPU:1"))
     patch = pytest.MonkeyPatch()  # for as long as this process lives
     patch.setattr(backbones, "BACKBONES", {BACKBONE: tiny_backbone()})
 
-    def trained(devices: int) -> list[np.ndarray]:
+    def trained(name: str, strategy: tf.distribute.Strategy, splits: Path, **changes: Any) -> list[np.ndarray]:
         def prepared(*given: Any, **named: Any) -> Devices:
-            return dataclasses.replace(prepare_training(*given, **named), strategy=strategies[devices])
+            return dataclasses.replace(prepare_training(*given, **named), strategy=strategy)
 
         for phase in (frozen_phase, fine_tune_phase):
             patch.setattr(phase, "prepare_training", prepared)
-        frozen, tuned = folder / f"frozen-{devices}", folder / f"tuned-{devices}"
-        run_train_frozen(
-            folder / "splits", frozen, backbone=BACKBONE, dropout=0.0, training_mode="cached", head_units=8, **SETTINGS
-        )
-        run_fine_tune(folder / "splits", frozen / "model", tuned, training_mode="cached", **SETTINGS)
+        frozen, tuned = folder / f"frozen-{name}", folder / f"tuned-{name}"
+        settings = {**SETTINGS, **changes}
+        run_train_frozen(splits, frozen, backbone=BACKBONE, dropout=0.0, **settings)
+        found = {"batch_size": 0} if name == "few" else {}
+        run_fine_tune(splits, frozen / "model", tuned, **{**settings, **found})
         weights: list[np.ndarray] = trained_model(tuned).get_weights()
         return weights
 
-    for single, shared in zip(trained(1), trained(2), strict=True):
+    weights = (trained(name, strategy, folder / "splits") for name, strategy in (("one", one), ("two", two)))
+    for single, shared in zip(*weights, strict=True):
         np.testing.assert_allclose(shared, single, atol=1e-3)
+    # One image of each class: a single batch, filled up with one of them.
+    write_small_splits(folder / "few", drawn_shapes({"train": 1, "validation": 1, "test": 1}, seed=1), 32)
+    few = trained("few", two, folder / "few", training_mode="streaming", gpu_prefetch_batches=3)
+    assert all(np.isfinite(array).all() for array in few)
