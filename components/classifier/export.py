@@ -15,6 +15,7 @@ import keras
 import numpy as np
 import tensorflow as tf
 
+from components.classifier.model_writing import write_h5, write_keras
 from components.failures import UserError
 from components.formats.jpeg_decoding import JPEG_MAGIC, decode_jpeg
 from components.formats.splits import RESIZE_POLICIES
@@ -85,7 +86,7 @@ def apply_temperature(model: keras.Model, temperature: float) -> None:
 
 def export_keras(model: keras.Model, path: Path) -> None:
     """Write Keras' own format, without the dates and memory addresses that make each file differ."""
-    model.save(path)
+    write_keras(model, path)
     with zipfile.ZipFile(path) as archive:
         members = {name: archive.read(name) for name in archive.namelist()}
     metadata = json.loads(members["metadata.json"]) | {"date_saved": "1980-01-01@00:00:00"}
@@ -128,7 +129,7 @@ def export_onnx(model: keras.Model, path: Path) -> None:
 
 def export_h5(model: keras.Model, path: Path) -> None:
     """Write the older HDF5 format, for tools that read nothing else. Do not load such a file from strangers."""
-    model.save(path)
+    write_h5(model, path)
 
 
 def decode_and_resize(data: tf.Tensor, size_px: int, resize_policy: str) -> tf.Tensor:

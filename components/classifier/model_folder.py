@@ -12,6 +12,7 @@ import pandas as pd
 from markupsafe import Markup
 
 from components.classifier.history import read_history, write_history
+from components.classifier.model_writing import write_keras
 from components.classifier.tensorboard_events import write_events
 from components.failures import UserError
 from components.formats.trained_model import (
@@ -38,18 +39,14 @@ def write_trained_model(directory: Path, model: keras.Model, record: TrainingRec
 
 
 def _save(model: keras.Model, path: Path) -> None:
-    """Write Keras' own format by way of a folder, and try what was written: a model that cannot come back is no output.
+    """Write Keras' own format and try what was written, unpacked: a model that cannot come back is no output.
 
-    Keras' own writer and reader of the file hold all of it in memory, which is as much as the model.
+    Keras' own reader of the file holds all of it in memory, beside the model that it makes of it.
     """
+    write_keras(model, path)
     folder = path.with_suffix("")
-    model.save(folder, zipped=False)
-    with zipfile.ZipFile(path, "w") as archive:
-        for member in sorted(filter(Path.is_file, folder.rglob("*"))):
-            archive.write(member, member.relative_to(folder))
     with zipfile.ZipFile(path) as archive:
-        if damaged := archive.testzip():
-            raise RuntimeError(f"{damaged} in {path.name} is not what was written")
+        archive.extractall(folder)  # which compares checksums
     again = keras.saving.load_model(folder, compile=False, safe_mode=True)
     if again.to_json() != model.to_json() or not all(map(_same, again.weights, model.weights)):
         raise RuntimeError(f"{path.name} is not the model that was trained")

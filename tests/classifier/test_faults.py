@@ -88,7 +88,10 @@ def test_a_place_that_cannot_be_written_is_refused_before_all_else(
     assert said.out == ""
 
 
-def test_a_full_disk_for_the_model_publishes_none(splits: Path, small_disk: Path) -> None:
+@pytest.mark.parametrize("size", ["56k", "120k", "200k"])
+def test_a_full_disk_for_the_model_publishes_none(size: str, splits: Path, small_disk: Path) -> None:
+    """Of the model nothing fits, or a part of its file, or not what that is unpacked to."""
+    subprocess.run(["mount", "-o", f"remount,size={size}", str(small_disk)], check=True)
     said = run(splits, small_disk / "output", 75)
 
     assert "train_frozen: error: the disk is full" in said.splitlines()[-1]
