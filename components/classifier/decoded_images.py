@@ -72,7 +72,7 @@ class DecodedImages:
         weakref.finalize(self, self._file.close)
         labels = []
         for pixels, some in input_pipeline.stored_batches(source, Batching(_BATCH_WHILE_DECODING, 1)):
-            self._file.write(np.ascontiguousarray(pixels).data)
+            _write_all(self._file.fileno(), np.ascontiguousarray(pixels).data.cast("B"))
             labels.append(np.asarray(some))
         self._labels = np.concatenate(labels)
 
@@ -102,6 +102,16 @@ class DecodedImages:
         if read != pixels.nbytes:
             raise OSError(f"image {place} is cut off in the file of decoded images")
         return pixels, self._labels[place]
+
+
+def _write_all(file: int, data: memoryview) -> None:
+    """Write bytes to the end: Linux takes 2 GiB at once at most, and what is left before a limit on file sizes.
+
+    Raises:
+        OSError: When the disk has no room, or the limit is reached.
+    """
+    while data:
+        data = data[os.write(file, data) :]
 
 
 def decoded_bytes(source: SplitImages) -> int:

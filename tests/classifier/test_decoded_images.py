@@ -1,7 +1,10 @@
 """Decoded images give bit for bit the batches of encoded ones, and are kept where they fit."""
 
 import dataclasses
+import errno
 import gc
+import os
+import resource
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -77,6 +80,30 @@ def test_what_is_cut_off_is_no_batch(training: SplitImages, tmp_path: Path) -> N
     decoded._file.truncate(1000)
     with pytest.raises(tf.errors.OpError, match="cut off"):
         list(decoded.stored_batches(Batching(4, 1)))
+
+
+@pytest.mark.parametrize("limit", [1, 30_000, 64_511])
+def test_a_limit_on_file_sizes_is_an_error(training: SplitImages, limit: int, tmp_path: Path) -> None:
+    """Python ignores the signal of it; of the 64,512 bytes of all images the system takes as many as it may."""
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (limit, before[1]))
+    try:
+        with pytest.raises(OSError, match="File too large") as raised:
+            DecodedImages(training, tmp_path)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+    assert raised.value.errno == errno.EFBIG
+
+
+def test_a_write_that_takes_less_than_all_is_gone_on_with(
+    training: SplitImages, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As one of more than 2,147,479,552 bytes."""
+    write = os.write
+    monkeypatch.setattr(os, "write", lambda file, data: write(file, data[:1000]))
+    decoded = DecodedImages(training, tmp_path)
+    expected = list(content(EncodedImages(training).stored_batches(Batching(4, 1))))
+    assert list(content(decoded.stored_batches(Batching(4, 1)))) == expected
 
 
 def test_labels_are_those_of_the_images(training: SplitImages, tmp_path: Path) -> None:
