@@ -204,7 +204,7 @@ def _fine_tuned(
     backbone = frozen.backbone
     uri, every_seconds = checkpoint_place
     loaded = read_model(frozen.directory)
-    model_digest = weights_digest(loaded)
+    model_digest = weights_digest(loaded) if uri else ""  # for the identity of checkpoints alone
 
     def settings_of_phases(choice: Choice) -> dict[str, dict[str, Any]]:
         return {

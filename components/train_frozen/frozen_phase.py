@@ -77,7 +77,7 @@ def train_frozen_phase(
         network = backbone.build(splits.image_size_px)
         weights_sha256 = load_weights(network, backbone, settings.weights)
         network.trainable = False
-    model_digest = weights_digest(network)
+    model_digest = weights_digest(network) if checkpoint_uri else ""  # for the identity of checkpoints alone
     earlier = EarlierAttempts(
         checkpoint_uri,
         FROZEN_PHASE,
