@@ -40,7 +40,8 @@ class ImageProgress:
         rate = self._here / max(now - self._started, 1e-6)
         left = round((self._images - self._done) / rate)
         ending = f"{left // 60}:{left % 60:02d} left" if left else f"{now - self._started:.1f} s"
-        print(f"{self._step}: {self._done:,} of {self._images:,} images, {rate:,.0f} images/s, {ending}", flush=True)
+        speed = f"{rate:,.{0 if rate >= 10 else 1}f}"
+        print(f"{self._step}: {self._done:,} of {self._images:,} images, {speed} images/s, {ending}", flush=True)
 
     def count(self, items: Iterable[Item]) -> Iterator[Item]:
         """Yield items as they are, one an image, and count them."""

@@ -7,7 +7,6 @@ at, and one that stops training early never computes the views of epochs it does
 import contextlib
 import dataclasses
 import itertools
-import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -20,6 +19,7 @@ from components.classifier.activation_cache import ActivationCache, StoredArray,
 from components.classifier.activation_shards import compressed, written_shard
 from components.classifier.backbones import Backbone
 from components.classifier.boundary import Cut
+from components.classifier.frozen_layers import FrozenLayers
 from components.classifier.head import FEATURES
 from components.classifier.input_pipeline import (
     Batching,
@@ -38,6 +38,7 @@ from components.classifier.training_state import training_identity, weights_dige
 from components.failures import TransientError, UserError
 from components.formats.jpeg_decoding import DCT_METHOD
 from components.formats.splits import Splits
+from components.image_progress import ImageProgress
 from components.ordered_work import in_order, processors
 
 FEATURES_KIND, BOUNDARY_KIND = "features", "boundary"
@@ -49,7 +50,6 @@ VALIDATION = "validation"
 _BATCH_ON_CPU = 8
 _BATCH_PER_GPU = 32
 _BATCHES_READ_AT_ONCE = 2  # each takes 17 MB for InceptionV3, and reading one a small part of a step on it
-_SECONDS_BETWEEN_LINES = 10.0
 _MORE_MEMORY = "give the step a machine, or a GPU, with more, or split with a smaller image_size_px"
 
 
@@ -85,7 +85,6 @@ class Activations:
         training: The training images.
         validation: The validation images.
         views: Of the training images.
-        strategy: What the extractor was built for.
         preparation: Is told how long passes take.
     """
 
@@ -96,14 +95,13 @@ class Activations:
         training: SplitImages,
         validation: SplitImages,
         views: Views,
-        strategy: tf.distribute.Strategy,
         preparation: Preparation,
     ) -> None:
         self._caches = caches
         self._training = training
         self._validation = validation
         self._views = views
-        self._pass = _BackbonePass(caches, extractor, views, strategy, preparation)
+        self._pass = _BackbonePass(caches, extractor, views, preparation)
         self._labels = read_labels(training)
 
     def of_epoch(self, kind: str, epoch: int, batching: Batching) -> tf.data.Dataset:
@@ -219,26 +217,17 @@ class _BackbonePass:
         caches: Mapping[str, ActivationCache],
         extractor: keras.Model,
         views: Views,
-        strategy: tf.distribute.Strategy,
         preparation: Preparation,
     ) -> None:
         self._preparation = preparation
         self._caches = list(caches.values())
         self._arrays = [array for cache in self._caches for array in cache.arrays]
         self._views = views
-        self._strategy = strategy
-        devices = strategy.num_replicas_in_sync
+        self._strategy = extractor.distribute_strategy
+        self._layers = FrozenLayers(extractor, xla=False)
+        devices = self._strategy.num_replicas_in_sync
         each = _BATCH_PER_GPU if tf.config.list_logical_devices("GPU") else _BATCH_ON_CPU
         self._batching = Batching(each * devices, devices)
-
-        def forward(images: tf.Tensor) -> Any:
-            return strategy.run(lambda pixels: extractor(pixels, training=False), args=(images,))
-
-        # Traced once, which takes seconds; what several devices share out has no one signature.
-        pixels = tf.TensorSpec([None, *extractor.input_shape[1:]], tf.float32)
-        self._forward = tf.function(
-            forward, input_signature=[pixels] if devices == 1 else None, autograph=False, reduce_retracing=True
-        )
         self._complete: set[str] = set()
 
     def complete(self, section: str, source: SplitImages, view: int | None, what: str) -> None:
@@ -273,7 +262,7 @@ class _BackbonePass:
             print(f"activations of {what}: {source.images} images found in the cache", flush=True)
             return
         images = sum(len(images_of_shard(number, source.images)) for number in wanted)
-        progress = _Progress(what, images)
+        progress = ImageProgress(f"activations of {what}", images)
         found = source.images - images
         print(f"activations of {what}: {images} images{f', {found} found in the cache' if found else ''}", flush=True)
         for run in _runs(wanted):
@@ -289,10 +278,11 @@ class _BackbonePass:
                 raise TransientError(
                     f"what was just written to {cache.folder} is not there: another run may write to it"
                 )
-        progress.finish(sum(cache.stored_bytes() for cache in self._caches))
+        stored = sum(cache.stored_bytes() for cache in self._caches)
+        print(f"activations of {what}: the cache takes {size_in_words(stored)}", flush=True)
 
     def _rows(
-        self, source: SplitImages, view: int | None, run: range, progress: "_Progress"
+        self, source: SplitImages, view: int | None, run: range, progress: ImageProgress
     ) -> Iterator[dict[str, np.ndarray]]:
         first = images_of_shard(run.start, source.images).start
         count = images_of_shard(run.stop - 1, source.images).stop - first
@@ -304,16 +294,16 @@ class _BackbonePass:
         while remaining:
             images, _ = next(iterator)
             passed.input_seconds += clock.lap()
-            computed = self._forward(self._filled(images))
+            computed = self._layers.outputs(self._filled(images))
             outputs = {array.name: self._together(computed[array.name]) for array in self._arrays}
             passed.forward_seconds += clock.lap()
             size = min(remaining, len(next(iter(outputs.values()))))  # what only filled up the last batch is cut off
             remaining -= size
             passed.images += size
+            progress.done(size)
             for row in range(size):
                 yield {name: array[row] for name, array in outputs.items()}
             passed.keeping_seconds += clock.lap()
-            progress.advance(size)
 
     def _filled(self, images: Any) -> Any:
         """Return a batch of full size, at whose end the last image comes over and over.
@@ -352,38 +342,6 @@ class _BackbonePass:
                     if append:
                         for chunk in chunks:
                             append(chunk)
-
-
-class _Progress:
-    """Prints a line now and then: images done, their rate, and the time that remains."""
-
-    def __init__(self, what: str, images: int) -> None:
-        self._what = what
-        self._images = images
-        self._done = 0
-        self._started = self._reported = time.monotonic()
-
-    def advance(self, images: int) -> None:
-        self._done += images
-        if time.monotonic() - self._reported > _SECONDS_BETWEEN_LINES:
-            self._reported = time.monotonic()
-            remaining = (self._images - self._done) / self._rate()
-            print(
-                f"activations of {self._what}: {self._done} of {self._images} images, {self._rate():.1f} a second, "
-                f"{remaining:.0f} s to go",
-                flush=True,
-            )
-
-    def finish(self, stored_bytes: int) -> None:
-        seconds = time.monotonic() - self._started
-        print(
-            f"activations of {self._what}: computed in {seconds:.1f} s, {self._rate():.1f} images a second; the cache "
-            f"takes {size_in_words(stored_bytes)}",
-            flush=True,
-        )
-
-    def _rate(self) -> float:
-        return self._done / max(time.monotonic() - self._started, 1e-3)
 
 
 def _runs(numbers: Sequence[int]) -> Iterator[range]:

@@ -170,9 +170,7 @@ def plan_training(
     with devices.building():
         extractor = boundary_alone(backbone, network, cut)
         tail = tail_model(network, cut, head_of(model))
-    activations = Activations(
-        {BOUNDARY_KIND: cache}, extractor, images.training, images.validation, views, devices.strategy, preparation
-    )
+    activations = Activations({BOUNDARY_KIND: cache}, extractor, images.training, images.validation, views, preparation)
     return Training(
         mode,
         tail,

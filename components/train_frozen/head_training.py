@@ -159,7 +159,6 @@ def fit_head(
             frozen.training,
             frozen.validation,
             views_of(settings),
-            frozen.devices.strategy,
             preparation,
         )
         batching = Batching(fit.batch_size, 1)

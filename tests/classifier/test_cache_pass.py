@@ -85,7 +85,7 @@ def test_fine_tuning_takes_what_it_is_handed(splits: Path, undisturbed: Path) ->
 
     assert "fine_tune: training mode cached: nothing more to compute" in log
     assert "convolution_1 (8, 8, 24) cross from the frozen layers to the last 5" in log
-    assert "computed in" not in log
+    assert "the cache takes" not in log
     assert "views were handed over" not in log
     assert not list(undisturbed.rglob(".*.partial"))
 
@@ -165,7 +165,7 @@ def test_a_folder_for_caches_serves_the_next_run(splits: Path, undisturbed: Path
         assert set(shards(tmp_path / name)) == set(shards(tmp_path / "kept"))
         assert_same(tmp_path / name, undisturbed / "frozen")
 
-    assert "computed in" not in log
+    assert "the cache takes" not in log
     assert "training mode cached: nothing more to compute" in log
 
 
@@ -195,7 +195,7 @@ def test_two_runs_at_once_share_a_folder_for_caches(splits: Path, undisturbed: P
     assert "activations of validation: 12 images found in the cache" in (second / "log").read_text()
     said = [(output / "log").read_text() for output in (first, second)]
     # Each section, validation and two views, was computed by one of them alone.
-    assert sum(text.count(": computed in ") for text in said) == 3
+    assert sum(text.count(": the cache takes ") for text in said) == 3
     for output in (first, second):
         assert set(shards(output)) == set(shards(tmp_path / "kept"))
         assert_same(output, undisturbed / "frozen")
