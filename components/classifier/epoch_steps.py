@@ -156,7 +156,9 @@ class TrainingSteps:
         clock = Clock()
         if self._compiled is None:
             self._compiled = self._compile(remaining.element_spec)
-            progress.forward_seconds += clock.lap()  # in which the graph of frozen layers is built
+            built_seconds = clock.lap()
+            if self._frozen is not None:
+                progress.forward_seconds += built_seconds  # of the graph of frozen layers
         iterator = iter(remaining)
         under_way: tuple[tf.Tensor, tf.Tensor, tf.Tensor] | None = None
         while True:
