@@ -106,7 +106,8 @@ def patience(seconds: float) -> Iterator[None]:
 def list_files(uri: str) -> list[StoredFile]:
     """Return every file under a prefix or a local folder, however deep, sorted by URI.
 
-    Empty objects that only mark a folder are left out. Links inside a local folder are followed.
+    Empty objects that only mark a folder are left out. Links inside a local folder are followed. A local file or folder
+    that somebody removes meanwhile is left out.
 
     Returns:
         An empty list when nothing lies there.
@@ -137,7 +138,10 @@ def stat_file(uri: str) -> StoredFile | None:
     if not is_remote(uri):
         path = _local_path(uri)
         with _explained(uri, "read"):
-            return StoredFile(uri, path.stat().st_size, 0) if path.is_file() else None
+            if path.is_file():
+                with contextlib.suppress(FileNotFoundError):  # removed meanwhile
+                    return StoredFile(uri, path.stat().st_size, 0)
+            return None
     bucket, name = _split(uri)
     if not name:
         return None
@@ -312,8 +316,8 @@ def write_if_unchanged(uri: str, data: bytes, version: int) -> bool:
         path = _local_path(uri)
         path.parent.mkdir(parents=True, exist_ok=True)
         with _locked(path), _written_aside(path, data) as aside:
-            current = _content_version(path.read_bytes()) if path.exists() else 0
-            if current != version:
+            found = read_versioned(uri)
+            if version != (found[1] if found else 0):
                 return False
             aside.replace(path)
             return True
@@ -688,15 +692,22 @@ def _local_files(directory: Path, parents: frozenset[tuple[int, int]]) -> Iterat
     with os.scandir(directory) as scanned:
         entries = list(scanned)
     for entry in entries:
-        path = directory / entry.name
         if entry.name.endswith((_PARTIAL, _LOCK)):
             continue
-        if entry.is_dir():
-            yield from _local_files(path, parents | {here})
-        elif entry.is_file():
-            yield StoredFile(str(path), entry.stat().st_size, 0)
-        else:
-            raise UserError(f"{path} is a broken link or not a regular file; remove it")
+        try:
+            yield from _files_of_entry(entry, parents | {here})
+        except FileNotFoundError:
+            if os.path.lexists(entry):
+                raise
+
+
+def _files_of_entry(entry: os.DirEntry[str], parents: frozenset[tuple[int, int]]) -> Iterator[StoredFile]:
+    if entry.is_dir():
+        yield from _local_files(Path(entry), parents)
+    elif entry.is_file():
+        yield StoredFile(str(Path(entry)), entry.stat().st_size, 0)
+    elif os.path.lexists(entry):
+        raise UserError(f"{Path(entry)} is a broken link or not a regular file; remove it")
 
 
 def _content_version(data: bytes) -> int:

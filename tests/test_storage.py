@@ -248,6 +248,37 @@ def test_links_in_a_local_folder_are_followed_but_not_in_circles(tmp_path: Path)
         storage.list_files(str(tmp_path / "data"))
 
 
+def test_what_others_remove_meanwhile_is_no_fault(tmp_path: Path) -> None:
+    """Attempts that run at once delete each other's older checkpoints."""
+    (tmp_path / "stays").write_bytes(b"1")
+    ended = threading.Event()
+
+    def come_and_go(folder: Path) -> None:
+        while not ended.is_set():
+            folder.mkdir()
+            files = [folder / str(number) for number in range(20)]
+            for file in files:
+                file.write_bytes(b"2")
+            for file in files:
+                file.unlink()
+            folder.rmdir()
+
+    seen = 0
+    with ThreadPoolExecutor(2) as pool:
+        others = [pool.submit(come_and_go, tmp_path / name) for name in ("one", "other")]
+        try:
+            for _ in range(500):
+                listed = {file.uri for file in storage.list_files(str(tmp_path))}
+                assert str(tmp_path / "stays") in listed
+                seen += len(listed) > 1
+                storage.stat_file(str(tmp_path / "one" / "19"))
+        finally:
+            ended.set()
+        for other in others:
+            other.result()
+    assert seen
+
+
 # What goes wrong ----------------------------------------------------------------------------------------------------
 
 
