@@ -14,6 +14,7 @@ import numpy as np
 from components.classifier.checkpoints import Checkpoint
 from components.classifier.epoch_steps import EpochProgress
 from components.formats.splits import Splits
+from components.formats.trained_model import trained_shards_digest
 
 # Of EarlyStopping and ReduceLROnPlateau.
 _COUNTERS = ("wait", "best", "best_epoch", "stopped_epoch", "cooldown_counter")
@@ -23,15 +24,14 @@ def training_identity(splits: Splits, model_digest: str, precision: str, setting
     """Return all that decides what a phase comes to, as small JSON.
 
     Args:
-        splits: What is trained on. Their digest speaks of source images alone, the shards' of their pixels and order.
+        splits: What is trained on.
         model_digest: Of the weights that the phase begins with, see ``weights_digest``.
         precision: Of the devices, ``float32`` for example.
         settings: Every parameter.
     """
-    shards = [shard.sha256 for name in ("train", "validation") for shard in splits.splits[name].shards]
     return {
         "dataset_digest": splits.dataset_digest,
-        "shards_digest": hashlib.sha256("".join(shards).encode()).hexdigest(),
+        "shards_digest": trained_shards_digest(splits),
         "model_digest": model_digest,
         "precision": precision,
         "settings": dict(settings),

@@ -224,6 +224,11 @@ def _read_inputs(splits: Path, model: Path, findings: Path) -> _Inputs:
             "the model was trained on other splits, so these test images may have been trained on: "
             "evaluate it on the splits it was trained on"
         )
+    if not training.is_of(contents):
+        raise UserError(
+            "the model was trained on other pixels of the same images, prepared in another way: "
+            "evaluate it on the splits it was trained on"
+        )
     return _Inputs(contents, training, history, measurements)
 
 

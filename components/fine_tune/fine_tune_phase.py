@@ -282,6 +282,16 @@ def _check_belongs(record: TrainingRecord, splits: Splits) -> None:
         )
     if record.class_names != splits.class_names or record.image_size_px != splits.image_size_px:
         raise UserError("the frozen model has other classes or another image size than the splits: run train_frozen")
+    if not record.is_of(splits):
+        differ = (
+            f"resize_policy {record.resize_policy}, these have {splits.resize_policy}"
+            if record.resize_policy != splits.resize_policy
+            else "their shards differ"
+        )
+        raise UserError(
+            f"the frozen model was trained on other pixels of the same images ({differ}): give the splits it was "
+            "trained on, or run train_frozen on these"
+        )
     if record.phase != FROZEN_PHASE:
         raise UserError(f"the model was written by phase '{record.phase}': give the output of train_frozen")
 

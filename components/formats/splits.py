@@ -12,6 +12,7 @@ The folder:
 """
 
 import dataclasses
+import hashlib
 import json
 from pathlib import Path
 from typing import Any
@@ -83,6 +84,14 @@ class Splits:
     def shard_paths(self, directory: Path, split: str) -> list[Path]:
         """Return the shard files of one split in order."""
         return [directory / shard.file for shard in self.splits[split].shards]
+
+    def shards_digest(self, *names: str) -> str:
+        """Return the SHA-256 over those of some splits' shards in order: which pixels are where.
+
+        ``dataset_digest`` speaks of source images alone, whatever was made of them.
+        """
+        shards = [shard.sha256 for name in names for shard in self.splits[name].shards]
+        return hashlib.sha256("".join(shards).encode()).hexdigest()
 
 
 def write_splits(splits: Splits, directory: Path) -> None:

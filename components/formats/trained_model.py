@@ -17,6 +17,7 @@ import json
 from pathlib import Path
 from typing import Any
 
+from components.formats.splits import Splits
 from components.publishing import write_json
 
 KERAS_FILE = "model.keras"
@@ -84,6 +85,7 @@ class TrainingRecord:
         images_per_class: Of the training split.
         devices: What it ran on, for example ``["CPU"]``.
         settings: Every parameter of both phases, by phase.
+        shards_digest: See ``trained_shards_digest``; empty in a record of before it was kept.
     """
 
     backbone: str
@@ -102,6 +104,22 @@ class TrainingRecord:
     images_per_class: dict[str, int]
     devices: list[str]
     settings: dict[str, dict[str, Any]]
+    shards_digest: str = ""
+
+    def is_of(self, splits: Splits) -> bool:
+        """Return whether the model was trained on these very splits, pixels and their order included."""
+        return (
+            self.dataset_digest == splits.dataset_digest
+            and self.class_names == splits.class_names
+            and self.image_size_px == splits.image_size_px
+            and self.resize_policy == splits.resize_policy
+            and (not self.shards_digest or self.shards_digest == trained_shards_digest(splits))
+        )
+
+
+def trained_shards_digest(splits: Splits) -> str:
+    """Return the digest of the shards that a training sees: which pixels it learns from and is chosen by."""
+    return splits.shards_digest("train", "validation")
 
 
 def write_training_record(record: TrainingRecord, directory: Path) -> None:

@@ -23,7 +23,7 @@ from components.classifier.training_places import require_training_places
 from components.classifier.training_state import training_identity, weights_digest
 from components.classifier.weights import load_weights
 from components.formats.splits import Splits
-from components.formats.trained_model import FROZEN_PHASE, TrainingRecord
+from components.formats.trained_model import FROZEN_PHASE, TrainingRecord, trained_shards_digest
 from components.formats.training_features import write_training_features
 from components.publishing import published_directory
 from components.train_frozen.frozen_settings import FrozenSettings, check_settings
@@ -131,6 +131,7 @@ def train_frozen_phase(
         images_per_class=dict(zip(splits.class_names, training.images_per_class, strict=True)),
         devices=devices.names,
         settings={FROZEN_PHASE: {**all_settings, "precision": devices.precision}},
+        shards_digest=trained_shards_digest(splits),
     )
     with published_directory(model_directory) as directory:
         curves = write_trained_model(directory, model, record, fit.history)

@@ -143,6 +143,15 @@ def test_a_model_of_other_splits_is_refused(copy: TinyProject, outputs: Outputs,
         evaluate_project(copy, *outputs)
 
 
+@pytest.mark.parametrize("change", [{"resize_policy": "pad"}, {"shards_digest": "5" * 64}])
+def test_other_pixels_of_the_same_images_are_refused(
+    copy: TinyProject, outputs: Outputs, change: dict[str, str]
+) -> None:
+    write_training_record(dataclasses.replace(read_training_record(copy.model), **change), copy.model)  # type: ignore[arg-type]
+    with pytest.raises(UserError, match="trained on other pixels of the same images"):
+        evaluate_project(copy, *outputs)
+
+
 @pytest.mark.parametrize("missing", ["splits.json", "training.json", "history.csv", "model.keras"])
 def test_a_missing_file_is_named(copy: TinyProject, outputs: Outputs, missing: str) -> None:
     for directory in (copy.splits, copy.model):

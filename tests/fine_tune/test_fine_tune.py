@@ -1,6 +1,7 @@
 """Fine-tuning changes the layers it says and no others, and keeps the better model."""
 
 import dataclasses
+import json
 import shutil
 from pathlib import Path
 from typing import Any
@@ -188,6 +189,40 @@ def test_a_model_of_other_splits_is_refused(lite0: Run, tmp_path: Path, capsys: 
     line = refusal(tmp_path / "splits", lite0.frozen / "model", tmp_path, capsys)
 
     assert "the frozen model was trained on other splits" in line
+
+
+@pytest.mark.parametrize(
+    ("policy", "seed", "differ"),
+    [("pad", 1, "resize_policy stretch, these have pad"), ("stretch", 2, "their shards differ")],
+    ids=["resize policy", "pixels"],
+)
+def test_other_pixels_of_the_same_images_are_refused(
+    lite0: Run, tmp_path: Path, policy: str, seed: int, differ: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The dataset's digest is of source images, and says nothing of how they were prepared."""
+    counts = {"train": 6, "validation": 3, "test": 1}
+    others = write_small_splits(tmp_path / "splits", drawn_shapes(counts, seed), SIZE_PX, shards=2)
+    digest = read_splits(lite0.splits).dataset_digest
+    same_source = dataclasses.replace(others, dataset_digest=digest, resize_policy=policy)
+    write_splits(same_source, tmp_path / "splits")
+
+    line = refusal(tmp_path / "splits", lite0.frozen / "model", tmp_path, capsys)
+
+    assert f"the frozen model was trained on other pixels of the same images ({differ}): give the splits" in line
+
+
+def test_a_model_of_before_shards_were_recorded_is_fine_tuned(lite0: Run, tmp_path: Path) -> None:
+    shutil.copytree(lite0.frozen / "model", tmp_path / "frozen")
+    record = read_training_record(lite0.frozen / "model")
+    assert record.shards_digest == read_training_record(lite0.tuned / "model").shards_digest != ""
+    file = tmp_path / "frozen" / "training.json"
+    older = json.loads(file.read_text())
+    del older["shards_digest"]
+    file.write_text(json.dumps(older))
+
+    run_fine_tune(lite0.splits, tmp_path / "frozen", tmp_path, **SETTINGS, epochs=1)
+
+    assert (tmp_path / "model" / "model.keras").is_file()
 
 
 def test_a_fine_tuned_model_is_refused(lite0: Run, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -25,6 +25,7 @@ def test_record_round_trip(tmp_path: Path) -> None:
         images_per_class={"鳥": 12, "fish": 28},
         devices=["GPU: NVIDIA L4"],
         settings={"frozen": {"epochs": 5, "learning_rate": 1e-3}, "fine_tune": {"epochs": 10}},
+        shards_digest="5" * 64,
     )
     write_training_record(record, tmp_path)
     assert read_training_record(tmp_path) == record
