@@ -49,6 +49,9 @@ _REQUEST = re.compile(r"^[A-Z]+ https?://\S+: ")
 # Beside local files, never listed.
 _PARTIAL = ".storage-partial"
 _LOCK = ".storage-lock"
+_WRITTEN_ASIDE = re.compile(rf"\.[0-9a-f]{{32}}{re.escape(_PARTIAL)}")
+_LOCKS_UNSUPPORTED = {errno.ENOSYS, errno.ENOTSUP, errno.ENOLCK}
+_ABANDONED_SECONDS = 86_400.0  # where no lock tells: no write of a file goes without a byte for a day
 
 
 @dataclass(frozen=True)
@@ -350,6 +353,32 @@ def delete_file(uri: str) -> bool:
             _require_bucket(bucket)
             return False
         return True
+
+
+def remove_abandoned(uri: str) -> int:
+    """Delete what processes that were killed amid a write left half-written in a local folder itself.
+
+    Nothing that somebody still writes: who does holds a lock, which ends with the process. What holds no byte yet, or
+    lies where there are no locks, stays for a day. Cloud Storage keeps nothing half-written.
+
+    Args:
+        uri: A ``gs://`` prefix, or a local folder that need not exist.
+
+    Returns:
+        How many bytes were freed.
+
+    Raises:
+        UserError: When the folder may not be read or written.
+    """
+    if is_remote(uri):
+        return 0
+    folder, freed = _local_path(uri), 0
+    with _explained(uri, "delete"):
+        if folder.is_dir():
+            for path in folder.iterdir():
+                if _WRITTEN_ASIDE.fullmatch(path.name):
+                    freed += _remove_if_abandoned(path)
+    return freed
 
 
 def require_writable(uri: str) -> None:
@@ -717,20 +746,53 @@ def _content_version(data: bytes) -> int:
 
 @contextlib.contextmanager
 def _written_aside(path: Path, data: bytes | Path) -> Iterator[Path]:
-    """Yield a finished copy of the content in the same folder, where a link or a rename publishes it in one step."""
+    """Yield a finished copy of the content in the same folder, where a link or a rename publishes it in one step.
+
+    It is locked before its first byte, for ``remove_abandoned`` to leave it: by a handle of its own, as some file
+    systems publish only what is closed, and with a shared lock, as NFS gives no other to a reader.
+    """
     aside = path.with_name(f".{uuid.uuid4().hex}{_PARTIAL}")
+    with contextlib.ExitStack() as claim:
+        try:
+            with aside.open("xb") as target:
+                _lock_if_supported(claim.enter_context(aside.open("rb")), fcntl.LOCK_SH)
+                if isinstance(data, Path):
+                    with data.open("rb") as source:
+                        shutil.copyfileobj(source, target, 2**20)
+                else:
+                    target.write(data)
+                target.flush()
+                os.fsync(target.fileno())
+            yield aside
+        finally:
+            aside.unlink(missing_ok=True)
+
+
+def _remove_if_abandoned(aside: Path) -> int:
+    """Delete a half-written file unless its writer is at it; return how many bytes that freed."""
     try:
-        with aside.open("xb") as target:
-            if isinstance(data, Path):
-                with data.open("rb") as source:
-                    shutil.copyfileobj(source, target, 2**20)
-            else:
-                target.write(data)
-            target.flush()
-            os.fsync(target.fileno())
-        yield aside
-    finally:
-        aside.unlink(missing_ok=True)
+        with aside.open("r+b") as file:
+            locked = _lock_if_supported(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            status = os.fstat(file.fileno())
+            # Whoever has made one is about to lock it, and then only writes to it.
+            ended = locked and status.st_size > 0
+            if ended or time.time() - status.st_mtime > _ABANDONED_SECONDS:
+                aside.unlink()
+                return status.st_size
+    except (BlockingIOError, FileNotFoundError, PermissionError):  # being written, or published, or somebody else's
+        pass
+    return 0
+
+
+def _lock_if_supported(file: IO[bytes], operation: int) -> bool:
+    """Lock a file and return whether that can be where it lies."""
+    try:
+        fcntl.flock(file, operation)
+    except OSError as error:
+        if error.errno not in _LOCKS_UNSUPPORTED:
+            raise
+        return False
+    return True
 
 
 def _link(aside: Path, path: Path) -> bool:

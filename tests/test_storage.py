@@ -3,6 +3,8 @@
 import base64
 import errno
 import os
+import subprocess
+import sys
 import threading
 from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
@@ -277,6 +279,62 @@ def test_what_others_remove_meanwhile_is_no_fault(tmp_path: Path) -> None:
         for other in others:
             other.result()
     assert seen
+
+
+WRITER = """
+import sys, time
+from components import storage
+
+def wait(number):
+    print("writing", flush=True)
+    time.sleep(600)
+
+storage.os.fsync = wait  # all bytes are there, and nothing is published
+storage.write_if_absent(sys.argv[1], b"12345")
+"""
+
+
+def test_what_a_killed_writer_leaves_is_removed_and_what_one_is_at_stays(tmp_path: Path) -> None:
+    def half_written() -> list[Path]:
+        return [path for path in tmp_path.iterdir() if path.name.endswith(".storage-partial")]
+
+    (tmp_path / ".mine.storage-partial").write_bytes(b"of another kind")
+    (tmp_path / f".{'0' * 32}.storage-partial").touch()  # the lock comes before the first byte
+    kept = sorted(half_written())
+    command = [sys.executable, "-c", WRITER, str(tmp_path / "file")]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as writer:
+        assert writer.stdout is not None
+        assert writer.stdout.readline() == "writing\n"
+        assert len(half_written()) == 3
+
+        assert storage.remove_abandoned(str(tmp_path)) == 0
+        assert len(half_written()) == 3
+        writer.kill()
+
+    assert len(half_written()) == 3
+    assert storage.remove_abandoned(str(tmp_path)) == 5
+    assert sorted(half_written()) == kept
+    assert storage.list_files(str(tmp_path)) == []
+    assert storage.remove_abandoned(str(tmp_path / "none")) == 0
+
+
+def test_removing_what_is_abandoned_hinders_no_writer(tmp_path: Path) -> None:
+    ended = threading.Event()
+
+    def clean() -> None:
+        while not ended.is_set():
+            assert storage.remove_abandoned(str(tmp_path)) == 0
+
+    with ThreadPoolExecutor(2) as pool:
+        cleaners = [pool.submit(clean) for _ in range(2)]
+        try:
+            for number in range(200):
+                assert storage.write_if_absent(str(tmp_path / str(number)), b"1" * 1000)
+        finally:
+            ended.set()
+        for cleaner in cleaners:
+            cleaner.result()
+    assert len(storage.list_files(str(tmp_path))) == 200
 
 
 # What goes wrong ----------------------------------------------------------------------------------------------------

@@ -90,6 +90,8 @@ class Checkpoints:
     ) -> "Checkpoints | None":
         """Return the checkpoints under a URI, known to be writable, or None when it is empty: none are wanted.
 
+        What attempts that were killed left half-written goes.
+
         Raises:
             UserError: When the bucket does not exist, or files in it may not be created or deleted.
             TransientError: When Cloud Storage does not answer.
@@ -98,6 +100,7 @@ class Checkpoints:
             return None
         checkpoints = cls(checkpoint_uri, phase, identity, every_seconds)
         checkpoints._require_writable()
+        checkpoints._remove_abandoned()
         return checkpoints
 
     def read_newest(self, fits: Callable[[Checkpoint], bool] = lambda _: True) -> Checkpoint | None:
@@ -177,6 +180,11 @@ class Checkpoints:
         probe = storage.join(self.folder, f"{_PROBE}{self._attempt}")
         storage.write_if_absent(probe, b"")
         storage.delete_file(probe)
+
+    def _remove_abandoned(self) -> None:
+        freed = storage.remove_abandoned(self.folder)
+        if freed:
+            print(f"{self._phase}: removed {freed:,} bytes of checkpoints that killed attempts left half-written")
 
     def _uri(self, name: str) -> str:
         return storage.join(self.folder, name)

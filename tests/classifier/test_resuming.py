@@ -163,6 +163,8 @@ def test_fine_tuning_resumes_from_a_folder(fine_tune: Phase, tmp_path: Path) -> 
 
     kill_and_rerun(fine_tune, tmp_path, str(folder), moments(20262, local=True))
 
+    left = [path for path in folder.rglob(".*.storage-partial") if path.stat().st_size]
+    assert not left, "what is half-written would fill a disk, kill by kill"
     finish_again(fine_tune, tmp_path, str(folder))
 
 
