@@ -169,8 +169,15 @@ class ActivationCache:
         file, chunks = _file(section, number), len(images_of_shard(number, images)) * len(self.arrays)
         for folder in (self.folder, *self._handed_over):
             path = folder / file
-            places = shard_places(path, chunks)
-            if places is not None:
+            try:
+                places = shard_places(path, chunks)
+            except FileNotFoundError:
+                continue
+            except DamagedShardError as error:
+                if path not in self._told:
+                    self._told.add(path)
+                    print(f"{error}: it is not used", flush=True)
+            else:
                 if is_mounted_bucket(folder, _MOUNTS):  # images are read one by one, over and over
                     _make_folder(self.folder)
                     with published_file(self.folder / file, shared=True) as aside:
@@ -178,9 +185,6 @@ class ActivationCache:
                     path = self.folder / file
                 self._found[file] = (path, places)
                 return True
-            if path.exists() and path not in self._told:
-                self._told.add(path)
-                print(f"{path} is damaged", flush=True)
         return False
 
     def read(self, section: str, places: np.ndarray, array: int) -> np.ndarray:

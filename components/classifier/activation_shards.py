@@ -3,12 +3,13 @@
 The file::
 
     magic       8 bytes
+    label       cache, section and number as its folder and name give them: length, little-endian int64, and UTF-8
     chunks      zstd and its CRC32C, image after image, of each image array after array
     places      little-endian int64: where each chunk begins, and where the last one ends
     digest      SHA-256 of all before
 
 It is written under another name and renamed when it is whole. The digest finds what a disk or a copy has damaged before
-training begins, the checksum of each chunk what happens meanwhile.
+training begins, the checksum of each chunk what happens meanwhile, and the label a whole shard in another's place.
 """
 
 import contextlib
@@ -23,7 +24,8 @@ import pyarrow as pa
 
 from components.publishing import published_file
 
-_MAGIC = b"ACTIVAT2"
+_MAGIC = b"ACTIVAT3"
+_OLDER_MAGICS = (b"ACTIVAT1", b"ACTIVAT2")
 _DIGEST_BYTES = 32
 _CHECKSUM_BYTES = 4
 _PLACE = np.dtype("<i8")
@@ -31,7 +33,7 @@ _LEVEL = 1  # higher ones save a hundredth more
 
 
 class DamagedShardError(Exception):
-    """A shard that was whole is damaged or gone."""
+    """A shard is damaged or gone, or another than it should be, in a sentence."""
 
 
 def compressed(array: np.ndarray) -> bytes:
@@ -50,7 +52,8 @@ def written_shard(path: Path) -> Iterator[Callable[[bytes], None]]:
     Raises:
         OSError: When the disk is full; nothing is published then.
     """
-    places, digest = [len(_MAGIC)], hashlib.sha256()
+    header, digest = _header(path), hashlib.sha256()
+    places = [len(header)]
     with published_file(path) as aside, aside.open("wb") as file:
 
         def put(data: bytes) -> None:
@@ -61,7 +64,7 @@ def written_shard(path: Path) -> Iterator[Callable[[bytes], None]]:
             put(chunk)
             places.append(places[-1] + len(chunk))
 
-        put(_MAGIC)
+        put(header)
         yield append
         put(np.array(places, _PLACE).tobytes())
         file.write(digest.digest())
@@ -69,26 +72,44 @@ def written_shard(path: Path) -> Iterator[Callable[[bytes], None]]:
         os.fsync(file.fileno())  # a machine that stops must not leave the name without the bytes
 
 
-def shard_places(path: Path, chunks: int) -> np.ndarray | None:
+def shard_places(path: Path, chunks: int) -> np.ndarray:
     """Read a whole file and return where its chunks are, int64 ``[chunks + 1]``.
 
-    None when it is missing or damaged, or cannot be read, as a folder cannot: what is to be in it is computed again.
+    Args:
+        path: Of the file.
+        chunks: How many it has to hold.
+
+    Raises:
+        DamagedShardError: When it is damaged, of an older form or another shard, or cannot be read, as a folder cannot:
+            what is to be in it is computed again.
+        FileNotFoundError: When there is none.
     """
+    header = _header(path)
     try:
         with path.open("rb") as file:
             size = os.fstat(file.fileno()).st_size
-            if file.read(len(_MAGIC)) != _MAGIC:
-                return None
-            digest, remaining = hashlib.sha256(_MAGIC), size - _DIGEST_BYTES - len(_MAGIC)
+            magic = file.read(len(_MAGIC))
+            if magic in _OLDER_MAGICS:
+                raise DamagedShardError(f"{path} has the form of an earlier version")
+            digest, remaining = hashlib.sha256(magic), size - _DIGEST_BYTES - len(magic)
             while remaining > 0 and (data := file.read(min(remaining, 1 << 20))):
                 digest.update(data)
                 remaining -= len(data)
-            if remaining or file.read() != digest.digest():
-                return None
-            file.seek(size - _DIGEST_BYTES - (chunks + 1) * _PLACE.itemsize)
-            return np.frombuffer(file.read((chunks + 1) * _PLACE.itemsize), _PLACE)
-    except OSError:
-        return None
+            if magic != _MAGIC or remaining or file.read() != digest.digest():
+                raise DamagedShardError(f"{path} is damaged")
+            file.seek(0)
+            if file.read(len(header)) != header:
+                raise DamagedShardError(f"{path} is another shard, put in the place of this one")
+            end = size - _DIGEST_BYTES - (chunks + 1) * _PLACE.itemsize
+            file.seek(max(end, 0))
+            places = np.frombuffer(file.read((chunks + 1) * _PLACE.itemsize), _PLACE) if end > 0 else np.zeros(1)
+    except FileNotFoundError:
+        raise
+    except OSError as error:
+        raise DamagedShardError(f"{path} cannot be read ({error.strerror})") from error
+    if places[0] != len(header) or places[-1] != end or (np.diff(places) <= 0).any():
+        raise DamagedShardError(f"{path} does not hold {chunks} arrays")
+    return places
 
 
 def read_arrays(
@@ -121,6 +142,11 @@ def read_arrays(
     except OSError as error:
         raise DamagedShardError(f"{path} cannot be read ({error.strerror})") from error
     return arrays
+
+
+def _header(path: Path) -> bytes:
+    label = f"{path.parent.name}/{path.name}".encode()
+    return _MAGIC + np.array(len(label), _PLACE).tobytes() + label
 
 
 def _checksum(data: bytes) -> bytes:

@@ -73,8 +73,8 @@ def enough_memory(work: str, fix: str) -> Iterator[None]:
     except (tf.errors.OpError, MemoryError) as error:
         if not lacks_memory(error):
             raise
-        said = next((word for word in ("OOM", *_OUT_OF_MEMORY) if word in str(error)), "OOM")
-        raise UserError(f"{work} wants more memory than there is ({_telling_line(error, said)}): {fix}") from error
+        said = _telling_line(error, "OOM", *_OUT_OF_MEMORY, "MemoryError")
+        raise UserError(f"{work} wants more memory than there is ({said}): {fix}") from error
 
 
 def lacks_memory(error: BaseException) -> bool:
@@ -85,9 +85,13 @@ def lacks_memory(error: BaseException) -> bool:
     return isinstance(error, MemoryError)
 
 
-def _telling_line(error: BaseException, word: str) -> str:
-    """Return the line of a message that has a word, or the first: what a graph raises begins with where it was."""
+def _telling_line(error: BaseException, *words: str) -> str:
+    """Return the line of a message with one of the words, or the first: what a graph raises begins with where it was.
+
+    TensorFlow's hints on what could be looked at have the words too, and tell nothing.
+    """
     text = error.message if isinstance(error, tf.errors.OpError) else str(error)
-    lines = text.strip().splitlines() or [type(error).__name__]
+    lines = [line for line in text.strip().splitlines() if not line.startswith("Hint: ")] or [type(error).__name__]
+    telling = (line for word in words for line in lines if word in line)
     # Before it comes the name of TensorFlow's own function, in braces.
-    return next((line for line in lines if word in line), lines[0]).rpartition("}} ")[2][:200]
+    return next(telling, lines[0]).rpartition("}} ")[2][:200]

@@ -176,10 +176,59 @@ def test_a_file_in_the_place_of_a_folder_is_refused_and_stays(
     assert way.read_text() == "of a person"
 
 
-def test_what_cannot_be_read_as_a_shard_is_missing(tmp_path: Path) -> None:
+def test_what_cannot_be_read_as_a_shard_is_none(tmp_path: Path) -> None:
     (tmp_path / "file").touch()
-    for path in (tmp_path, tmp_path / "none", tmp_path / "file" / "below"):
-        assert shard_places(path, 3) is None
+    for path in (tmp_path, tmp_path / "file" / "below"):
+        with pytest.raises(DamagedShardError, match=f"^{path} cannot be read "):
+            shard_places(path, 3)
+    with pytest.raises(FileNotFoundError):
+        shard_places(tmp_path / "none", 3)
+
+
+def test_whole_shards_in_the_place_of_others_are_not_taken_for_them(
+    values: list[np.ndarray], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Two of a section, swapped; and one of another cache, under the name that it has there."""
+    cache, other = cache_in(tmp_path), cache_in(tmp_path, model_digest="2a")
+    fill(cache, values, [0, 1, 2])
+    fill(other, values, [2])
+    paths = [cache.shard("validation", number) for number in (0, 1, 2)]
+    aside = paths[0].rename(tmp_path / "aside")
+    paths[1].rename(paths[0])
+    aside.rename(paths[1])
+    other.shard("validation", 2).replace(paths[2])
+
+    assert cache_in(tmp_path).missing_shards("validation", IMAGES) == [0, 1, 2]
+
+    said = capsys.readouterr().out.splitlines()
+    assert sorted(said) == [f"{path} is another shard, put in the place of this one: it is not used" for path in paths]
+    fill(cache, values, [0, 1, 2])
+    again = cache_in(tmp_path)
+    assert again.missing_shards("validation", IMAGES) == []
+    assert np.array_equal(again.read("validation", np.arange(IMAGES), 0), values[0])
+
+
+def test_a_shard_with_fewer_arrays_is_not_taken(values: list[np.ndarray], tmp_path: Path) -> None:
+    cache = cache_in(tmp_path)
+    for images in (0, 1, 3):
+        with cache.writing(), written_shard(cache.shard("validation", 0)) as append:
+            for image in range(images):
+                for array in values:
+                    append(compressed(array[image]))
+        with pytest.raises(DamagedShardError, match="does not hold 8 arrays$"):
+            shard_places(cache.shard("validation", 0), 8)
+
+
+def test_a_cache_of_an_older_form_is_called_so(
+    values: list[np.ndarray], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    fill(cache_in(tmp_path), values, [0, 1, 2])
+    path = cache_in(tmp_path).shard("validation", 1)
+    path.write_bytes(b"ACTIVAT2" + path.read_bytes()[8:])
+
+    assert cache_in(tmp_path).missing_shards("validation", IMAGES) == [1]
+
+    assert capsys.readouterr().out == f"{path} has the form of an earlier version: it is not used\n"
 
 
 def mode(folder: Path, need: int, worthless: str = "", **changes: Any) -> Mode:

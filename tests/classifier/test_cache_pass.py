@@ -93,13 +93,17 @@ def test_fine_tuning_takes_what_it_is_handed(splits: Path, undisturbed: Path) ->
 def test_fine_tuning_computes_what_is_lost_and_goes_on_when_killed(
     splits: Path, undisturbed: Path, tmp_path: Path
 ) -> None:
-    """One shard damaged, one gone: the rest is still taken from what was handed over, which is only read."""
+    """One shard damaged, one gone, two swapped: the rest is taken from what was handed over, which is only read."""
     frozen = tmp_path / "frozen"
     shutil.copytree(undisturbed / "frozen", frozen)
     (boundary,) = (frozen / "cache").glob("boundary-*")
     damaged = boundary / "train-view-0-00002.shard"
     damaged.write_bytes(damaged.read_bytes()[:-50] + bytes(50))
     (boundary / "train-view-1-00003.shard").unlink()
+    first, second = (boundary / f"train-view-1-0000{number}.shard" for number in (0, 1))
+    aside = first.rename(tmp_path / "aside")
+    second.rename(first)
+    aside.rename(second)
     before = shards(frozen)
     inputs = {"splits": splits, "frozen_model": frozen / "model", **FINE_TUNE}
     tuned = tmp_path / "tuned"
@@ -112,7 +116,8 @@ def test_fine_tuning_computes_what_is_lost_and_goes_on_when_killed(
     log = run("fine_tune", tuned, inputs)
 
     assert "activations of view 1 of 2: 27 images found in the cache" in log
-    assert "activations of view 2 of 2: 3 images, 24 found in the cache" in log
+    assert f"{second} is another shard, put in the place of this one: it is not used" in log
+    assert "activations of view 2 of 2: 19 images, 8 found in the cache" in log
     assert shards(frozen) == before
     assert not list(tuned.rglob(".*.partial"))
     assert_same(tuned, undisturbed / "tuned")

@@ -219,6 +219,24 @@ def test_too_little_memory_ends_in_what_helps(
     assert line.endswith(fix[mode])
 
 
+def test_of_memory_that_a_batch_wants_the_batch_is_quoted_and_no_hint(splits: Path) -> None:
+    @faults_explained
+    def phase(_: Path) -> None:
+        def take(places: np.ndarray) -> np.ndarray:
+            return np.full(1 << 58, places[0], np.float32)
+
+        batches = tf.data.Dataset.range(4).batch(2).map(lambda places: tf.numpy_function(take, [places], tf.float32))
+
+        @tf.function
+        def step(iterator: Any) -> tf.Tensor:
+            return next(iterator)
+
+        step(iter(batches))
+
+    with pytest.raises(UserError, match=r"^the step wants more memory than there is \(.*MemoryError: Unable to .*\): "):
+        phase(splits)
+
+
 def test_memory_that_nothing_closer_explains_is_of_the_whole_step(splits: Path) -> None:
     @faults_explained
     def phase(directory: Path) -> None:
