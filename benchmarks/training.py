@@ -42,6 +42,7 @@ import pandas as pd
 from benchmarks.peak_memory import peak_bytes
 from benchmarks.plain_fit import PLAIN_FIT
 from benchmarks.split import drawn_photos, write_inputs
+from components.classifier.keras_alone import import_keras_alone
 from components.classifier.weights_source import RANDOM
 from components.formats.splits import ASSIGNMENTS_FILE
 from components.ordered_work import processors
@@ -190,6 +191,8 @@ def train_by_recipe(setting: Setting) -> Taken:
 
 def train_ours_frozen(setting: Setting) -> Taken:
     """Run the step train_frozen but its kfp shell."""
+    import_keras_alone()
+
     from components.train_frozen import frozen_phase, head_training  # noqa: PLC0415
     from components.train_frozen.frozen_settings import FrozenSettings  # noqa: PLC0415
 
@@ -215,6 +218,8 @@ def train_ours_frozen(setting: Setting) -> Taken:
 
 def train_ours_further(setting: Setting) -> Taken:
     """Run the step fine_tune but its kfp shell."""
+    import_keras_alone()
+
     from components.fine_tune import fine_tune_phase  # noqa: PLC0415
     from components.fine_tune.fine_tune_settings import FineTuneSettings  # noqa: PLC0415
 
