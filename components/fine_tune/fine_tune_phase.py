@@ -123,7 +123,7 @@ def fine_tune_phase(
     started = time.monotonic()
     check_settings(settings)
     check_checkpoint_seconds(checkpoint_seconds)
-    require_training_places(settings.mode.cache_directory, checkpoint_uri)
+    require_training_places(settings.mode.cache_directory, checkpoint_uri, [model_directory])
     splits, training, validation = open_splits(splits_directory)
     print_counts(splits)
     devices = prepare_training(

@@ -32,7 +32,7 @@ from components.launch.containment import Terminated, contained_steps
 from components.launch.docker_runner import image_name
 from components.launch.kubeflow_submission import submit_to_kubeflow
 from components.launch.labels import read_labels, read_node_selector
-from components.launch.local_run import PLACES, RunResult, StepFailedError, run_locally
+from components.launch.local_run import PLACES, STEPS_FOLDER, RunResult, StepFailedError, run_locally
 from components.launch.option_uses import require_used
 from components.launch.optional_parameters import left_out_parameters
 from components.launch.parameters import (
@@ -320,14 +320,14 @@ def _run(build: PipelineBuilder, options: argparse.Namespace) -> None:
     complete = with_defaults(values, parameters)
     check_values(complete)
     check_floor_classes(complete)
-    check_places(complete, in_containers=options.run == "docker")
+    check_places(complete, directory / STEPS_FOLDER, in_containers=options.run == "docker")
     print(f"Running {values['source']}\nEverything of this run goes to {_shown(str(directory))}")
     try:
         with contained_steps():
             result = run_locally(pipeline, values, options.run, directory, options.docker_network)
     finally:
         # A step that was killed could not clean up behind itself, and no other attempt goes on in its folder.
-        remove_half_written(directory / "steps")
+        remove_half_written(directory / STEPS_FOLDER)
     _print_result(result)
 
 

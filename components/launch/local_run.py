@@ -30,6 +30,9 @@ _WRITTEN_PLACES = ("registry_uri", "checkpoint_uri", "cache_directory")
 PLACES = ("source", "weights", *_WRITTEN_PLACES, "previous_decisions", "earlier_findings")
 """Parameters that may be paths on this machine."""
 
+STEPS_FOLDER = "steps"
+"""In the folder of a run, what the steps leave."""
+
 # Artifacts have no suffix where kfp puts them; a browser needs one.
 _REPORTS = {
     ("audit", "report"): "1-audit.html",
@@ -95,10 +98,10 @@ def run_locally(
     # kfp deletes the workspace root after a run, whatever it is: give it a folder of its own.
     with tempfile.TemporaryDirectory(prefix="image-classification-") as scratch:
         local.init(
-            runner=_docker_runner(outcomes, directory / "steps", values, docker_network)
+            runner=_docker_runner(outcomes, directory / STEPS_FOLDER, values, docker_network)
             if runner == "docker"
             else local.SubprocessRunner(use_venv=False),
-            pipeline_root=str(directory / "steps"),
+            pipeline_root=str(directory / STEPS_FOLDER),
             workspace_root=str(Path(scratch) / "workspace"),
         )
         with (directory / "run.log").open("w", encoding="utf-8") as log, _environment(outcomes):
@@ -202,7 +205,7 @@ def _collect_reports(directory: Path) -> list[Path]:
     reports.mkdir()
     collected = []
     for (step, output), name in _REPORTS.items():
-        for artifact in (directory / "steps").glob(f"*/{step}/{output}"):
+        for artifact in (directory / STEPS_FOLDER).glob(f"*/{step}/{output}"):
             shutil.copyfile(artifact, reports / name)
             collected.append(reports / name)
     return collected

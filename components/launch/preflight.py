@@ -167,18 +167,19 @@ def check_floor_classes(values: Mapping[str, Any]) -> None:
         check_floors(floors, source_classes(source, values["labels_file"], limits), source)
 
 
-def check_places(values: Mapping[str, Any], *, in_containers: bool) -> None:
+def check_places(values: Mapping[str, Any], steps: Path, *, in_containers: bool) -> None:
     """Check, for a run on this machine, that its places can be used, and weights and earlier findings are there.
 
     Args:
         values: By name, defaults included.
+        steps: Folder that the outputs of steps will be in.
         in_containers: Whether steps run in containers. These see folders of this machine as whoever starts them does;
             but their image may hold the weights, and they reach Cloud Storage, if at all, in a way of their own: of
             that nothing is tried.
 
     Raises:
-        UserError: When the registry cannot be read or written, checkpoints or caches cannot be written, or the weights
-            or the earlier findings are missing.
+        UserError: When the registry cannot be read or written, checkpoints or caches cannot be written or would lie
+            among outputs, or the weights or the earlier findings are missing.
         TransientError: When Cloud Storage does not answer.
     """
     from components.register.registry import ModelRegistry  # noqa: PLC0415
@@ -195,7 +196,7 @@ def check_places(values: Mapping[str, Any], *, in_containers: bool) -> None:
                     f"the registry {registry} cannot be written: {existing} is no folder of yours to write in"
                 )
         ModelRegistry(registry, values["model_name"]).read_index()
-    require_training_places(cache, checkpoints)
+    require_training_places(cache, checkpoints, [steps])
     weights = values["weights"]
     if not in_containers and weights not in WEIGHTS_IN_WORDS and storage.stat_file(weights) is None:
         raise UserError(

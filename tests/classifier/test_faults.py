@@ -88,6 +88,36 @@ def test_a_place_that_cannot_be_written_is_refused_before_all_else(
     assert said.out == ""
 
 
+@pytest.mark.parametrize("name", ["cache_directory", "checkpoint_uri"])
+@pytest.mark.parametrize(("phase", "output"), [("frozen", "model"), ("frozen", "cache"), ("fine_tune", "model")])
+def test_a_place_in_an_output_is_refused_before_all_else(
+    name: str, phase: str, output: str, undisturbed: Path, splits: Path, tmp_path: Path, capsys: Any
+) -> None:
+    """What lies in an output is deleted when the step succeeds: by way of a link too."""
+    (tmp_path / "link").symlink_to(tmp_path / "output")
+    place = tmp_path / "link" / output / "kept"
+
+    inputs = [splits] if phase == "frozen" else [splits, undisturbed / "model"]
+    train: Callable[..., Any] = run_train_frozen if phase == "frozen" else run_fine_tune
+
+    with pytest.raises(SystemExit, match="2"):
+        train(*inputs, tmp_path / "output", **{name: str(place)})
+
+    said = capsys.readouterr()
+    step = "train_frozen" if phase == "frozen" else phase
+    assert said.err.startswith(f"{step}: error: {name}: {place} lies in {tmp_path / 'output' / output}, an output ")
+    assert said.out == ""
+
+
+def test_outputs_may_lie_where_checkpoints_and_caches_are_kept(splits: Path, tmp_path: Path) -> None:
+    kept = {"cache_directory": str(tmp_path), "checkpoint_uri": str(tmp_path)}
+    run(splits, tmp_path / "output", 0, **kept, epochs=1)
+
+    said = run(splits, tmp_path / "output", 0, **kept, epochs=1)
+
+    assert "frozen: resuming after epoch 1 of 1" in said
+
+
 @pytest.mark.parametrize("size", ["56k", "120k", "200k"])
 def test_a_full_disk_for_the_model_publishes_none(size: str, splits: Path, small_disk: Path) -> None:
     """Of the model nothing fits, or a part of its file, or not what that is unpacked to."""

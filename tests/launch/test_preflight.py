@@ -199,6 +199,7 @@ def test_no_rule_of_training_needs_tensorflow(defaults: dict[str, Any]) -> None:
     assert (ended.returncode, ended.stdout, ended.stderr) == (0, "[]\n", "")
 
 
+STEPS = Path("/somewhere/steps")
 IN_BOTH = pytest.mark.parametrize("in_containers", [False, True], ids=["processes", "containers"])
 
 
@@ -206,15 +207,17 @@ IN_BOTH = pytest.mark.parametrize("in_containers", [False, True], ids=["processe
 def test_a_registry_below_a_file_is_refused(defaults: dict[str, Any], tmp_path: Path, in_containers: bool) -> None:
     (tmp_path / "file").write_text("not a folder")
     with pytest.raises(UserError, match="file/models"):
-        check_places({**defaults, "registry_uri": str(tmp_path / "file" / "models")}, in_containers=in_containers)
+        check_places(
+            {**defaults, "registry_uri": str(tmp_path / "file" / "models")}, STEPS, in_containers=in_containers
+        )
 
 
 def test_missing_weights_are_refused_where_no_image_may_hold_them(defaults: dict[str, Any], tmp_path: Path) -> None:
     here = {**defaults, "registry_uri": str(tmp_path / "models")}
-    check_places(here, in_containers=False)
+    check_places(here, STEPS, in_containers=False)
     with pytest.raises(UserError, match=r"imagenett is not a file: give .* imagenet or random"):
-        check_places({**here, "weights": "imagenett"}, in_containers=False)
-    check_places({**here, "weights": "/opt/keras/models/mine.h5"}, in_containers=True)
+        check_places({**here, "weights": "imagenett"}, STEPS, in_containers=False)
+    check_places({**here, "weights": "/opt/keras/models/mine.h5"}, STEPS, in_containers=True)
     assert not (tmp_path / "models").exists(), "looking leaves nothing behind"
 
 
@@ -235,18 +238,32 @@ def test_places_that_training_could_not_write_are_refused(
     (tmp_path / "file").write_text("not a folder")
     here = {**defaults, "registry_uri": str(tmp_path / "models")}
     with pytest.raises(UserError, match=message):
-        check_places({**here, name: place.format(file=tmp_path / "file")}, in_containers=in_containers)
-    check_places({**here, name: str(tmp_path / "to" / "be" / "made")}, in_containers=in_containers)
+        check_places({**here, name: place.format(file=tmp_path / "file")}, STEPS, in_containers=in_containers)
+    check_places({**here, name: str(tmp_path / "to" / "be" / "made")}, STEPS, in_containers=in_containers)
     assert [path.name for path in tmp_path.iterdir()] == ["file"], "looking leaves nothing behind"
+
+
+@IN_BOTH
+@pytest.mark.parametrize("name", ["checkpoint_uri", "cache_directory"])
+def test_places_among_the_outputs_of_steps_are_refused(
+    name: str, defaults: dict[str, Any], tmp_path: Path, in_containers: bool
+) -> None:
+    steps, elsewhere = tmp_path / "steps", tmp_path / "steps-not"
+    here = {**defaults, "registry_uri": str(tmp_path / "models")}
+    for place in (steps, steps / "x", elsewhere / ".." / "steps"):
+        with pytest.raises(UserError, match=f"^{name}: {place} lies in {steps}, an output that is replaced when"):
+            check_places({**here, name: str(place)}, steps, in_containers=in_containers)
+    check_places({**here, name: str(elsewhere)}, steps, in_containers=in_containers)
+    check_places({**here, name: str(tmp_path)}, steps, in_containers=in_containers)
 
 
 @pytest.mark.parametrize("name", ["registry_uri", "checkpoint_uri", "earlier_findings"])
 def test_buckets_are_tried_for_processes_alone(name: str, defaults: dict[str, Any], tmp_path: Path, gcs: str) -> None:
     """A container has a network and an identity of its own, so that what this process may do says nothing of it."""
     given = {**defaults, "registry_uri": str(tmp_path / "models"), name: "gs://no-such-bucket-zz/x"}
-    check_places(given, in_containers=True)
+    check_places(given, STEPS, in_containers=True)
     with pytest.raises(UserError, match="gs://no-such-bucket-zz"):
-        check_places(given, in_containers=False)
+        check_places(given, STEPS, in_containers=False)
 
 
 @IN_BOTH
@@ -255,10 +272,10 @@ def test_an_earlier_run_that_left_no_findings_is_refused(
 ) -> None:
     here = {**defaults, "registry_uri": str(tmp_path / "models"), "earlier_findings": str(tmp_path)}
     with pytest.raises(UserError, match=r"earlier_findings has no suspected_labels\.parquet in "):
-        check_places(here, in_containers=in_containers)
+        check_places(here, STEPS, in_containers=in_containers)
     (tmp_path / "suspected").mkdir()
     (tmp_path / "suspected" / "suspected_labels.parquet").touch()
-    check_places(here, in_containers=in_containers)
+    check_places(here, STEPS, in_containers=in_containers)
 
 
 @pytest.mark.parametrize("runner", ["local", "docker"])
