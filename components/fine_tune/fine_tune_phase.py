@@ -209,7 +209,7 @@ def _fine_tuned(
     def settings_of_phases(choice: Choice) -> dict[str, dict[str, Any]]:
         return {
             **frozen.record.settings,
-            FINE_TUNE_PHASE: settings.with_batch_size(choice.batch_size).as_record(choice.mode),
+            FINE_TUNE_PHASE: settings.with_batch_size(choice.batch_size).as_record(choice.mode, choice.precision),
         }
 
     earlier = EarlierAttempts(
@@ -265,7 +265,6 @@ def _fine_tuned(
     with devices.building():
         compile_classifier(plan.model, settings.fit)
     all_settings = settings_of_phases(choice_of(plan.mode))
-    all_settings[FINE_TUNE_PHASE]["precision"] = devices.precision
     checkpoints = earlier.go_on(choice_of(plan.mode), every_seconds)
     fit, choice = _fit_and_choose(plan, images.training, frozen.record, settings, checkpoints)
     learned = sum(variable.shape.num_elements() for variable in model.trainable_variables)

@@ -30,11 +30,12 @@ class FineTuneSettings:
     gpu_count: int
     fit: FitSettings
 
-    def as_record(self, mode: Mode) -> dict[str, Any]:
-        """Return every parameter that decided the result by name, the mode as it was chosen."""
+    def as_record(self, mode: Mode, precision: str) -> dict[str, Any]:
+        """Return every parameter that decided the result by name, mode and precision as they were chosen."""
         values = dataclasses.asdict(self)
         del values["fit"], values["mode"]
-        return {**self.fit.as_record(), **values, **self.mode.as_record(mode, self.fit.epochs, self.augmentation)}
+        chosen = {**self.mode.as_record(mode, self.fit.epochs, self.augmentation), "precision": precision}
+        return {**self.fit.as_record(), **values, **chosen}
 
     def with_batch_size(self, batch_size: int) -> "FineTuneSettings":
         """Return the same settings with another batch size."""

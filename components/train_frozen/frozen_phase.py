@@ -82,7 +82,9 @@ def train_frozen_phase(
     earlier = EarlierAttempts(
         checkpoint_uri,
         FROZEN_PHASE,
-        lambda choice: training_identity(splits, model_digest, choice.precision, settings.as_record(choice.mode)),
+        lambda choice: training_identity(
+            splits, model_digest, choice.precision, settings.as_record(choice.mode, choice.precision)
+        ),
     )
     batch_size, modes = settings.fit.batch_size, settings.mode.possible_modes()
     before = devices.precision
@@ -98,7 +100,7 @@ def train_frozen_phase(
 
     root = cache_root(settings.mode, cache_directory)
     plan = plan_training(frozen, settings, root, lambda mode: earlier.finished_epochs(choice_of(mode)))
-    all_settings = settings.as_record(plan.mode)
+    all_settings = settings.as_record(plan.mode, devices.precision)
     checkpoints = earlier.go_on(choice_of(plan.mode), checkpoint_seconds)
     # Anew: Cloud Storage's client draws from the random numbers that seed the layers.
     keras.utils.set_random_seed(settings.fit.seed)
@@ -131,7 +133,7 @@ def train_frozen_phase(
         best_val_accuracy=fit.best_val_accuracy,
         images_per_class=dict(zip(splits.class_names, training.images_per_class, strict=True)),
         devices=devices.names,
-        settings={FROZEN_PHASE: {**all_settings, "precision": devices.precision}},
+        settings={FROZEN_PHASE: all_settings},
         shards_digest=trained_shards_digest(splits),
     )
     with published_directory(model_directory) as directory:

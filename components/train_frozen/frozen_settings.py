@@ -38,11 +38,12 @@ class FrozenSettings:
     gpu_count: int
     fit: FitSettings
 
-    def as_record(self, mode: Mode) -> dict[str, Any]:
-        """Return every parameter that decided the result by name, the mode as it was chosen."""
+    def as_record(self, mode: Mode, precision: str) -> dict[str, Any]:
+        """Return every parameter that decided the result by name, mode and precision as they were chosen."""
         values = dataclasses.asdict(self)
         del values["fit"], values["mode"], values["unfrozen_layers"]
-        return {**self.fit.as_record(), **values, **self.mode.as_record(mode, self.fit.epochs, self.augmentation)}
+        chosen = {**self.mode.as_record(mode, self.fit.epochs, self.augmentation), "precision": precision}
+        return {**self.fit.as_record(), **values, **chosen}
 
 
 def check_settings(settings: FrozenSettings) -> None:

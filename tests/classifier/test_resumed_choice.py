@@ -103,6 +103,10 @@ def test_a_head_goes_on_at_the_precision_it_began_at(splits: Path, frozen: Path,
     assert "frozen: resuming after epoch 1 of 2" in said
     assert_same(tmp_path / "second", frozen)
 
+    said = run("frozen", tmp_path / "asked", {**inputs, "precision": "mixed_bfloat16"}, SECOND)
+    assert "frozen: resuming after epoch 2 of 2" in said, "whoever asks for what was chosen goes on from it"
+    assert_same(tmp_path / "asked", frozen)
+
 
 def test_fine_tuning_goes_on_at_precision_and_batch_size_it_began_at(
     splits: Path, frozen: Path, tmp_path: Path
@@ -124,3 +128,7 @@ def test_fine_tuning_goes_on_at_precision_and_batch_size_it_began_at(
     assert "batch size found: 16\nfine_tune: batch size 8: an earlier attempt chose it and left a checkpoint" in said
     assert "fine_tune: resuming after epoch 1 of 2" in said
     assert_same(tmp_path / "second", tmp_path / "undisturbed")
+
+    asked = {**inputs, "precision": "mixed_bfloat16", "batch_size": 8}
+    assert "fine_tune: resuming after epoch 2 of 2" in run("fine_tune", tmp_path / "asked", asked, SECOND)
+    assert_same(tmp_path / "asked", tmp_path / "undisturbed")
