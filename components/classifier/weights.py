@@ -24,18 +24,18 @@ import numpy as np
 
 from components.classifier.backbones import BACKBONES, Backbone
 from components.classifier.weights_source import (
+    HDF5_MAGIC,
     IMAGENET,
     IMAGENET_ADDRESS,
     IMAGENET_FILE,
     IMAGENET_MD5,
+    MAGIC_BYTES,
     RANDOM,
     check_weights,
+    require_weights_form,
 )
 from components.failures import TransientError, UserError
 from components.storage import localized
-
-_ZIP_MAGIC = b"PK\x03\x04"
-_HDF5_MAGIC = b"\x89HDF\r\n\x1a\n"
 
 # What HTTP servers answer when another try may succeed.
 _BUSY_SERVER = {408, 429, 500, 502, 503, 504}
@@ -147,17 +147,13 @@ def _load_file(network: keras.Model, backbone: Backbone, path: Path, name: str) 
     if not path.is_file():
         raise UserError(f"weights {name} is not a file: give one file of weights")
     with path.open("rb") as file:
-        magic = file.read(len(_HDF5_MAGIC))
+        beginning = file.read(MAGIC_BYTES)
+    require_weights_form(name, beginning)
     try:
-        if magic == _HDF5_MAGIC:
+        if beginning == HDF5_MAGIC:
             _load_hdf5(network, path)
-        elif magic.startswith(_ZIP_MAGIC):
-            _load_arrays(network, path)
         else:
-            raise UserError(
-                f"weights {name} is neither HDF5 nor a NumPy archive: for inception_v3 give Keras' "
-                "..._notop.h5 or a .weights.h5 file, for efficientnet_lite0 an .npz"
-            )
+            _load_arrays(network, path)
     except (ValueError, KeyError, OSError, EOFError, TypeError, UserWarning, zipfile.BadZipFile) as error:
         raise UserError(
             f"weights {name} cannot be loaded into {backbone.name}: the file is cut short, damaged, or of another "

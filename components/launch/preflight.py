@@ -198,10 +198,9 @@ def check_places(values: Mapping[str, Any], steps: Path, *, in_containers: bool)
         ModelRegistry(registry, values["model_name"]).read_index()
     require_training_places(cache, checkpoints, [steps])
     weights = values["weights"]
-    if not in_containers and weights not in WEIGHTS_IN_WORDS and storage.stat_file(weights) is None:
-        raise UserError(
-            f"weights {weights} is not a file: give the path or gs:// URI of a weights file, imagenet or random"
-        )
+    seen = not in_containers or (not storage.is_remote(weights) and Path(weights).exists())
+    if weights not in WEIGHTS_IN_WORDS and seen:
+        weights_source.check_weights_file(weights)
     check_earlier_findings(findings)
 
 

@@ -4,11 +4,14 @@ import dataclasses
 import json
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import h5py  # type: ignore[import-untyped]
 import pytest
 
+from components import storage
 from components.failures import UserError
 from components.launch.command_line import main
 from components.launch.parameters import pipeline_parameters, with_defaults
@@ -218,7 +221,40 @@ def test_missing_weights_are_refused_where_no_image_may_hold_them(defaults: dict
     with pytest.raises(UserError, match=r"imagenett is not a file: give .* imagenet or random"):
         check_places({**here, "weights": "imagenett"}, STEPS, in_containers=False)
     check_places({**here, "weights": "/opt/keras/models/mine.h5"}, STEPS, in_containers=True)
+    check_places({**here, "weights": "gs://no-such-bucket-zz/mine.h5"}, STEPS, in_containers=True)
     assert not (tmp_path / "models").exists(), "looking leaves nothing behind"
+
+
+@IN_BOTH
+def test_a_file_that_holds_no_weights_is_refused(defaults: dict[str, Any], tmp_path: Path, in_containers: bool) -> None:
+    """By its first bytes: whether what follows fits is for training to see."""
+    here = {**defaults, "registry_uri": str(tmp_path / "models")}
+    files = {"empty": b"", "short": b"\x89HDF", "passwd": b"root:x:0:0:root:/root:/bin/bash\n"}
+    for name, content in files.items():
+        (tmp_path / name).write_bytes(content)
+        with pytest.raises(UserError, match=f"^weights {tmp_path / name} is neither HDF5 nor a NumPy archive: for "):
+            check_places({**here, "weights": str(tmp_path / name)}, STEPS, in_containers=in_containers)
+    with pytest.raises(UserError, match="is not a file: give "):
+        check_places({**here, "weights": str(tmp_path)}, STEPS, in_containers=in_containers)
+    lite0 = ROOT / "samples" / "efficientnet_lite0" / "imagenet_float16.npz"
+    check_places({**here, "weights": str(lite0)}, STEPS, in_containers=in_containers)
+    h5py.File(tmp_path / "any name", "w").close()
+    check_places({**here, "weights": str(tmp_path / "any name")}, STEPS, in_containers=in_containers)
+
+
+def test_a_file_in_a_bucket_that_holds_no_weights_is_refused(
+    defaults: dict[str, Any], tmp_path: Path, new_bucket: Callable[[], str]
+) -> None:
+    here = {**defaults, "registry_uri": str(tmp_path / "models"), "weights": f"{new_bucket()}/weights.h5"}
+    with pytest.raises(UserError, match=r"weights\.h5 is not a file: give "):
+        check_places(here, STEPS, in_containers=False)
+    storage.write_if_absent(here["weights"], b"<html>not found</html>")
+    with pytest.raises(UserError, match=r"weights\.h5 is neither HDF5 nor a NumPy archive"):
+        check_places(here, STEPS, in_containers=False)
+    storage.delete_file(here["weights"])
+    h5py.File(tmp_path / "weights.h5", "w").close()
+    storage.write_if_absent(here["weights"], tmp_path / "weights.h5")
+    check_places(here, STEPS, in_containers=False)
 
 
 @IN_BOTH
