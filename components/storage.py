@@ -778,7 +778,7 @@ def _remove_if_abandoned(aside: Path) -> int:
             ended = locked and status.st_size > 0
             if ended or time.time() - status.st_mtime > _ABANDONED_SECONDS:
                 aside.unlink()
-                return status.st_size
+                return status.st_size if status.st_nlink < 2 else 0  # it was published, under its own name
     except (BlockingIOError, FileNotFoundError, PermissionError):  # being written, or published, or somebody else's
         pass
     return 0
