@@ -226,7 +226,7 @@ def train_ours_further(setting: Setting) -> Taken:
     fit = _fit(setting, setting.fine_tune_epochs, FINE_TUNE_RATE)
     settings = FineTuneSettings(UNFROZEN, False, setting.augmentation, _mode(setting), False, 0, fit)
     taken = Taken({}, {}, {}, 0.0)
-    fine_tune_phase._fit_and_choose = _timed(taken, "fine_tune", fine_tune_phase._fit_and_choose)
+    fine_tune_phase._measure_and_fit = _timed(taken, "fine_tune", fine_tune_phase._measure_and_fit)
     splits, model, cache, output = (setting.directory / name for name in ("splits", "model", "cache", "tuned"))
     report = setting.directory / "tuned.html"
     return _whole_step(

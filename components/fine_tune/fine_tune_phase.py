@@ -23,6 +23,7 @@ from components.classifier.input_pipeline import SplitImages, open_splits, print
 from components.classifier.model_folder import read_model, read_training, write_trained_model
 from components.classifier.report import SAMPLES_SHOWN, Story, kept_sentence, write_training_report
 from components.classifier.resumed_choice import resumed_choice
+from components.classifier.saved_figures import Figures, both_precisions, computes_as_saved, figures_of
 from components.classifier.training import (
     Fit,
     balanced_class_weights,
@@ -48,15 +49,29 @@ STEP = "fine_tune"
 
 @dataclasses.dataclass(frozen=True)
 class _Choice:
-    """Which phase's model is kept, and the figures that decided."""
+    """Which phase's model is kept, and the figures that decided.
+
+    Attributes:
+        phase: One of the two.
+        epoch: Its best.
+        baseline: Of the frozen phase's model, as it is saved.
+        tuned: Of the best epoch of this phase, as it would be saved.
+        training_loss: What its own phase measured at the epoch that is kept.
+        in_training: What this phase measured of the model that is kept, where training computes in another precision
+            than a saved model; else None.
+    """
 
     phase: str
     epoch: int
-    val_loss: float
-    val_accuracy: float
-    baseline_loss: float
-    baseline_accuracy: float
-    tuned_loss: float
+    baseline: Figures
+    tuned: Figures
+    training_loss: float | None
+    in_training: Figures | None
+
+    @property
+    def kept(self) -> Figures:
+        """Of the model that is kept."""
+        return self.tuned if self.phase == FINE_TUNE_PHASE else self.baseline
 
 
 @dataclasses.dataclass(frozen=True)
@@ -151,8 +166,9 @@ def fine_tune_phase(
         phase=FINE_TUNE_PHASE,
         best_phase=choice.phase,
         best_epoch=choice.epoch,
-        best_val_loss=choice.val_loss,
-        best_val_accuracy=choice.val_accuracy,
+        best_val_loss=choice.kept.loss,
+        best_val_accuracy=choice.kept.accuracy,
+        training_val_loss=choice.training_loss,
         devices=devices.names,
         settings=tuned.settings,
     )
@@ -169,10 +185,10 @@ def fine_tune_phase(
     samples = sample_images(training, SAMPLES_SHOWN)
     write_training_report(report, story, record, history, curves, splits, samples)
     return {
-        "val_accuracy": choice.val_accuracy,
-        "val_loss": choice.val_loss,
-        "frozen_val_loss": choice.baseline_loss,
-        "fine_tuned_val_loss": choice.tuned_loss,
+        "val_accuracy": choice.kept.accuracy,
+        "val_loss": choice.kept.loss,
+        "frozen_val_loss": choice.baseline.loss,
+        "fine_tuned_val_loss": choice.tuned.loss,
         "fine_tuned_model_kept": int(choice.phase == FINE_TUNE_PHASE),
         "best_epoch": choice.epoch,
         "epochs_run": len(tuned.fit.history),
@@ -220,6 +236,7 @@ def _fine_tuned(
     asked, modes = settings.fit.batch_size, settings.mode.possible_modes()
     sizes = [asked] if asked else sizes_to_find(devices.strategy.num_replicas_in_sync, images.training.images)
     devices = devices.going_on(STEP, settings.fit.precision, lambda precision: earlier.left(precision, sizes, modes))
+    saved_baseline = None if computes_as_saved(devices.precision) else figures_of(loaded, images.validation)
     # Anew: Cloud Storage's client draws from the random numbers that seed the layers.
     keras.utils.set_random_seed(settings.fit.seed)
     with devices.building():
@@ -266,9 +283,9 @@ def _fine_tuned(
         compile_classifier(plan.model, settings.fit)
     all_settings = settings_of_phases(choice_of(plan.mode))
     checkpoints = earlier.go_on(choice_of(plan.mode), every_seconds)
-    fit, choice = _fit_and_choose(plan, images.training, frozen.record, settings, checkpoints)
+    fit, baseline = _measure_and_fit(plan, images.training, settings, checkpoints)
     learned = sum(variable.shape.num_elements() for variable in model.trainable_variables)
-    kept = read_model(frozen.directory) if choice.phase == FROZEN_PHASE else _finished(model, frozen, devices)
+    fit, choice, kept = _better(fit, model, frozen, devices, (baseline, saved_baseline), images.validation)
     return _Tuned(choice, fit, kept, learning, learned, all_settings)
 
 
@@ -337,21 +354,17 @@ def _finished(model: keras.Model, frozen: _Frozen, devices: Devices) -> keras.Mo
     return finished
 
 
-def _fit_and_choose(
-    plan: Training,
-    training: SplitImages,
-    record: TrainingRecord,
-    settings: FineTuneSettings,
-    checkpoints: Checkpoints | None,
-) -> tuple[Fit, _Choice]:
-    """Measure the frozen phase's model, fit, and say which is better on validation."""
+def _measure_and_fit(
+    plan: Training, training: SplitImages, settings: FineTuneSettings, checkpoints: Checkpoints | None
+) -> tuple[Fit, Figures]:
+    """Measure the frozen phase's model as training will be measured, and fit; return both."""
     class_weight = balanced_class_weights(training.images_per_class, settings.fit.class_weights)
     with plan.reading():
         held_back = plan.held_back()
         work = f"validation before fine-tuning with {settings.fit.batch_size} images at once"
         with enough_memory(work, "lower its batch size"):
-            baseline_loss, baseline_accuracy = measure(plan.model, held_back, plan.frozen)
-        print(f"fine_tune before  val_loss {baseline_loss:.4f}  val_accuracy {baseline_accuracy:.4f}", flush=True)
+            baseline = Figures(*measure(plan.model, held_back, plan.frozen))
+        print(f"fine_tune before  val_loss {baseline.loss:.4f}  val_accuracy {baseline.accuracy:.4f}", flush=True)
         outcome = fit_epochs(
             plan.model,
             FINE_TUNE_PHASE,
@@ -363,23 +376,57 @@ def _fit_and_choose(
             plan.frozen,
             plan.preparation,
         )
-    figures = (baseline_loss, baseline_accuracy, outcome.best_val_loss)
-    if outcome.best_val_loss < baseline_loss:
-        best = (outcome.best_epoch, outcome.best_val_loss, outcome.best_val_accuracy)
-        return outcome, _Choice(FINE_TUNE_PHASE, *best, *figures)
+    return outcome, baseline
+
+
+def _better(
+    fit: Fit,
+    model: keras.Model,
+    frozen: _Frozen,
+    devices: Devices,
+    baselines: tuple[Figures, Figures | None],
+    validation: SplitImages,
+) -> tuple[Fit, _Choice, keras.Model]:
+    """Say which phase's model is better on validation, as each is saved, and return it.
+
+    Args:
+        fit: Of this phase.
+        model: Holds the weights of its best epoch.
+        frozen: What the frozen phase came to.
+        devices: What the model was built for.
+        baselines: Figures of the frozen phase's model in the precision of training, and, where that is another, as it
+            is saved.
+        validation: The validation images.
+    """
+    baseline, saved_baseline = baselines
+    tuned = Figures(fit.best_val_loss, fit.best_val_accuracy)
+    finished, of_baseline, of_tuned = None, None, None
+    if saved_baseline is not None:
+        finished = _finished(model, frozen, devices)
+        of_baseline, of_tuned = baseline, tuned
+        baseline, tuned = saved_baseline, figures_of(finished, validation)
+        print(f"fine_tune before: {both_precisions(devices.precision, of_baseline, baseline)}", flush=True)
+        print(f"fine_tune after: {both_precisions(devices.precision, of_tuned, tuned)}", flush=True)
+    if tuned.loss < baseline.loss:
+        choice = _Choice(FINE_TUNE_PHASE, fit.best_epoch, baseline, tuned, fit.best_val_loss, of_tuned)
+        return fit, choice, finished or _finished(model, frozen, devices)
     warning = "fine-tuning made the model no better: lower fine_tune_learning_rate, or let fewer layers learn"
-    frozen_choice = _Choice(FROZEN_PHASE, record.best_epoch, baseline_loss, baseline_accuracy, *figures)
-    return outcome.warned(FINE_TUNE_PHASE, warning), frozen_choice
+    record = frozen.record
+    choice = _Choice(FROZEN_PHASE, record.best_epoch, baseline, tuned, record.training_val_loss, of_baseline)
+    return fit.warned(FINE_TUNE_PHASE, warning), choice, read_model(frozen.directory)
 
 
 def _tell(backbone: Backbone, tuned: _Tuned, validation: SplitImages, all_weights: int, seconds: float) -> Story:
     choice, learning, settings = tuned.choice, tuned.learning, tuned.settings[FINE_TUNE_PHASE]
-    kept = kept_sentence(choice.phase, choice.epoch, choice.val_loss, choice.val_accuracy, validation.images)
+    kept = kept_sentence(choice.phase, choice.epoch, choice.kept.loss, choice.kept.accuracy, validation.images)
     if choice.phase == FINE_TUNE_PHASE:
-        before = round(choice.baseline_accuracy * validation.images)
-        reason = f"Before fine-tuning the same images gave {choice.baseline_loss:.4f}, and {before} of them were right."
+        before = round(choice.baseline.accuracy * validation.images)
+        reason = f"Before fine-tuning the same images gave {choice.baseline.loss:.4f}, and {before} of them were right."
     else:
-        reason = f"No epoch of fine-tuning was better (its best: {choice.tuned_loss:.4f}), so its weights were dropped."
+        reason = f"No epoch of fine-tuning was better (its best: {choice.tuned.loss:.4f}), so its weights were dropped."
+    if choice.in_training is not None:
+        both = both_precisions(settings["precision"], choice.in_training, choice.kept)
+        reason = f"{reason} {both[0].upper()}{both[1:]}."
     normalization = (
         "Batch normalization among them learned too, from the statistics of batches."
         if settings["train_batch_normalization"]

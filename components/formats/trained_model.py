@@ -80,12 +80,14 @@ class TrainingRecord:
         phase: The phase this folder was written by.
         best_phase: The phase whose model is kept, by validation loss.
         best_epoch: Its epoch, from 1.
-        best_val_loss: Its validation loss.
+        best_val_loss: Validation loss of that model as it is saved, in float32.
         best_val_accuracy: Its validation accuracy, [0, 1].
         images_per_class: Of the training split.
         devices: What it ran on, for example ``["CPU"]``.
         settings: Every parameter of both phases, by phase.
         shards_digest: See ``trained_shards_digest``; empty in a record of before it was kept.
+        training_val_loss: What training measured at that epoch, in the precision it computed in; the history has it
+            too. None in a record of before it was kept.
     """
 
     backbone: str
@@ -105,6 +107,7 @@ class TrainingRecord:
     devices: list[str]
     settings: dict[str, dict[str, Any]]
     shards_digest: str = ""
+    training_val_loss: float | None = None
 
     def is_of(self, splits: Splits) -> bool:
         """Return whether the model was trained on these very splits, pixels and their order included."""

@@ -17,6 +17,7 @@ from components.classifier.head import head_layers, head_of, whole_model
 from components.classifier.input_pipeline import open_splits, print_counts, sample_images
 from components.classifier.model_folder import write_trained_model
 from components.classifier.report import SAMPLES_SHOWN, Story, kept_sentence, write_training_report
+from components.classifier.saved_figures import Figures, both_precisions, computes_as_saved, figures_of
 from components.classifier.training_faults import faults_explained
 from components.classifier.training_mode import STREAMING, Mode
 from components.classifier.training_places import require_training_places
@@ -117,6 +118,13 @@ def train_frozen_phase(
         settings.fit.seed,
     )
     model = _finished(frozen, head, settings)
+    trained = saved = Figures(fit.best_val_loss, fit.best_val_accuracy)
+    verdict = ""
+    if not computes_as_saved(devices.precision):
+        saved = figures_of(model, validation)
+        both = both_precisions(devices.precision, trained, saved)
+        print(f"train_frozen: {both}", flush=True)
+        verdict = f" {both[0].upper()}{both[1:]}."
     record = TrainingRecord(
         backbone=backbone.name,
         weights=settings.weights,
@@ -129,8 +137,9 @@ def train_frozen_phase(
         phase=FROZEN_PHASE,
         best_phase=FROZEN_PHASE,
         best_epoch=fit.best_epoch,
-        best_val_loss=fit.best_val_loss,
-        best_val_accuracy=fit.best_val_accuracy,
+        best_val_loss=saved.loss,
+        best_val_accuracy=saved.accuracy,
+        training_val_loss=trained.loss,
         images_per_class=dict(zip(splits.class_names, training.images_per_class, strict=True)),
         devices=devices.names,
         settings={FROZEN_PHASE: all_settings},
@@ -143,9 +152,7 @@ def train_frozen_phase(
     seconds = time.monotonic() - started
     story = Story(
         title=f"A new head on the frozen {backbone.name}",
-        verdict=kept_sentence(
-            FROZEN_PHASE, fit.best_epoch, fit.best_val_loss, fit.best_val_accuracy, validation.images
-        ),
+        verdict=kept_sentence(FROZEN_PHASE, fit.best_epoch, saved.loss, saved.accuracy, validation.images) + verdict,
         trained=_trained_sentence(model, all_settings),
         warnings=fit.warnings,
         seconds=seconds,
@@ -154,8 +161,8 @@ def train_frozen_phase(
     samples = sample_images(training, SAMPLES_SHOWN)
     write_training_report(report, story, record, fit.history, curves, splits, samples)
     return {
-        "val_accuracy": fit.best_val_accuracy,
-        "val_loss": fit.best_val_loss,
+        "val_accuracy": saved.accuracy,
+        "val_loss": saved.loss,
         "best_epoch": fit.best_epoch,
         "epochs_run": len(fit.history),
         "training_images": training.images,
