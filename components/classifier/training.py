@@ -74,7 +74,9 @@ class Fit:
     measured: dict[str, float]
 
     def warned(self, phase: str, warning: str) -> "Fit":
-        """Return the same with one more warning, and print it."""
+        """Return the same with one more warning, and print it; the same where it is empty."""
+        if not warning:
+            return self
         print(f"{phase}: warning: {warning}", flush=True)
         warnings = [*self.warnings, warning]
         return dataclasses.replace(self, warnings=warnings, measured={**self.measured, "warnings": len(warnings)})
@@ -169,7 +171,7 @@ def fit_epochs(
     chosen = rows[int(history[_MONITORED].argmin())]
     measured = {**measured_figures(history), "warnings": 0}
     fit = Fit(history, chosen["epoch"], chosen["val_loss"], chosen["val_accuracy"], [], measured)
-    for warning in training_warnings(history, chosen["val_accuracy"], validation.labels):
+    for warning in training_warnings(history):
         fit = fit.warned(phase, warning)
     return fit
 

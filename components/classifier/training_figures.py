@@ -41,21 +41,13 @@ def measured_figures(history: pd.DataFrame) -> dict[str, float]:
     return {name: round(value, 3) for name, value in figures.items() if np.isfinite(value)}
 
 
-def training_warnings(history: pd.DataFrame, val_accuracy: float, labels: np.ndarray) -> list[str]:
-    """Return sentences about what a person should look at; none when all is well.
+def training_warnings(history: pd.DataFrame) -> list[str]:
+    """Return sentences about what a person should look at in how training went; none when all is well.
 
     Args:
         history: ``HISTORY_COLUMNS`` of one phase, at least one row.
-        val_accuracy: Of the best epoch, [0, 1].
-        labels: Of the validation images, int64 ``[images]``.
     """
     warnings = []
-    majority = float(np.bincount(labels).max() / len(labels))
-    if val_accuracy <= majority < 1.0:
-        warnings.append(
-            f"validation accuracy {val_accuracy:.1%} is no better than the {majority:.1%} of always naming the largest "
-            "class: look at the labels and at weights, lower the learning rate, or train longer"
-        )
     share = _share(history, ["input_seconds", "pass_input_seconds"])
     if share > _INPUT_BOUND_SHARE and _seconds(history, _OF_TRAINING + _OF_PASS) > _LEAST_SECONDS:
         warnings.append(

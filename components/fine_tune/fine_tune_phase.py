@@ -35,6 +35,7 @@ from components.classifier.training_faults import enough_memory, faults_explaine
 from components.classifier.training_mode import CACHED, Mode
 from components.classifier.training_places import require_training_places
 from components.classifier.training_state import training_identity, weights_digest
+from components.classifier.verdict import chance_warning
 from components.failures import UserError
 from components.fine_tune.fine_tune_settings import FineTuneSettings, check_settings
 from components.fine_tune.tail_training import Images, Training, own_cache_folder, parted, plan_training
@@ -286,6 +287,7 @@ def _fine_tuned(
     fit, baseline = _measure_and_fit(plan, images.training, settings, checkpoints)
     learned = sum(variable.shape.num_elements() for variable in model.trainable_variables)
     fit, choice, kept = _better(fit, model, frozen, devices, (baseline, saved_baseline), images.validation)
+    fit = fit.warned(FINE_TUNE_PHASE, chance_warning(choice.kept.accuracy, images.validation.images_per_class))
     return _Tuned(choice, fit, kept, learning, learned, all_settings)
 
 

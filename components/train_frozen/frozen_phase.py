@@ -14,14 +14,16 @@ from components.classifier.devices import Devices, prepare_training
 from components.classifier.earlier_attempts import Choice, EarlierAttempts
 from components.classifier.fit_settings import check_checkpoint_seconds
 from components.classifier.head import head_layers, head_of, whole_model
-from components.classifier.input_pipeline import open_splits, print_counts, sample_images
+from components.classifier.input_pipeline import SplitImages, open_splits, print_counts, sample_images
 from components.classifier.model_folder import write_trained_model
 from components.classifier.report import SAMPLES_SHOWN, Story, kept_sentence, write_training_report
 from components.classifier.saved_figures import Figures, both_precisions, computes_as_saved, figures_of
+from components.classifier.training import Fit
 from components.classifier.training_faults import faults_explained
 from components.classifier.training_mode import STREAMING, Mode
 from components.classifier.training_places import require_training_places
 from components.classifier.training_state import training_identity, weights_digest
+from components.classifier.verdict import chance_warning
 from components.classifier.weights import load_weights
 from components.formats.splits import Splits
 from components.formats.trained_model import FROZEN_PHASE, TrainingRecord, trained_shards_digest
@@ -118,13 +120,8 @@ def train_frozen_phase(
         settings.fit.seed,
     )
     model = _finished(frozen, head, settings)
-    trained = saved = Figures(fit.best_val_loss, fit.best_val_accuracy)
-    verdict = ""
-    if not computes_as_saved(devices.precision):
-        saved = figures_of(model, validation)
-        both = both_precisions(devices.precision, trained, saved)
-        print(f"train_frozen: {both}", flush=True)
-        verdict = f" {both[0].upper()}{both[1:]}."
+    saved, both = _as_saved(model, fit, devices, validation)
+    fit = fit.warned(FROZEN_PHASE, chance_warning(saved.accuracy, validation.images_per_class))
     record = TrainingRecord(
         backbone=backbone.name,
         weights=settings.weights,
@@ -139,7 +136,7 @@ def train_frozen_phase(
         best_epoch=fit.best_epoch,
         best_val_loss=saved.loss,
         best_val_accuracy=saved.accuracy,
-        training_val_loss=trained.loss,
+        training_val_loss=fit.best_val_loss,
         images_per_class=dict(zip(splits.class_names, training.images_per_class, strict=True)),
         devices=devices.names,
         settings={FROZEN_PHASE: all_settings},
@@ -152,7 +149,7 @@ def train_frozen_phase(
     seconds = time.monotonic() - started
     story = Story(
         title=f"A new head on the frozen {backbone.name}",
-        verdict=kept_sentence(FROZEN_PHASE, fit.best_epoch, saved.loss, saved.accuracy, validation.images) + verdict,
+        verdict=kept_sentence(FROZEN_PHASE, fit.best_epoch, saved.loss, saved.accuracy, validation.images) + both,
         trained=_trained_sentence(model, all_settings),
         warnings=fit.warnings,
         seconds=seconds,
@@ -199,6 +196,17 @@ def _finished(frozen: FrozenBackbone, head: Sequence[keras.layers.Layer], settin
     for layer, trained in zip(portable, head, strict=True):
         layer.set_weights(trained.get_weights())
     return model
+
+
+def _as_saved(model: keras.Model, fit: Fit, devices: Devices, validation: SplitImages) -> tuple[Figures, str]:
+    """Return the figures of the model as it is saved, and a sentence where training measured others."""
+    trained = Figures(fit.best_val_loss, fit.best_val_accuracy)
+    if computes_as_saved(devices.precision):
+        return trained, ""
+    saved = figures_of(model, validation)
+    both = both_precisions(devices.precision, trained, saved)
+    print(f"train_frozen: {both}", flush=True)
+    return saved, f" {both[0].upper()}{both[1:]}."
 
 
 def _trained_sentence(model: keras.Model, settings: Mapping[str, Any]) -> str:
