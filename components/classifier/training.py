@@ -111,6 +111,7 @@ def fit_epochs(
     checkpoints: Checkpoints | None,
     frozen: FrozenLayers | None = None,
     preparation: Preparation | None = None,
+    loss_before: float | None = None,
 ) -> Fit:
     """Fit a compiled model and leave it with the weights of the epoch with the lowest validation loss.
 
@@ -128,6 +129,8 @@ def fit_epochs(
         frozen: What batches, of training and of validation, go through before the model; None where they are what it
             takes.
         preparation: Watches what is done before an epoch; None when nothing was yet.
+        loss_before: Validation loss of the model as it is given, for the log to compare with; None where nothing is
+            known of it. It stops no fit: what is kept in the end is for the caller to say.
 
     Raises:
         UserError: When the loss is no longer a number, a step wants more memory than there is, or checkpoints may not
@@ -154,6 +157,7 @@ def fit_epochs(
         checkpoints=checkpoints,
         state=state,
         rows=rows,
+        loss_before=loss_before,
     )
     with watched() as use:
         while len(rows) < settings.epochs and not model.stop_training:
@@ -182,6 +186,7 @@ class _Fitting:
 
     Attributes:
         rows: History so far; whoever drives the epochs adds to it.
+        loss_before: Validation loss before the first epoch, where it is known.
         kept_seconds: How long keeping the last checkpoint took.
     """
 
@@ -196,6 +201,7 @@ class _Fitting:
     checkpoints: Checkpoints | None
     state: TrainingState
     rows: list[dict[str, Any]]
+    loss_before: float | None
     kept_seconds: float = 0.0
 
     def epoch(self, progress: EpochProgress) -> dict[str, Any]:
@@ -238,9 +244,16 @@ class _Fitting:
             "images_per_second": round(progress.images_per_second, 1),
         }
         self._check_finite(progress, val_loss)
-        best = all(val_loss < earlier[_MONITORED] for earlier in self.rows)
-        print(_epoch_line(row, self.settings.epochs, best), flush=True)
+        print(f"{_epoch_line(row, self.settings.epochs)}{self._standing(val_loss)}", flush=True)
         return row
+
+    def _standing(self, val_loss: float) -> str:
+        """Return what ends the line of an epoch that is better than all before it, and empty for others."""
+        if not all(val_loss < earlier[_MONITORED] for earlier in self.rows):
+            return ""
+        if self.loss_before is not None and not val_loss < self.loss_before:
+            return "  best of the phase, no better than before it"
+        return "  best"
 
     def keep(self, progress: EpochProgress | None) -> None:
         """Keep the state after the epochs in ``rows``, or in the midst of the next one, if it is to be kept at all.
@@ -391,11 +404,11 @@ def _callbacks(settings: FitSettings) -> list[keras.callbacks.Callback]:
     return callbacks
 
 
-def _epoch_line(row: dict[str, Any], epochs: int, best: bool) -> str:
+def _epoch_line(row: dict[str, Any], epochs: int) -> str:
     return (
         f"{row['phase']} epoch {row['epoch']:>{len(str(epochs))}}/{epochs}"
         f"  loss {row['loss']:.4f}  accuracy {row['accuracy']:.4f}"
         f"  val_loss {row['val_loss']:.4f}  val_accuracy {row['val_accuracy']:.4f}"
         f"  learning_rate {row['learning_rate']:.2g}  {row['images_per_second']:.1f} images/s"
-        f"  {row['seconds']:.1f} s{'  best' if best else ''}"
+        f"  {row['seconds']:.1f} s"
     )

@@ -377,6 +377,7 @@ def _measure_and_fit(
             checkpoints,
             plan.frozen,
             plan.preparation,
+            baseline.loss,
         )
     return outcome, baseline
 

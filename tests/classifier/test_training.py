@@ -77,6 +77,29 @@ def test_the_best_epoch_is_kept_when_later_ones_are_worse() -> None:
     assert measure(model, against) == pytest.approx((fit.best_val_loss, fit.best_val_accuracy))
 
 
+def test_the_log_compares_each_epoch_with_the_model_before_the_phase(capsys: pytest.CaptureFixture[str]) -> None:
+    """What stops a phase, and which of its epochs is its best, is its own matter."""
+    of_epochs = run(SETTINGS, small_model(0.01)).history["val_loss"]
+    capsys.readouterr()
+
+    fit = fit_epochs(
+        small_model(0.01),
+        "fine_tune",
+        SETTINGS,
+        lambda _: batches(),
+        Validation(batches(), LABELS),
+        None,
+        None,
+        loss_before=(of_epochs[1] + of_epochs[2]) / 2,
+    )
+
+    assert fit.history["val_loss"].equals(of_epochs)
+    assert [line.rpartition(" s")[2] for line in capsys.readouterr().out.splitlines()] == [
+        *["  best of the phase, no better than before it"] * 2,
+        *["  best"] * 2,
+    ]
+
+
 def test_training_stops_early_and_lowers_its_rate_when_asked() -> None:
     settings = dataclasses.replace(SETTINGS, epochs=9, early_stopping_patience=3, plateau_patience=2)
 
