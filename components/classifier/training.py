@@ -11,6 +11,7 @@ import numpy as np
 import pandas as pd
 import tensorflow as tf
 
+from components.classifier.attempts_made import AttemptsMade
 from components.classifier.checkpoints import Checkpoints
 from components.classifier.epoch_steps import EpochProgress, TrainingSteps
 from components.classifier.fit_settings import FitSettings
@@ -112,6 +113,7 @@ def fit_epochs(
     frozen: FrozenLayers | None = None,
     preparation: Preparation | None = None,
     loss_before: float | None = None,
+    attempts: AttemptsMade | None = None,
 ) -> Fit:
     """Fit a compiled model and leave it with the weights of the epoch with the lowest validation loss.
 
@@ -131,6 +133,7 @@ def fit_epochs(
         preparation: Watches what is done before an epoch; None when nothing was yet.
         loss_before: Validation loss of the model as it is given, for the log to compare with; None where nothing is
             known of it. It stops no fit: what is kept in the end is for the caller to say.
+        attempts: Counts those that checkpoints know of; None where nobody asks.
 
     Raises:
         UserError: When the loss is no longer a number, a step wants more memory than there is, or checkpoints may not
@@ -142,7 +145,8 @@ def fit_epochs(
     callbacks = keras.callbacks.CallbackList([stopping, *others], model=model)
     callbacks.on_train_begin()
     state = TrainingState(model, stopping, [stopping, *others])
-    rows, progress = _resume(state, phase, settings.epochs, checkpoints) if checkpoints else ([], None)
+    attempts = attempts or AttemptsMade()
+    rows, progress = _resume(state, phase, settings.epochs, checkpoints, attempts) if checkpoints else ([], None)
     fitting = _Fitting(
         model=model,
         phase=phase,
@@ -158,6 +162,7 @@ def fit_epochs(
         state=state,
         rows=rows,
         loss_before=loss_before,
+        attempts=attempts,
     )
     with watched() as use:
         while len(rows) < settings.epochs and not model.stop_training:
@@ -202,6 +207,7 @@ class _Fitting:
     state: TrainingState
     rows: list[dict[str, Any]]
     loss_before: float | None
+    attempts: AttemptsMade
     kept_seconds: float = 0.0
 
     def epoch(self, progress: EpochProgress) -> dict[str, Any]:
@@ -264,7 +270,7 @@ class _Fitting:
             return
         started = time.monotonic()
         with termination_deferred():
-            self.checkpoints.write(self.state.capture(self.rows, progress))
+            self.checkpoints.write(self.attempts.counted(self.state.capture(self.rows, progress)))
         self.kept_seconds = time.monotonic() - started
         if self.kept_seconds > _SLOW_CHECKPOINT_SECONDS:
             print(
@@ -352,13 +358,14 @@ def measure(model: keras.Model, validation: Validation, frozen: FrozenLayers | N
 
 
 def _resume(
-    state: TrainingState, phase: str, epochs: int, checkpoints: Checkpoints
+    state: TrainingState, phase: str, epochs: int, checkpoints: Checkpoints, attempts: AttemptsMade
 ) -> tuple[list[dict[str, Any]], EpochProgress | None]:
     """Bring back what earlier attempts came to; return their history, empty when there was none, and the rest of it."""
     checkpoint = checkpoints.read_newest(state.fits)
     if checkpoint is None:
         return [], None
     rows, progress = state.restore(checkpoint)
+    attempts.go_on(checkpoint)
     within = f" and batch {checkpoint.batches} of the next" if progress else ""
     print(f"{phase}: resuming after epoch {checkpoint.epoch} of {epochs}{within} from {checkpoints.folder}", flush=True)
     return rows, progress

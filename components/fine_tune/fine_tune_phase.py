@@ -4,13 +4,13 @@ What training took is given back before what is published is written and checked
 """
 
 import dataclasses
-import time
 from pathlib import Path
 from typing import Any
 
 import keras
 import pandas as pd
 
+from components.classifier.attempts_made import AttemptsMade
 from components.classifier.backbones import Backbone, find_backbone
 from components.classifier.batch_size import found_batch_size, sizes_to_find
 from components.classifier.checkpoints import Checkpoints
@@ -136,7 +136,7 @@ def fine_tune_phase(
             cannot be kept where they should; see also ``faults_explained``.
         TransientError: When Cloud Storage does not answer.
     """
-    started = time.monotonic()
+    attempts = AttemptsMade()
     check_settings(settings)
     check_checkpoint_seconds(checkpoint_seconds)
     require_training_places(settings.mode.cache_directory, checkpoint_uri, [model_directory])
@@ -160,8 +160,10 @@ def fine_tune_phase(
             devices,
             (checkpoint_uri, checkpoint_seconds),
             (handed_over, own_cache),
+            attempts,
         )
     choice = tuned.choice
+    seconds = round(attempts.seconds, 1)
     record = dataclasses.replace(
         frozen_record,
         phase=FINE_TUNE_PHASE,
@@ -170,6 +172,8 @@ def fine_tune_phase(
         best_val_loss=choice.kept.loss,
         best_val_accuracy=choice.kept.accuracy,
         training_val_loss=choice.training_loss,
+        seconds={**frozen_record.seconds, FINE_TUNE_PHASE: seconds},
+        resumed={**frozen_record.resumed, FINE_TUNE_PHASE: attempts.resumed},
         devices=devices.names,
         settings=tuned.settings,
     )
@@ -180,9 +184,8 @@ def fine_tune_phase(
         curves = write_trained_model(directory, kept, record, history)
         if settings.export_h5:
             export_h5(kept, directory / backbone.h5_file)
-    seconds = time.monotonic() - started
-    story = _tell(backbone, tuned, validation, kept.count_params(), seconds)
-    print(f"fine_tune: {story.verdict}", flush=True)
+    story = _tell(backbone, tuned, validation, kept.count_params(), attempts, seconds)
+    print(f"fine_tune: {story.verdict}{attempts.told}", flush=True)
     samples = sample_images(training, SAMPLES_SHOWN)
     write_training_report(report, story, record, history, curves, splits, samples)
     return {
@@ -196,7 +199,8 @@ def fine_tune_phase(
         "training_images": training.images,
         "validation_images": validation.images,
         **tuned.fit.measured,
-        "seconds": round(seconds, 1),
+        "seconds": seconds,
+        "attempts": len(attempts.resumed) + 1,
     }
 
 
@@ -207,6 +211,7 @@ def _fine_tuned(
     devices: Devices,
     checkpoint_place: tuple[str, float],
     cache_places: tuple[Path, Path],
+    attempts: AttemptsMade,
 ) -> _Tuned:
     """Train the last layers, and return what is left of it: no optimizer, no caches.
 
@@ -217,6 +222,7 @@ def _fine_tuned(
         devices: To train on.
         checkpoint_place: Where to keep the state, and how often.
         cache_places: Folders of what train_frozen has computed, and of what is computed here.
+        attempts: Counts those that checkpoints know of.
     """
     backbone = frozen.backbone
     uri, every_seconds = checkpoint_place
@@ -284,7 +290,7 @@ def _fine_tuned(
         compile_classifier(plan.model, settings.fit)
     all_settings = settings_of_phases(choice_of(plan.mode))
     checkpoints = earlier.go_on(choice_of(plan.mode), every_seconds)
-    fit, baseline = _measure_and_fit(plan, images.training, settings, checkpoints)
+    fit, baseline = _measure_and_fit(plan, images.training, settings, checkpoints, attempts)
     learned = sum(variable.shape.num_elements() for variable in model.trainable_variables)
     fit, choice, kept = _better(fit, model, frozen, devices, (baseline, saved_baseline), images.validation)
     fit = fit.warned(FINE_TUNE_PHASE, chance_warning(choice.kept.accuracy, images.validation.images_per_class))
@@ -357,7 +363,11 @@ def _finished(model: keras.Model, frozen: _Frozen, devices: Devices) -> keras.Mo
 
 
 def _measure_and_fit(
-    plan: Training, training: SplitImages, settings: FineTuneSettings, checkpoints: Checkpoints | None
+    plan: Training,
+    training: SplitImages,
+    settings: FineTuneSettings,
+    checkpoints: Checkpoints | None,
+    attempts: AttemptsMade,
 ) -> tuple[Fit, Figures]:
     """Measure the frozen phase's model as training will be measured, and fit; return both."""
     class_weight = balanced_class_weights(training.images_per_class, settings.fit.class_weights)
@@ -378,6 +388,7 @@ def _measure_and_fit(
             plan.frozen,
             plan.preparation,
             baseline.loss,
+            attempts,
         )
     return outcome, baseline
 
@@ -419,7 +430,14 @@ def _better(
     return fit.warned(FINE_TUNE_PHASE, warning), choice, read_model(frozen.directory)
 
 
-def _tell(backbone: Backbone, tuned: _Tuned, validation: SplitImages, all_weights: int, seconds: float) -> Story:
+def _tell(
+    backbone: Backbone,
+    tuned: _Tuned,
+    validation: SplitImages,
+    all_weights: int,
+    attempts: AttemptsMade,
+    seconds: float,
+) -> Story:
     choice, learning, settings = tuned.choice, tuned.learning, tuned.settings[FINE_TUNE_PHASE]
     kept = kept_sentence(choice.phase, choice.epoch, choice.kept.loss, choice.kept.accuracy, validation.images)
     if choice.phase == FINE_TUNE_PHASE:
@@ -444,7 +462,7 @@ def _tell(backbone: Backbone, tuned: _Tuned, validation: SplitImages, all_weight
         verdict=f"{kept} {reason}",
         trained=(
             f"{tuned.learned:,} of {all_weights:,} weights could learn: the head and {len(learning)} backbone "
-            f"layers, {learning[0]} to {learning[-1]}. {normalization} {way}"
+            f"layers, {learning[0]} to {learning[-1]}. {normalization} {way}{attempts.told}"
         ),
         warnings=tuned.fit.warnings,
         seconds=seconds,

@@ -65,6 +65,24 @@ TIMING_COLUMNS = HISTORY_COLUMNS[HISTORY_COLUMNS.index("seconds") :]
 
 
 @dataclasses.dataclass(frozen=True)
+class Resumption:
+    """Where an attempt at a phase went on with what earlier ones had kept.
+
+    Attributes:
+        epoch: The last one that was finished, from 1; 0 before the first.
+        batches: Of the next one that had been trained on.
+    """
+
+    epoch: int
+    batches: int
+
+    @property
+    def in_words(self) -> str:
+        """``after epoch 1 and batch 10 of the next`` for example."""
+        return f"after epoch {self.epoch}{f' and batch {self.batches} of the next' if self.batches else ''}"
+
+
+@dataclasses.dataclass(frozen=True)
 class TrainingRecord:
     """What ``training.json`` says.
 
@@ -88,6 +106,9 @@ class TrainingRecord:
         shards_digest: See ``trained_shards_digest``; empty in a record of before it was kept.
         training_val_loss: What training measured at that epoch, in the precision it computed in; the history has it
             too. None in a record of before it was kept.
+        seconds: Wall time of each phase until its model was ready to be written, in all attempts together; what an
+            attempt did after its last checkpoint is not counted. Empty in a record of before it was kept.
+        resumed: By phase, where each attempt went on that did not begin at the beginning; likewise.
     """
 
     backbone: str
@@ -108,6 +129,13 @@ class TrainingRecord:
     settings: dict[str, dict[str, Any]]
     shards_digest: str = ""
     training_val_loss: float | None = None
+    seconds: dict[str, float] = dataclasses.field(default_factory=dict)
+    resumed: dict[str, list[Resumption]] = dataclasses.field(default_factory=dict)
+
+    @property
+    def all_seconds(self) -> float | None:
+        """Of all phases, None where they were not recorded."""
+        return sum(self.seconds.values()) if self.seconds.keys() == self.settings.keys() else None
 
     def is_of(self, splits: Splits) -> bool:
         """Return whether the model was trained on these very splits, pixels and their order included."""
@@ -136,4 +164,6 @@ def read_training_record(directory: Path) -> TrainingRecord:
     Raises:
         FileNotFoundError: When the folder holds no trained model.
     """
-    return TrainingRecord(**json.loads((directory / RECORD_FILE).read_text(encoding="utf-8")))
+    values = json.loads((directory / RECORD_FILE).read_text(encoding="utf-8"))
+    resumed = {phase: [Resumption(**place) for place in places] for phase, places in values.pop("resumed", {}).items()}
+    return TrainingRecord(**values, resumed=resumed)

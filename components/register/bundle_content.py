@@ -133,7 +133,7 @@ def collect_bundle(
     version = version_of(content_sha256, training.class_names, preprocessing, training.dataset_digest)
     lineage = _lineage(training, contents, origin) | {
         "cleaning": cleaning,
-        "training_seconds": round(float(history["seconds"].sum()), 1),
+        "training_seconds": _training_seconds(training, history),
         "model": {
             "content_sha256": content_sha256,
             "weights_sha256": weights_sha256(keras_file),
@@ -217,6 +217,12 @@ def _require_one_model(keras_file: Path, training: TrainingRecord, evaluation: E
     (keras,) = describe_files({KERAS_FILE: keras_file})
     if keras.sha256 != evaluation.model_sha256:
         raise UserError(f"the evaluation is of another {KERAS_FILE}: evaluate this model before registering it")
+
+
+def _training_seconds(training: TrainingRecord, history: pd.DataFrame) -> float:
+    """Return the wall time of all training steps, in all their attempts; of a record without it, that of the epochs."""
+    known = training.all_seconds
+    return round(float(history["seconds"].sum()) if known is None else known, 1)
 
 
 def _lineage(training: TrainingRecord, splits: Splits, origin: Origin) -> dict[str, Any]:

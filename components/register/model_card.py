@@ -344,7 +344,7 @@ def _training(card: Card, words: _Words) -> list[str]:
         for phase, settings in card.training.settings.items()
     ]
     devices = ", ".join(words.name(device) for device in card.training.devices)
-    return [*lines, f"On {devices}, {card.lineage['training_seconds']:.0f} s in all epochs"]
+    return [*lines, f"On {devices}, {card.lineage['training_seconds']:.0f} s of training in all attempts"]
 
 
 def _limits(evaluation: Evaluation, per_class: pd.DataFrame, words: _Words) -> list[str]:

@@ -1,6 +1,5 @@
 """The frozen phase: features of the frozen backbone once, then the head on them, then the whole model."""
 
-import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -9,6 +8,7 @@ import keras
 
 from components.classifier.activation_cache import cache_root, hand_over_caches
 from components.classifier.activations import FEATURES_KIND
+from components.classifier.attempts_made import AttemptsMade
 from components.classifier.backbones import Backbone, find_backbone
 from components.classifier.devices import Devices, prepare_training
 from components.classifier.earlier_attempts import Choice, EarlierAttempts
@@ -63,7 +63,7 @@ def train_frozen_phase(
             cannot be kept where they should; see also ``faults_explained``.
         TransientError: When Cloud Storage or a download fails for now.
     """
-    started = time.monotonic()
+    attempts = AttemptsMade()
     check_settings(settings)
     check_checkpoint_seconds(checkpoint_seconds)
     outputs = (model_directory, cache_directory)
@@ -109,7 +109,7 @@ def train_frozen_phase(
     keras.utils.set_random_seed(settings.fit.seed)
     with plan.building():
         head = _new_head(splits, settings)
-    fit = fit_head(head, frozen, plan, settings, checkpoints)
+    fit = fit_head(head, frozen, plan, settings, checkpoints, attempts)
     hand_over_caches(plan.caches.values(), cache_directory, plan.mode)
     seen = kept_features(
         plan.caches.get(FEATURES_KIND),
@@ -122,6 +122,7 @@ def train_frozen_phase(
     model = _finished(frozen, head, settings)
     saved, both = _as_saved(model, fit, devices, validation)
     fit = fit.warned(FROZEN_PHASE, chance_warning(saved.accuracy, validation.images_per_class))
+    seconds = round(attempts.seconds, 1)
     record = TrainingRecord(
         backbone=backbone.name,
         weights=settings.weights,
@@ -137,6 +138,8 @@ def train_frozen_phase(
         best_val_loss=saved.loss,
         best_val_accuracy=saved.accuracy,
         training_val_loss=fit.best_val_loss,
+        seconds={FROZEN_PHASE: seconds},
+        resumed={FROZEN_PHASE: attempts.resumed},
         images_per_class=dict(zip(splits.class_names, training.images_per_class, strict=True)),
         devices=devices.names,
         settings={FROZEN_PHASE: all_settings},
@@ -146,15 +149,14 @@ def train_frozen_phase(
         curves = write_trained_model(directory, model, record, fit.history)
         if seen is not None:
             write_training_features(seen, directory)
-    seconds = time.monotonic() - started
     story = Story(
         title=f"A new head on the frozen {backbone.name}",
         verdict=kept_sentence(FROZEN_PHASE, fit.best_epoch, saved.loss, saved.accuracy, validation.images) + both,
-        trained=_trained_sentence(model, all_settings),
+        trained=_trained_sentence(model, all_settings) + attempts.told,
         warnings=fit.warnings,
         seconds=seconds,
     )
-    print(f"train_frozen: {story.verdict}", flush=True)
+    print(f"train_frozen: {story.verdict}{attempts.told}", flush=True)
     samples = sample_images(training, SAMPLES_SHOWN)
     write_training_report(report, story, record, fit.history, curves, splits, samples)
     return {
@@ -165,7 +167,8 @@ def train_frozen_phase(
         "training_images": training.images,
         "validation_images": validation.images,
         **fit.measured,
-        "seconds": round(seconds, 1),
+        "seconds": seconds,
+        "attempts": len(attempts.resumed) + 1,
     }
 
 

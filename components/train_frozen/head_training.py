@@ -22,6 +22,7 @@ from components.classifier.activations import (
     features_cache,
     missing_activations,
 )
+from components.classifier.attempts_made import AttemptsMade
 from components.classifier.backbones import Backbone
 from components.classifier.boundary import Cut, cut_before_last_layers, features_and_boundary
 from components.classifier.checkpoints import Checkpoints
@@ -134,6 +135,7 @@ def fit_head(
     plan: Plan,
     settings: FrozenSettings,
     checkpoints: Checkpoints | None,
+    attempts: AttemptsMade,
 ) -> Fit:
     """Fit the head and leave it with the weights of its best epoch.
 
@@ -143,6 +145,7 @@ def fit_head(
         plan: How.
         settings: Checked settings.
         checkpoints: Where the state is kept now and then and after each epoch, or None.
+        attempts: Counts those that checkpoints know of.
 
     Raises:
         UserError: As ``fit_epochs`` does.
@@ -175,6 +178,7 @@ def fit_head(
                 weights,
                 checkpoints,
                 preparation=preparation,
+                attempts=attempts,
             )
     batching = frozen.devices.batching(fit.batch_size)
     sources = (frozen.training, frozen.validation)
@@ -193,6 +197,7 @@ def fit_head(
         checkpoints,
         FrozenLayers(plan.extractor, fit.xla, FEATURES),
         preparation,
+        attempts=attempts,
     )
 
 

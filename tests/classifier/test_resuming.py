@@ -17,7 +17,7 @@ from components.classifier import backbones
 from components.classifier.training_state import training_identity, weights_digest
 from components.failures import RETRY_WAITS_VARIABLE, TransientError
 from components.formats.splits import read_splits
-from components.formats.trained_model import TIMING_COLUMNS
+from components.formats.trained_model import TIMING_COLUMNS, Resumption, read_training_record
 from tests.classifier.step_runs import run_train_frozen, trained_model
 from tests.classifier.stopped_attempts import (
     BACKBONE,
@@ -94,12 +94,21 @@ def history(output: Path) -> pd.DataFrame:
 
 
 def assert_same(output: Path, phase: Phase) -> None:
-    """Same weights bit for bit, same history, same record."""
+    """Same weights bit for bit, same history, same record but for the attempts and how long they took."""
     weights, expected = (trained_model(folder).get_weights() for folder in (output, phase.output))
     assert all(np.array_equal(*pair) for pair in zip(weights, expected, strict=True))
     pd.testing.assert_frame_equal(history(output), history(phase.output))
-    records = [(folder / "model" / "training.json").read_bytes() for folder in (output, phase.output)]
-    assert records[0] == records[1]
+    record, undisturbed = (read_training_record(folder / "model") for folder in (output, phase.output))
+    assert undisturbed.resumed[phase.name] == []
+    assert dataclasses.replace(record, resumed=undisturbed.resumed, seconds=undisturbed.seconds) == undisturbed
+    assert record.resumed[phase.name]
+    assert f"Resumed {resumed_times(record.resumed[phase.name])}: " in (output / "report").read_text()
+    epochs = pd.read_csv(output / "model" / "history.csv").query("phase == @phase.name")
+    assert record.seconds[phase.name] > epochs["seconds"].sum() - 0.1, "the time of earlier attempts is counted too"
+
+
+def resumed_times(places: list[Resumption]) -> str:
+    return "once" if len(places) == 1 else f"{len(places)} times"
 
 
 def moments(seed: int, *, local: bool) -> list[tuple[Moment, float]]:
@@ -183,6 +192,7 @@ def test_sigterm_keeps_the_state_within_an_epoch_and_exits_75(
     assert not {"model", "report", ".model.partial"} & {path.name for path in tmp_path.iterdir()}
     assert attempt(name, tmp_path, tmp_path / "log", None, inputs) == 0, log(tmp_path)
     assert f"{name}: resuming after epoch 1 of 8 and batch 2 of the next from " in log(tmp_path)
+    assert "Resumed once: after epoch 1 and batch 2 of the next. The time is that of all attempts" in log(tmp_path)
     assert_same(tmp_path, phase)
 
 

@@ -7,6 +7,7 @@ import dataclasses
 import itertools
 import multiprocessing
 import random
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -18,13 +19,14 @@ import pytest
 import tensorflow as tf
 
 from components.classifier import epoch_steps
+from components.classifier.attempts_made import AttemptsMade
 from components.classifier.checkpoints import Checkpoint, Checkpoints
 from components.classifier.devices import Devices
 from components.classifier.fit_settings import FitSettings
 from components.classifier.input_pipeline import in_batches
 from components.classifier.training import Fit, Validation, compile_classifier, fit_epochs
 from components.classifier.training_state import TrainingState
-from components.formats.trained_model import TIMING_COLUMNS
+from components.formats.trained_model import TIMING_COLUMNS, Resumption
 from tests.classifier.plain_settings import PLAIN
 
 POINTS = np.random.default_rng(3).normal(size=(61, 4)).astype(np.float32)
@@ -65,6 +67,7 @@ def fit(
     checkpoints: Checkpoints | None,
     stop: int = SETTINGS.epochs,
     settings: FitSettings = SETTINGS,
+    attempts: AttemptsMade | None = None,
 ) -> Fit:
     """Fit, and stop before an epoch, counted from 0."""
     batching = devices.batching(SETTINGS.batch_size)
@@ -75,7 +78,7 @@ def fit(
         return in_batches(tf.data.Dataset.from_tensor_slices((POINTS, LABELS)), len(LABELS), batching)
 
     validation = Validation(in_batches(tf.data.Dataset.from_tensor_slices((POINTS, LABELS)), 61, batching), AGAINST)
-    return fit_epochs(model, "frozen", settings, batches, validation, None, checkpoints)
+    return fit_epochs(model, "frozen", settings, batches, validation, None, checkpoints, attempts=attempts)
 
 
 def opened(folder: Path, every_seconds: float = 0.0) -> Checkpoints:
@@ -256,6 +259,31 @@ def test_a_checkpoint_of_another_shape_does_not_fit(tmp_path: Path) -> None:
         spoiled = copy.deepcopy(checkpoint)
         spoil(spoiled)
         assert not state.fits(spoiled), what
+
+
+def test_attempts_and_their_time_are_counted(tmp_path: Path) -> None:
+    settings = dataclasses.replace(SETTINGS, epochs=4, early_stopping_patience=0)
+    for stop in (0, 1, 1, 3):  # one that leaves nothing, and one that adds nothing to what is kept, are not known
+        with contextlib.suppress(StoppedError):
+            began = time.monotonic() - 100.0
+            fit(new_model(ONE_CPU, settings), ONE_CPU, opened(tmp_path), stop, settings, AttemptsMade(began))
+    attempts = AttemptsMade()
+
+    fit(new_model(ONE_CPU, settings), ONE_CPU, opened(tmp_path), settings=settings, attempts=attempts)
+
+    assert attempts.resumed == [Resumption(1, 0), Resumption(3, 0)]
+    assert 200.0 < attempts.seconds < 300.0
+    assert attempts.told.startswith(" Resumed 2 times: after epoch 1, and after epoch 3. The time is that of all attem")
+
+
+def test_a_checkpoint_of_before_attempts_were_counted_is_gone_on_from() -> None:
+    history = [{"seconds": 3.0}, {"seconds": 4.0}]
+    attempts = AttemptsMade()
+
+    attempts.go_on(Checkpoint(2, 5, {"history": history}, {}))
+
+    assert attempts.resumed == [Resumption(2, 5)]
+    assert attempts.earlier_seconds == 7.0
 
 
 def test_a_finished_fit_is_not_run_again(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
