@@ -55,8 +55,8 @@ def load_weights(network: keras.Model, backbone: Backbone, weights: str) -> str:
         SHA-256 of the file, hex; empty for random weights.
 
     Raises:
-        UserError: When the file is missing, damaged, of another network or not a file of weights, or Keras' download
-            is refused.
+        UserError: When the file is missing, damaged, of another network or not a file of weights, or has the name of
+            Keras' ImageNet weights and is another; or Keras' download is refused.
         TransientError: When Cloud Storage does not answer, or Keras' download cannot be reached or breaks off.
     """
     if weights == RANDOM:
@@ -65,6 +65,7 @@ def load_weights(network: keras.Model, backbone: Backbone, weights: str) -> str:
     if weights == IMAGENET:
         return _load_imagenet(network, backbone)
     with localized(weights) as path:
+        _require_official(path, weights)
         _load_file(network, backbone, path, weights)
         digest = _digest(path, "sha256")
     print(f"{backbone.name}: weights from {weights}, SHA-256 {digest}", flush=True)
@@ -129,6 +130,26 @@ def _download_failure(cause: BaseException | None) -> UserError | TransientError
     on_the_way = isinstance(cause, OSError | ValueError | http.client.HTTPException)
     full_disk = isinstance(cause, OSError) and cause.errno in (errno.ENOSPC, errno.EDQUOT)
     return TransientError(sentence) if on_the_way and not full_disk else None
+
+
+def _require_official(path: Path, name: str) -> None:
+    """Refuse a file with the name of Keras' ImageNet weights that is not that file: HDF5 has no checksums of its own.
+
+    Args:
+        path: The file.
+        name: What the user calls it.
+
+    Raises:
+        UserError: When it is another.
+    """
+    if name.rpartition("/")[2] != IMAGENET_FILE or not path.is_file():
+        return
+    digest = _digest(path, "md5")
+    if digest != IMAGENET_MD5:
+        raise UserError(
+            f"weights {name} has the name of Keras' ImageNet weights and is not that file (MD5 {digest}, Keras' has "
+            f"{IMAGENET_MD5}): take an intact copy, or give it another name if these are weights of your own"
+        )
 
 
 @contextlib.contextmanager

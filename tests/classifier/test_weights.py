@@ -90,6 +90,47 @@ def test_weights_come_from_a_bucket(network: keras.Model, saved: Path, new_bucke
     assert same(fresh.get_weights(), network.get_weights())
 
 
+def damaged(path: Path, network: keras.Model) -> bytes:
+    """Return HDF5 weights with other values in the last array, which HDF5 does not notice."""
+    data, array = path.read_bytes(), network.layers[-3].get_weights()[0]
+    assert data.count(array.tobytes()) == 1
+    return data.replace(array.tobytes(), (1000.0 * array).tobytes())
+
+
+def test_a_file_that_only_has_the_name_of_keras_own_is_refused(
+    network: keras.Model, saved: Path, new_bucket: Callable[[], str], tmp_path: Path
+) -> None:
+    official, other = tmp_path / IMAGENET_FILE, tmp_path / "own.h5"
+    for path in (official, other):
+        path.write_bytes(damaged(saved / "now.weights.h5", network))
+    uri = f"{new_bucket()}/{IMAGENET_FILE}"
+    write_if_absent(uri, official)
+    md5 = hashlib.md5(official.read_bytes(), usedforsecurity=False).hexdigest()
+
+    for name in (str(official), uri):
+        with pytest.raises(UserError) as refused:
+            load_weights(network, LITE0, name)
+        assert str(refused.value) == (
+            f"weights {name} has the name of Keras' ImageNet weights and is not that file (MD5 {md5}, Keras' has "
+            f"{IMAGENET_MD5}): take an intact copy, or give it another name if these are weights of your own"
+        )
+    fresh = LITE0.build(32)
+    load_weights(fresh, LITE0, str(other))  # nobody knows what else it should be
+    assert not same(fresh.get_weights(), network.get_weights())
+
+
+def test_keras_own_file_is_taken_under_its_name(
+    inception: keras.Model, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / IMAGENET_FILE
+    inception.save_weights(tmp_path / "any.weights.h5")
+    (tmp_path / "any.weights.h5").rename(path)
+    md5 = hashlib.md5(path.read_bytes(), usedforsecurity=False).hexdigest()
+    monkeypatch.setattr(weights_module, "IMAGENET_MD5", md5)  # the real file is not at hand
+
+    assert load_weights(INCEPTION.build(75), INCEPTION, str(path)) == sha256(path)
+
+
 @pytest.mark.parametrize("source", ["imagenet.npz", "now.weights.h5", "older.h5"])
 def test_a_file_cut_short_is_refused(saved: Path, source: str, tmp_path: Path) -> None:
     data = (LITE0_FILE if source == "imagenet.npz" else saved / source).read_bytes()
