@@ -235,7 +235,7 @@ class _Fitting:
             "accuracy": progress.accuracy,
             "val_loss": val_loss,
             "val_accuracy": val_accuracy,
-            "learning_rate": progress.mean_learning_rate,
+            "learning_rate": _shortest(progress.mean_learning_rate),
             "seconds": round(before + ended - started, 3),
             "preparation_seconds": round(progress.preparation_seconds, 3),
             "pass_images": progress.pass_images,
@@ -369,6 +369,15 @@ def _resume(
     within = f" and batch {checkpoint.batches} of the next" if progress else ""
     print(f"{phase}: resuming after epoch {checkpoint.epoch} of {epochs}{within} from {checkpoints.folder}", flush=True)
     return rows, progress
+
+
+def _shortest(rate: float) -> float:
+    """Return the number with fewest digits that is the same float32, which optimizers compute in.
+
+    >>> _shortest(0.0010000000474974513)
+    0.001
+    """
+    return float(str(np.float32(rate)))
 
 
 def _rate_of(model: keras.Model) -> float:

@@ -58,6 +58,7 @@ def test_every_batch_of_every_epoch_is_a_step(capsys: pytest.CaptureFixture[str]
     assert int(model.optimizer.iterations) == 4 * 8  # 61 images are 8 batches, the last of 5
     assert fit.history["epoch"].tolist() == [1, 2, 3, 4]
     assert fit.history["loss"].is_monotonic_decreasing
+    assert fit.history["learning_rate"].tolist() == [0.01] * 4  # as it was set, not as float32 has it
     assert fit.best_epoch == 4
     lines = capsys.readouterr().out.splitlines()
     assert len(lines) == 4
