@@ -306,11 +306,19 @@ class _Fitting:
     def _check_finite(self, progress: EpochProgress, val_loss: float | None) -> None:
         if math.isfinite(progress.loss_sum) and (val_loss is None or math.isfinite(val_loss)):
             return
+        if val_loss is None and not self.rows and progress.batches == 1:
+            halved = isinstance(self.model.optimizer, keras.optimizers.LossScaleOptimizer)
+            raise UserError(
+                f"the loss of the very first batch of the {self.phase} phase is {progress.loss}, before anything was "
+                "learned: look at weights and at the training images"
+                f"{', or set precision to float32: the network may give what float16 cannot hold' if halved else ''}"
+            )
         where = f"at batch {progress.batches} " if val_loss is None else ""
         validation = "" if val_loss is None else f", validation {val_loss}"
         raise UserError(
             f"{where}in epoch {len(self.rows) + 1} of the {self.phase} phase the loss is {progress.loss}{validation}: "
-            f"training diverged, lower learning_rate, which was {progress.learning_rate:g}"
+            f"training diverged, lower {self.phase}_learning_rate, learning_rate of the step, which was "
+            f"{progress.learning_rate:g}"
         )
 
 

@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
+from components.classifier.devices import Devices
 from components.classifier.fit_settings import OPTIMIZERS, FitSettings
 from components.classifier.input_pipeline import Batching, in_batches
 from components.classifier.training import (
@@ -40,7 +41,7 @@ def batches(points: np.ndarray = POINTS, labels: np.ndarray = LABELS) -> tf.data
 
 def small_model(learning_rate: float, settings: FitSettings = SETTINGS) -> keras.Model:
     keras.utils.set_random_seed(1)
-    model = keras.Sequential([keras.Input((4,)), keras.layers.Dense(2, activation="softmax")])
+    model = keras.Sequential([keras.Input((4,)), keras.layers.Dense(2, activation="softmax", dtype="float32")])
     compile_classifier(model, dataclasses.replace(settings, learning_rate=learning_rate))
     return model
 
@@ -121,19 +122,43 @@ def test_a_small_gain_counts_as_one() -> None:
     assert fit.history["learning_rate"].nunique() == 1
 
 
-def test_a_loss_that_is_no_number_names_the_learning_rate() -> None:
+@pytest.mark.parametrize(
+    ("place", "precision", "message"),
+    [
+        pytest.param(
+            30,
+            "float32",
+            "at batch 4 in epoch 1 of the fine_tune phase the loss is nan: training diverged, lower "
+            "fine_tune_learning_rate, learning_rate of the step, which was 0.01",
+            id="later",
+        ),
+        pytest.param(
+            3,
+            "float32",
+            "the loss of the very first batch of the fine_tune phase is nan, before anything was learned: look at "
+            "weights and at the training images",
+            id="first",
+        ),
+        pytest.param(
+            3,
+            "mixed_float16",
+            "the loss of the very first batch of the fine_tune phase is nan, before anything was learned: look at "
+            "weights and at the training images, or set precision to float32: the network may give what float16 "
+            "cannot hold",
+            id="first in float16",
+        ),
+    ],
+)
+def test_a_loss_that_is_no_number_names_what_to_change(place: int, precision: str, message: str) -> None:
     points = POINTS.copy()
-    points[3] = np.nan
-    with pytest.raises(UserError, match=r"in epoch 1 of the frozen phase the loss is nan.*lower learning_rate.*0\.01"):
-        fit_epochs(
-            small_model(0.01),
-            "frozen",
-            SETTINGS,
-            lambda _: batches(points),
-            Validation(batches(), LABELS),
-            None,
-            None,
-        )
+    points[place] = np.nan
+    with Devices(tf.distribute.get_strategy(), ["CPU"], precision).building():
+        model = small_model(0.01)
+
+    with pytest.raises(UserError) as stopped:
+        fit_epochs(model, "fine_tune", SETTINGS, lambda _: batches(points), Validation(batches(), LABELS), None, None)
+
+    assert str(stopped.value) == message
 
 
 def test_measure_counts_every_image_and_nothing_else() -> None:
