@@ -4,7 +4,7 @@ import dataclasses
 from collections.abc import Sequence
 from typing import Any
 
-from components.classifier.learning_rates import SCHEDULES
+from components.classifier.learning_rates import PLATEAU, SCHEDULES
 from components.failures import UserError
 
 CLASS_WEIGHTS = ("none", "balanced")
@@ -52,9 +52,14 @@ class FitSettings:
     seed: int
 
     def as_record(self) -> dict[str, Any]:
-        """Return every parameter that decided the result by name: how a GPU's memory is used does not."""
+        """Return every parameter that decided the result by name.
+
+        How a GPU's memory is used does not, and ``plateau_patience`` is of schedule ``plateau`` alone.
+        """
         values = dataclasses.asdict(self)
         del values["gpu_memory_growth"], values["gpu_prefetch_batches"]
+        if self.schedule != PLATEAU:
+            del values["plateau_patience"]
         return values
 
 

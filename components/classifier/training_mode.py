@@ -37,10 +37,12 @@ class ModeSettings:
     cache_directory: str
 
     def as_record(self, mode: "Mode", epochs: int, augmentation: float) -> dict[str, str | int]:
-        """Return what of it decided the result, by name."""
-        views = self.views(epochs, augmentation) if mode.cached else epochs
-        record: dict[str, str | int] = {"training_mode": mode.name, "augmented_views": views}
-        return {**record, "cache_precision": self.cache_precision} if mode.cached else record
+        """Return what of it decided the result, by name: views and their precision where there was a cache."""
+        record: dict[str, str | int] = {"training_mode": mode.name}
+        if not mode.cached:
+            return record
+        views = self.views(epochs, augmentation)
+        return {**record, "augmented_views": views, "cache_precision": self.cache_precision}
 
     def possible_modes(self) -> "list[Mode]":
         """Return what training may come to."""

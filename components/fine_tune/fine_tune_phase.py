@@ -253,7 +253,8 @@ def _fine_tuned(
             model.get_layer(backbone.name), settings.unfrozen_layers, settings.train_batch_normalization
         )
     print(
-        f"fine_tune: {len(learning)} backbone layers learn, {learning[0]} to {learning[-1]}; batch normalization "
+        f"fine_tune: of the last {settings.unfrozen_layers} backbone layers the {len(learning)} that hold weights that "
+        f"learn are {learning[0]} to {learning[-1]}; batch normalization "
         f"{'among them learns too' if settings.train_batch_normalization else 'stays frozen'}",
         flush=True,
     )
@@ -461,8 +462,9 @@ def _tell(
         title=f"The last layers of {backbone.name}, fine-tuned",
         verdict=f"{kept} {reason}",
         trained=(
-            f"{tuned.learned:,} of {all_weights:,} weights could learn: the head and {len(learning)} backbone "
-            f"layers, {learning[0]} to {learning[-1]}. {normalization} {way}{attempts.told}"
+            f"{tuned.learned:,} of {all_weights:,} weights could learn: the head and, of the last "
+            f"{settings['unfrozen_layers']} backbone layers, the {len(learning)} that hold weights that learn, "
+            f"{learning[0]} to {learning[-1]}. {normalization} {way}{attempts.told}"
         ),
         warnings=tuned.fit.warnings,
         seconds=seconds,

@@ -11,6 +11,7 @@ from components.classifier.fit_settings import (
     check_fit_settings,
     check_share,
 )
+from components.classifier.training_mode import Mode, ModeSettings
 from components.failures import UserError
 from tests.classifier.plain_settings import PLAIN
 
@@ -48,6 +49,18 @@ def test_how_gpu_memory_is_used_is_no_part_of_what_decided_the_result() -> None:
     record = SETTINGS.as_record()
     assert dataclasses.replace(SETTINGS, gpu_memory_growth=False, gpu_prefetch_batches=0).as_record() == record
     assert dataclasses.replace(SETTINGS, xla=True).as_record() != record
+
+
+def test_what_a_schedule_or_a_mode_does_not_use_is_no_part_of_the_record() -> None:
+    cosine = dataclasses.replace(SETTINGS, schedule="cosine", plateau_patience=2)
+    modes = ModeSettings("auto", 3, "float16", 1.0, "")
+
+    assert "plateau_patience" not in cosine.as_record()
+    assert dataclasses.replace(cosine, schedule="plateau").as_record()["plateau_patience"] == 2
+    assert modes.as_record(Mode(False, ""), 6, 0.5) == {"training_mode": "streaming"}
+    assert modes.as_record(Mode(True, ""), 6, 0.5) == {
+        "training_mode": "cached", "augmented_views": 3, "cache_precision": "float16",
+    }  # fmt: skip
 
 
 def test_shares() -> None:
