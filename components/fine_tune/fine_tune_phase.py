@@ -35,7 +35,7 @@ from components.classifier.training_faults import enough_memory, faults_explaine
 from components.classifier.training_mode import CACHED, Mode
 from components.classifier.training_places import require_training_places
 from components.classifier.training_state import training_identity, weights_digest
-from components.classifier.verdict import chance_warning
+from components.classifier.verdict import chance_warning, course_sentence
 from components.failures import UserError
 from components.fine_tune.fine_tune_settings import FineTuneSettings, check_settings
 from components.fine_tune.tail_training import Images, Training, own_cache_folder, parted, plan_training
@@ -449,6 +449,14 @@ def _tell(
     if choice.in_training is not None:
         both = both_precisions(settings["precision"], choice.in_training, choice.kept)
         reason = f"{reason} {both[0].upper()}{both[1:]}."
+    course = course_sentence(
+        FINE_TUNE_PHASE,
+        settings["epochs"],
+        len(tuned.fit.history),
+        choice.epoch if choice.phase == FINE_TUNE_PHASE else 0,
+        settings["early_stopping_patience"],
+        compared=True,
+    )
     normalization = (
         "Batch normalization among them learned too, from the statistics of batches."
         if settings["train_batch_normalization"]
@@ -460,7 +468,7 @@ def _tell(
         way = "Every epoch went through the whole model, with views of its own."
     return Story(
         title=f"The last layers of {backbone.name}, fine-tuned",
-        verdict=f"{kept} {reason}",
+        verdict=f"{kept} {reason}{course}",
         trained=(
             f"{tuned.learned:,} of {all_weights:,} weights could learn: the head and, of the last "
             f"{settings['unfrozen_layers']} backbone layers, the {len(learning)} that hold weights that learn, "

@@ -23,7 +23,7 @@ from components.classifier.training_faults import faults_explained
 from components.classifier.training_mode import STREAMING, Mode
 from components.classifier.training_places import require_training_places
 from components.classifier.training_state import training_identity, weights_digest
-from components.classifier.verdict import chance_warning
+from components.classifier.verdict import chance_warning, course_sentence
 from components.classifier.weights import load_weights
 from components.formats.splits import Splits
 from components.formats.trained_model import FROZEN_PHASE, TrainingRecord, trained_shards_digest
@@ -149,9 +149,18 @@ def train_frozen_phase(
         curves = write_trained_model(directory, model, record, fit.history)
         if seen is not None:
             write_training_features(seen, directory)
+    course = course_sentence(
+        FROZEN_PHASE,
+        settings.fit.epochs,
+        len(fit.history),
+        fit.best_epoch,
+        settings.fit.early_stopping_patience,
+        compared=False,
+    )
+    kept = kept_sentence(FROZEN_PHASE, fit.best_epoch, saved.loss, saved.accuracy, validation.images)
     story = Story(
         title=f"A new head on the frozen {backbone.name}",
-        verdict=kept_sentence(FROZEN_PHASE, fit.best_epoch, saved.loss, saved.accuracy, validation.images) + both,
+        verdict=f"{kept}{both}{course}",
         trained=_trained_sentence(model, all_settings) + attempts.told,
         warnings=fit.warnings,
         seconds=seconds,

@@ -2,7 +2,7 @@
 
 import pytest
 
-from components.classifier.verdict import chance_warning
+from components.classifier.verdict import chance_warning, course_sentence
 
 
 @pytest.mark.parametrize(
@@ -21,3 +21,25 @@ def test_a_model_that_names_the_largest_class_always_is_warned_of(
 
     assert warning.startswith(expected)
     assert bool(warning) == bool(expected)
+
+
+MORE = "was still getting better at its last epoch: more epochs"
+EARLY = "stopped after epoch 4 of 6: no better for 3 epochs."
+
+
+@pytest.mark.parametrize(
+    ("phase", "planned", "run", "best", "expected"),
+    [
+        pytest.param("frozen", 6, 6, 5, "", id="all epochs"),
+        pytest.param("frozen", 6, 4, 1, f" The frozen phase {EARLY}", id="early"),
+        pytest.param("frozen", 6, 6, 6, f" The frozen phase {MORE} (frozen_epochs) may help.", id="too early"),
+        pytest.param("frozen", 1, 1, 1, "", id="nothing to compare one epoch with"),
+        pytest.param("fine_tune", 1, 1, 1, f" Fine-tuning {MORE} (fine_tune_epochs) may help.", id="one, compared"),
+        pytest.param("fine_tune", 6, 4, 0, f" Fine-tuning {EARLY}", id="early, and dropped"),
+        pytest.param("fine_tune", 6, 6, 0, "", id="dropped"),
+    ],
+)
+def test_a_phase_that_stopped_early_or_too_early_is_told(
+    phase: str, planned: int, run: int, best: int, expected: str
+) -> None:
+    assert course_sentence(phase, planned, run, best, 3, compared=phase == "fine_tune") == expected

@@ -137,6 +137,7 @@ def test_the_report_says_what_was_kept_and_escapes_names(trained: tuple[Path, di
     assert page.count("data:image/jpeg") == 4 * (1 + 2)  # a sample as stored and in the two views training made
     assert "With 15 validation images" in page
     assert "Where the time went" in page
+    assert ("more epochs (frozen_epochs) may help" in page) == (metrics["best_epoch"] == 6)
     assert {
         "images_per_second",
         "input_share",
