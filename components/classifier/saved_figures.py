@@ -35,12 +35,28 @@ def figures_of(model: keras.Model, images: SplitImages) -> Figures:
 
 
 def both_precisions(precision: str, trained: Figures, saved: Figures) -> str:
-    """Return what training measured and what the saved model gives, in words that begin small and end without a stop.
+    """Return what training measured and what the saved model gives, for the log.
 
     >>> both_precisions("mixed_bfloat16", Figures(0.5433, 0.75), Figures(0.5366, 0.8))
     'validation loss in bfloat16, while training, 0.5433 (accuracy 75.0%); of the saved model, float32, 0.5366 (80.0%)'
     """
     return (
-        f"validation loss in {precision.removeprefix('mixed_')}, while training, {trained.loss:.4f} (accuracy "
+        f"validation loss in {_in_words(precision)}, while training, {trained.loss:.4f} (accuracy "
         f"{trained.accuracy:.1%}); of the saved model, {_SAVED_PRECISION}, {saved.loss:.4f} ({saved.accuracy:.1%})"
     )
+
+
+def training_sentence(precision: str, trained: Figures) -> str:
+    """Return, after a space, what training measured, for a reader who has been told the saved model's figures.
+
+    >>> training_sentence("mixed_bfloat16", Figures(0.5433, 0.75))
+    ' That is the saved model, in float32; in bfloat16, while training, its loss was 0.5433 and its accuracy 75.0%.'
+    """
+    return (
+        f" That is the saved model, in {_SAVED_PRECISION}; in {_in_words(precision)}, while training, its loss was "
+        f"{trained.loss:.4f} and its accuracy {trained.accuracy:.1%}."
+    )
+
+
+def _in_words(precision: str) -> str:
+    return precision.removeprefix("mixed_")

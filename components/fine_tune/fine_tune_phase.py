@@ -23,7 +23,13 @@ from components.classifier.input_pipeline import SplitImages, open_splits, print
 from components.classifier.model_folder import read_model, read_training, write_trained_model
 from components.classifier.report import SAMPLES_SHOWN, Story, kept_sentence, write_training_report
 from components.classifier.resumed_choice import resumed_choice
-from components.classifier.saved_figures import Figures, both_precisions, computes_as_saved, figures_of
+from components.classifier.saved_figures import (
+    Figures,
+    both_precisions,
+    computes_as_saved,
+    figures_of,
+    training_sentence,
+)
 from components.classifier.training import (
     Fit,
     balanced_class_weights,
@@ -420,8 +426,8 @@ def _better(
         finished = _finished(model, frozen, devices)
         of_baseline, of_tuned = baseline, tuned
         baseline, tuned = saved_baseline, figures_of(finished, validation)
-        print(f"fine_tune before: {both_precisions(devices.precision, of_baseline, baseline)}", flush=True)
-        print(f"fine_tune after: {both_precisions(devices.precision, of_tuned, tuned)}", flush=True)
+        print(f"fine_tune: before it, {both_precisions(devices.precision, of_baseline, baseline)}", flush=True)
+        print(f"fine_tune: its best epoch, {both_precisions(devices.precision, of_tuned, tuned)}", flush=True)
     if tuned.loss < baseline.loss:
         choice = _Choice(FINE_TUNE_PHASE, fit.best_epoch, baseline, tuned, fit.best_val_loss, of_tuned)
         return fit, choice, finished or _finished(model, frozen, devices)
@@ -447,8 +453,7 @@ def _tell(
     else:
         reason = f"No epoch of fine-tuning was better (its best: {choice.tuned.loss:.4f}), so its weights were dropped."
     if choice.in_training is not None:
-        both = both_precisions(settings["precision"], choice.in_training, choice.kept)
-        reason = f"{reason} {both[0].upper()}{both[1:]}."
+        kept = f"{kept}{training_sentence(settings['precision'], choice.in_training)}"
     course = course_sentence(
         FINE_TUNE_PHASE,
         settings["epochs"],

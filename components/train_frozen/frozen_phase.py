@@ -17,7 +17,13 @@ from components.classifier.head import head_layers, head_of, whole_model
 from components.classifier.input_pipeline import SplitImages, open_splits, print_counts, sample_images
 from components.classifier.model_folder import write_trained_model
 from components.classifier.report import SAMPLES_SHOWN, Story, kept_sentence, write_training_report
-from components.classifier.saved_figures import Figures, both_precisions, computes_as_saved, figures_of
+from components.classifier.saved_figures import (
+    Figures,
+    both_precisions,
+    computes_as_saved,
+    figures_of,
+    training_sentence,
+)
 from components.classifier.training import Fit
 from components.classifier.training_faults import faults_explained
 from components.classifier.training_mode import STREAMING, Mode
@@ -120,7 +126,7 @@ def train_frozen_phase(
         settings.fit.seed,
     )
     model = _finished(frozen, head, settings)
-    saved, both = _as_saved(model, fit, devices, validation)
+    saved, of_training = _as_saved(model, fit, devices, validation)
     fit = fit.warned(FROZEN_PHASE, chance_warning(saved.accuracy, validation.images_per_class))
     seconds = round(attempts.seconds, 1)
     record = TrainingRecord(
@@ -160,7 +166,7 @@ def train_frozen_phase(
     kept = kept_sentence(FROZEN_PHASE, fit.best_epoch, saved.loss, saved.accuracy, validation.images)
     story = Story(
         title=f"A new head on the frozen {backbone.name}",
-        verdict=f"{kept}{both}{course}",
+        verdict=f"{kept}{of_training}{course}",
         trained=_trained_sentence(model, all_settings) + attempts.told,
         warnings=fit.warnings,
         seconds=seconds,
@@ -216,9 +222,8 @@ def _as_saved(model: keras.Model, fit: Fit, devices: Devices, validation: SplitI
     if computes_as_saved(devices.precision):
         return trained, ""
     saved = figures_of(model, validation)
-    both = both_precisions(devices.precision, trained, saved)
-    print(f"train_frozen: {both}", flush=True)
-    return saved, f" {both[0].upper()}{both[1:]}."
+    print(f"train_frozen: {both_precisions(devices.precision, trained, saved)}", flush=True)
+    return saved, training_sentence(devices.precision, trained)
 
 
 def _trained_sentence(model: keras.Model, settings: Mapping[str, Any]) -> str:
