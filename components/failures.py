@@ -55,6 +55,15 @@ _UNUSABLE = {
 }
 """What a place is like in which a step cannot work, by what the system says of it."""
 
+_UNFIT_PATHS = {
+    errno.EACCES: "this step may not use {path}; change its owner or mode",
+    errno.EPERM: "this step may not use {path}; change its owner or mode",
+    errno.ENAMETOOLONG: "{path} is longer than the file system allows; give another one",
+    errno.ELOOP: "{path} is a link that leads back to itself; remove the link",
+    errno.ENOTDIR: "{path} leads through a file as if it were a folder; give another one",
+}
+"""What is wrong with a path that an input or an output has, by what the system says of it."""
+
 
 class Attempt:
     """One try at a step's body: turns a failure into a sentence and an exit code, and records how it ended."""
@@ -101,6 +110,8 @@ class Attempt:
         elif isinstance(error, OSError) and error.errno in _UNUSABLE:
             exit_code, what = _UNUSABLE[error.errno]
             message = f"{what} ({error.filename or os.strerror(error.errno)})"
+        elif isinstance(error, OSError) and error.errno in _UNFIT_PATHS and error.filename:
+            exit_code, message = UserError.exit_code, _UNFIT_PATHS[error.errno].format(path=error.filename)
         else:
             exit_code, message = 1, f"{type(error).__name__}: {error}"
             if not isinstance(error, KeyboardInterrupt):

@@ -82,6 +82,18 @@ def full_disk() -> OSError:
             "clean: error: the disk fails; run the step on another one (/out/model)\n",
             id="a broken disk",
         ),
+        pytest.param(
+            PermissionError(errno.EACCES, "", "/in/splits.json"),
+            2,
+            "clean: error: this step may not use /in/splits.json; change its owner or mode\n",
+            id="no permission",
+        ),
+        pytest.param(
+            OSError(errno.ENAMETOOLONG, "", "/out/x"),
+            2,
+            "clean: error: /out/x is longer than the file system allows; give another one\n",
+            id="too long a name",
+        ),
     ],
 )
 def test_an_expected_failure_is_one_sentence(

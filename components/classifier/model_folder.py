@@ -75,8 +75,9 @@ def read_model(directory: Path) -> keras.Model:
     """
     with _readable(directory):
         path = directory / KERAS_FILE
-        if path.is_file() and not zipfile.is_zipfile(path):  # of which Keras says that there is no such file
-            raise ValueError(f"{path.name} is cut short or damaged")
+        with path.open("rb") as file:
+            if not zipfile.is_zipfile(file):  # of which Keras says that there is no such file
+                raise ValueError(f"{path.name} is cut short or damaged")
         return keras.saving.load_model(path, compile=False, safe_mode=True)
 
 

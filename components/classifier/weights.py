@@ -11,10 +11,12 @@ import http.client
 import os
 import socket
 import ssl
+import struct
 import tempfile
 import urllib.error
 import warnings
 import zipfile
+import zlib
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -36,6 +38,12 @@ from components.classifier.weights_source import (
 )
 from components.failures import TransientError, UserError
 from components.storage import localized
+
+# What readers of HDF5 and zip files raise. RuntimeError: of a compression that zipfile does not know, or encryption.
+_DAMAGED = (
+    ValueError, LookupError, TypeError, AttributeError, RuntimeError, OverflowError, OSError, EOFError, UserWarning,
+    zipfile.BadZipFile, zlib.error, struct.error,
+)  # fmt: skip
 
 # What HTTP servers answer when another try may succeed.
 _BUSY_SERVER = {408, 429, 500, 502, 503, 504}
@@ -167,15 +175,17 @@ def _load_file(network: keras.Model, backbone: Backbone, path: Path, name: str) 
     """Load by what the file is, whatever it is called: Keras chooses the reader by suffix, and URIs may have none."""
     if not path.is_file():
         raise UserError(f"weights {name} is not a file: give one file of weights")
-    with path.open("rb") as file:
-        beginning = file.read(MAGIC_BYTES)
-    require_weights_form(name, beginning)
     try:
+        with path.open("rb") as file:
+            beginning = file.read(MAGIC_BYTES)
+        require_weights_form(name, beginning)
         if beginning == HDF5_MAGIC:
             _load_hdf5(network, path)
         else:
             _load_arrays(network, path)
-    except (ValueError, KeyError, OSError, EOFError, TypeError, UserWarning, zipfile.BadZipFile) as error:
+    except PermissionError as error:
+        raise UserError(f"weights {name} may not be read: change its owner or mode") from error
+    except _DAMAGED as error:
         raise UserError(
             f"weights {name} cannot be loaded into {backbone.name}: the file is cut short, damaged, or of another "
             f"network ({_first_line(error)}); known backbones are {', '.join(sorted(BACKBONES))}"

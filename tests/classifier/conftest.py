@@ -1,6 +1,7 @@
 """Fixtures that several files of tests share."""
 
 import subprocess
+import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -15,6 +16,14 @@ def splits(tmp_path_factory: pytest.TempPathFactory) -> Path:
     directory = tmp_path_factory.mktemp("shapes") / "splits"
     write_small_splits(directory, drawn_shapes({"train": 8, "validation": 4, "test": 1}, seed=1), 32)
     return directory
+
+
+@pytest.fixture
+def unprivileged_folder() -> Iterator[Path]:
+    """A folder that anybody may reach and write to; those of ``tmp_path`` are for the user alone."""
+    with tempfile.TemporaryDirectory(prefix="anybody-") as folder:
+        Path(folder).chmod(0o777)
+        yield Path(folder)
 
 
 @pytest.fixture

@@ -17,6 +17,7 @@ import pytest
 from components.classifier import backbones, epoch_steps
 from components.failures import RETRY_WAITS_VARIABLE
 from components.launch.gcs_emulator import HOST_VARIABLE
+from tests.classifier.permissions import unprivileged
 from tests.classifier.step_runs import run_fine_tune, run_train_frozen, trained_model
 from tests.classifier.stopped_attempts import BACKBONE, attempt, tiny_backbone
 
@@ -201,6 +202,39 @@ def test_a_folder_in_the_place_of_a_shard_ends_in_a_sentence(
     )
     assert (shard / "photos").is_dir()
     assert not published(tmp_path / "again")
+
+
+@pytest.mark.parametrize("place", ["splits", "splits/train-00000-of-00001.tfrecord", "output", "model/model.keras"])
+def test_what_may_not_be_used_is_named(
+    place: str,
+    splits: Path,
+    undisturbed: Path,
+    unprivileged_folder: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    monkeypatch.setattr(backbones, "BACKBONES", {BACKBONE: tiny_backbone()})
+    inputs = unprivileged_folder / "inputs"
+    shutil.copytree(splits, inputs / "splits")
+    shutil.copytree(undisturbed / "model", inputs / "model")
+    (inputs / "output").mkdir()
+    (inputs / place).chmod(0)
+
+    given = inputs / "splits", inputs / "output"
+    step = (
+        (lambda: run_fine_tune(given[0], inputs / "model", given[1], unfrozen_layers=5))
+        if place.startswith("model")
+        else (lambda: run_train_frozen(*given, backbone=BACKBONE, epochs=1, unfrozen_layers=0))
+    )
+    with unprivileged(), pytest.raises(SystemExit, match="2"):
+        step()
+
+    (inputs / place).chmod(0o700)  # for whoever clears up
+    said = capsys.readouterr().err
+    assert str(inputs / place) in said
+    assert "change its owner or mode" in said or "Permission denied" in said
+    assert "Traceback" not in said
+    assert "damaged" not in said
 
 
 class Gate:

@@ -22,6 +22,7 @@ from components.classifier.weights import load_weights
 from components.classifier.weights_source import IMAGENET_ADDRESS, IMAGENET_FILE, IMAGENET_MD5
 from components.failures import TransientError, UserError
 from components.storage import write_if_absent
+from tests.classifier.permissions import unprivileged
 
 LITE0_FILE = Path(__file__).parents[2] / "samples" / "efficientnet_lite0" / "imagenet_float16.npz"
 LITE0 = BACKBONES["efficientnet_lite0"]
@@ -137,6 +138,27 @@ def test_a_file_cut_short_is_refused(saved: Path, source: str, tmp_path: Path) -
     (tmp_path / "cut").write_bytes(data[: len(data) * 2 // 3])
     with pytest.raises(UserError, match="cannot be loaded into efficientnet_lite0: the file is cut short"):
         load_weights(LITE0.build(32), LITE0, str(tmp_path / "cut"))
+
+
+@pytest.mark.parametrize(
+    ("offset", "value"), [(8, 1), (10, 7), (10, 12), (10, 8)], ids=["encrypted", "unknown", "bzip2", "deflate"]
+)
+def test_a_damaged_zip_directory_is_refused(offset: int, value: int, tmp_path: Path) -> None:
+    """One byte of an entry in it, the flags or the method of compression."""
+    data = bytearray(LITE0_FILE.read_bytes())
+    data[data.rfind(b"PK\x01\x02") + offset] = value
+    (tmp_path / "damaged").write_bytes(data)
+    with pytest.raises(UserError, match="cannot be loaded into efficientnet_lite0: the file is cut short, damaged"):
+        load_weights(LITE0.build(32), LITE0, str(tmp_path / "damaged"))
+
+
+def test_a_file_that_may_not_be_read_is_named(unprivileged_folder: Path) -> None:
+    path = unprivileged_folder / "weights.npz"
+    shutil.copy(LITE0_FILE, path)
+    path.chmod(0)
+    network = LITE0.build(32)
+    with unprivileged(), pytest.raises(UserError, match=rf"weights {path} may not be read: change its owner or mode"):
+        load_weights(network, LITE0, str(path))
 
 
 @pytest.fixture(scope="module")
