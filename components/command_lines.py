@@ -4,11 +4,8 @@ import errno
 import sys
 from collections.abc import Callable
 
-from components.failures import StoppedError, TransientError, UserError
+from components.failures import INTERRUPTED, StoppedError, TransientError, UserError
 from components.termination import terminable
-
-INTERRUPTED = 130
-"""After Ctrl-C, as shells have it: 128 and the number of SIGINT."""
 
 _DISK_FULL = {errno.ENOSPC, errno.EDQUOT}
 _WRONG_PATH = {errno.EACCES, errno.EPERM, errno.EROFS, errno.EISDIR, errno.ENOTDIR, errno.ENAMETOOLONG, errno.ELOOP}

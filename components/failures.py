@@ -1,8 +1,8 @@
 """How a step fails: one clear sentence, an exit code that says who must act, and a record of the outcome.
 
 Exit codes: 0 done; 2 the user's data or settings are wrong, never worth a retry; 75 (``EX_TEMPFAIL``) something
-outside failed for now, and went on failing when the step tried again, or the step was asked to end; anything else is a
-defect of ours and shows its traceback.
+outside failed for now, and went on failing when the step tried again, or the step was asked to end; 130 stopped by
+Ctrl-C; anything else is a defect of ours and shows its traceback.
 """
 
 import errno
@@ -40,6 +40,10 @@ class TransientError(Exception):
     """Something outside failed for now: a network, a quota, a full disk. Trying again later may work."""
 
     exit_code = 75
+
+
+INTERRUPTED = 130
+"""Exit code after Ctrl-C, 128 and the number of SIGINT, as of shells."""
 
 
 class StoppedError(Exception):
@@ -102,6 +106,8 @@ class Attempt:
     def _fail(self, error: BaseException) -> None:
         if isinstance(error, UserError | TransientError | StoppedError):
             exit_code, message = error.exit_code, str(error)
+        elif isinstance(error, KeyboardInterrupt):
+            exit_code, message = INTERRUPTED, "stopped by SIGINT; a rerun goes on from what was kept"
         elif isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
             # Not tried again here, where the disk stays full; another pod may find more room.
             exit_code = TransientError.exit_code
@@ -114,8 +120,7 @@ class Attempt:
             exit_code, message = UserError.exit_code, _UNFIT_PATHS[error.errno].format(path=error.filename)
         else:
             exit_code, message = 1, f"{type(error).__name__}: {error}"
-            if not isinstance(error, KeyboardInterrupt):
-                traceback.print_exception(error)
+            traceback.print_exception(error)
         if exit_code != 1:
             print(f"{self._step}: error: {message}", file=sys.stderr, flush=True)
         self._record(exit_code, message)
@@ -160,7 +165,8 @@ def attempts(step: str) -> Iterator[Attempt]:
 
     Raises:
         SystemExit: With 2 when the body raised ``UserError``, 75 when the last attempt raised ``TransientError`` or
-            the disk is full, or SIGTERM came and the body raised ``StoppedError``; 1 for anything else.
+            the disk is full, or SIGTERM came and the body raised ``StoppedError``; 130 after Ctrl-C; 1 for anything
+            else.
     """
     started = time.monotonic()
     waits = [float(wait) for wait in os.environ.get(RETRY_WAITS_VARIABLE, _DEFAULT_RETRY_WAITS).split()]

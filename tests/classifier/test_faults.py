@@ -3,6 +3,7 @@
 import functools
 import itertools
 import shutil
+import signal
 import socket
 import subprocess
 import threading
@@ -19,7 +20,7 @@ from components.failures import RETRY_WAITS_VARIABLE
 from components.launch.gcs_emulator import HOST_VARIABLE
 from tests.classifier.permissions import unprivileged
 from tests.classifier.step_runs import run_fine_tune, run_train_frozen, trained_model
-from tests.classifier.stopped_attempts import BACKBONE, attempt, tiny_backbone
+from tests.classifier.stopped_attempts import BACKBONE, BATCH, attempt, tiny_backbone
 
 FROZEN: dict[str, Any] = {"backbone": BACKBONE, "epochs": 4, "head_units": 64, "checkpoint_seconds": 1e-9}
 
@@ -235,6 +236,18 @@ def test_what_may_not_be_used_is_named(
     assert "change its owner or mode" in said or "Permission denied" in said
     assert "Traceback" not in said
     assert "damaged" not in said
+
+
+def test_ctrl_c_ends_a_step_as_it_ends_a_pipeline(splits: Path, tmp_path: Path) -> None:
+    log = tmp_path / "log"
+    inputs = {"splits": splits, **FROZEN, "checkpoint_uri": str(tmp_path / "kept")}
+
+    assert attempt("frozen", tmp_path / "output", log, (BATCH, 5), inputs, signal.SIGINT) == 130, log.read_text()
+
+    said = log.read_text()
+    assert said.splitlines()[-1] == "train_frozen: error: stopped by SIGINT; a rerun goes on from what was kept"
+    assert "Traceback" not in said
+    assert not published(tmp_path / "output")
 
 
 class Gate:
