@@ -3,7 +3,7 @@
 import dataclasses
 
 from components.classifier.backbones import known_backbone
-from components.classifier.fit_settings import check_at_least, check_share
+from components.classifier.fit_settings import MOST_IN_BATCH, check_at_least, check_between, check_share
 from components.classifier.weights_source import check_weights
 from components.failures import UserError
 
@@ -51,7 +51,7 @@ def check_settings(settings: EmbeddingSettings) -> None:
         raise UserError(f"outlier_deviation is {settings.outlier_deviation:g}: set it above 0")
     check_share("label_error_confidence", settings.label_error_confidence, below_one=False)
     check_share("semantic_duplicate_distance", settings.semantic_duplicate_distance, below_one=False)
-    check_at_least("batch_size", settings.batch_size, 1)
+    check_between("batch_size", settings.batch_size, 1, MOST_IN_BATCH)
     check_at_least("workers", settings.workers, 0)
     if not 0 <= settings.seed < 2**31:
         raise UserError(f"seed is {settings.seed}: set it between 0 and {2**31 - 1}")

@@ -12,14 +12,20 @@ OPTIMIZERS = ("adam", "adamw", "rmsprop", "sgd")
 AUTO = "auto"
 PRECISIONS = (AUTO, "float32", "mixed_bfloat16", "mixed_float16")
 
+# More is a slip of the pen: what it would take is planned, counted or waited for until somebody gives up.
+MOST_EPOCHS = 100_000
+MOST_IN_BATCH = 1 << 16
+_MOST_AHEAD = 1000
+
 
 @dataclasses.dataclass(frozen=True)
 class FitSettings:
     """How a phase is fitted.
 
     Attributes:
-        epochs: At most this many, at least 1.
-        batch_size: Images in one step over all devices together, at least 1; where a phase can find it, 0 for that.
+        epochs: At most this many, 1 to ``MOST_EPOCHS``.
+        batch_size: Images in one step over all devices together, 1 to ``MOST_IN_BATCH``; where a phase can find it, 0
+            for that.
         learning_rate: Highest of the schedule, above 0 and at most 1.
         schedule: ``cosine``, or ``plateau``, which lowers the rate when progress stalls.
         warmup_epochs: While the rate rises to its highest, 0 to below ``epochs``; half an epoch is fine.
@@ -31,7 +37,8 @@ class FitSettings:
         precision: ``auto`` for what the devices are fastest with, or one of ``PRECISIONS``.
         xla: Whether to compile training steps with XLA.
         gpu_memory_growth: Whether GPU memory is taken as it is needed, not all of it at once.
-        gpu_prefetch_batches: Batches that wait in a GPU's memory beside the next one; 0 copies each when it is needed.
+        gpu_prefetch_batches: Batches that wait in a GPU's memory beside the next one, at most 1,000; 0 copies each when
+            it is needed.
         seed: Of everything random, 0 to 2**31 - 1.
     """
 
@@ -73,8 +80,8 @@ def check_fit_settings(settings: FitSettings, *, batch_size_found: bool = False)
     Raises:
         UserError: Naming the parameter, its value and its range.
     """
-    check_at_least("epochs", settings.epochs, 1)
-    check_at_least("batch_size", settings.batch_size, 0 if batch_size_found else 1)
+    check_between("epochs", settings.epochs, 1, MOST_EPOCHS)
+    check_between("batch_size", settings.batch_size, 0 if batch_size_found else 1, MOST_IN_BATCH)
     check_at_least("early_stopping_patience", settings.early_stopping_patience, 0)
     check_at_least("plateau_patience", settings.plateau_patience, 0)
     if not 0.0 < settings.learning_rate <= 1.0:
@@ -89,7 +96,7 @@ def check_fit_settings(settings: FitSettings, *, batch_size_found: bool = False)
     check_share("label_smoothing", settings.label_smoothing, below_one=True)
     check_choice("class_weights", settings.class_weights, CLASS_WEIGHTS)
     check_choice("precision", settings.precision, PRECISIONS)
-    check_at_least("gpu_prefetch_batches", settings.gpu_prefetch_batches, 0)
+    check_between("gpu_prefetch_batches", settings.gpu_prefetch_batches, 0, _MOST_AHEAD)
     if not 0 <= settings.seed < 2**31:
         raise UserError(f"seed is {settings.seed}: set it between 0 and {2**31 - 1}")
 
@@ -112,6 +119,16 @@ def check_at_least(name: str, value: int, minimum: int) -> None:
     """
     if value < minimum:
         raise UserError(f"{name} is {value}: set it to at least {minimum}")
+
+
+def check_between(name: str, value: int, minimum: int, maximum: int) -> None:
+    """Check a count.
+
+    Raises:
+        UserError: When it is below ``minimum`` or above ``maximum``.
+    """
+    if not minimum <= value <= maximum:
+        raise UserError(f"{name} is {value}: set it between {minimum} and {maximum}")
 
 
 def check_checkpoint_seconds(seconds: float) -> None:

@@ -237,9 +237,9 @@ def in_batches(examples: tf.data.Dataset, count: int, batching: Batching) -> tf.
         count: How many they are.
         batching: How they are batched.
     """
-    size = batching.size
+    # TensorFlow makes room for a whole batch before it looks for the first example.
+    size = min(batching.size, max(1, math.ceil(count / batching.devices)) * batching.devices)
     if batching.devices > 1:
-        size = min(size, math.ceil(count / batching.devices) * batching.devices)
         examples = examples.repeat().take(math.ceil(count / size) * size)
     batches = examples.batch(size)
     known = batches.apply(tf.data.experimental.assert_cardinality(math.ceil(count / size)))

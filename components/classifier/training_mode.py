@@ -5,7 +5,7 @@ import shutil
 from collections.abc import Callable
 from pathlib import Path
 
-from components.classifier.fit_settings import AUTO, check_at_least, check_choice
+from components.classifier.fit_settings import AUTO, check_between, check_choice
 from components.classifier.resumed_choice import CHOSEN_EARLIER, begun_with
 from components.failures import TransientError, UserError
 
@@ -13,6 +13,7 @@ CACHED, STREAMING = "cached", "streaming"
 TRAINING_MODES = (AUTO, CACHED, STREAMING)
 CACHE_PRECISIONS = ("float16", "float32")
 
+_MOST_VIEWS = 10_000  # 1.8 GB of each image
 _BYTES_PER_GB = 1e9
 _SPARED_SHARE = 0.1  # of the free disk, for all else that a step writes
 
@@ -24,7 +25,7 @@ class ModeSettings:
     Attributes:
         training_mode: ``cached``: computed once for each view of an image, and kept on disk. ``streaming``: computed
             again in each epoch, which has a view of its own. ``auto``: whichever is cheaper and fits the disk.
-        augmented_views: Views of each training image in a cache, at least 1; epoch e sees view e modulo it.
+        augmented_views: Views of each training image in a cache, 1 to 10,000; epoch e sees view e modulo it.
         cache_precision: ``float16``, half the disk, or ``float32``, which gives the very weights of streaming.
         cache_limit_gb: Most that what a cache lacks may take, 10**9 bytes before compression.
         cache_directory: Local folder that keeps caches, for reruns to find; empty: beside the step's outputs.
@@ -76,7 +77,7 @@ def check_mode_settings(settings: ModeSettings) -> None:
     """
     check_choice("training_mode", settings.training_mode, TRAINING_MODES)
     check_choice("cache_precision", settings.cache_precision, CACHE_PRECISIONS)
-    check_at_least("augmented_views", settings.augmented_views, 1)
+    check_between("augmented_views", settings.augmented_views, 1, _MOST_VIEWS)
     if not settings.cache_limit_gb > 0.0:
         raise UserError(f"cache_limit_gb is {settings.cache_limit_gb}: set it above 0")
     if "://" in settings.cache_directory:

@@ -4,10 +4,15 @@ import dataclasses
 from typing import Any
 
 from components.classifier.backbones import known_backbone
-from components.classifier.fit_settings import FitSettings, check_at_least, check_fit_settings, check_share
+from components.classifier.fit_settings import (
+    FitSettings,
+    check_at_least,
+    check_between,
+    check_fit_settings,
+    check_share,
+)
 from components.classifier.training_mode import Mode, ModeSettings, check_mode_settings
 from components.classifier.weights_source import check_weights
-from components.failures import UserError
 
 _MOST_HEAD_UNITS = 16_384  # 134 MB of weights on InceptionV3's 2,048 features, and twice that in Adam's moments
 
@@ -54,9 +59,7 @@ def check_settings(settings: FrozenSettings) -> None:
     """
     check_weights(settings.weights, known_backbone(settings.backbone).name)
     check_fit_settings(settings.fit)
-    check_at_least("head_units", settings.head_units, 1)
-    if settings.head_units > _MOST_HEAD_UNITS:
-        raise UserError(f"head_units is {settings.head_units}: set it between 1 and {_MOST_HEAD_UNITS}")
+    check_between("head_units", settings.head_units, 1, _MOST_HEAD_UNITS)
     check_mode_settings(settings.mode)
     check_at_least("unfrozen_layers", settings.unfrozen_layers, 0)
     check_at_least("gpu_count", settings.gpu_count, 0)

@@ -21,8 +21,10 @@ SETTINGS = PLAIN
 @pytest.mark.parametrize(
     ("name", "value", "message"),
     [
-        ("epochs", 0, "epochs is 0: set it to at least 1"),
-        ("batch_size", 0, "batch_size is 0: set it to at least 1"),
+        ("epochs", 0, "epochs is 0: set it between 1 and 100000$"),
+        ("epochs", 10**12, "epochs is 1000000000000: set it between 1 and 100000$"),
+        ("batch_size", 0, "batch_size is 0: set it between 1 and 65536$"),
+        ("batch_size", 2**63, "batch_size is 9223372036854775808: set it between 1 and 65536$"),
         ("learning_rate", 0.0, "learning_rate is 0.0: set it above 0"),
         ("learning_rate", 1.5, "learning_rate is 1.5"),
         ("learning_rate", float("nan"), "learning_rate is nan"),
@@ -33,7 +35,7 @@ SETTINGS = PLAIN
         ("optimizer", "lion", "optimizer is 'lion': choose one of adam, adamw, rmsprop, sgd"),
         ("label_smoothing", 1.0, "label_smoothing is 1.0: set it between 0 and less than 1"),
         ("precision", "float16", "precision is 'float16': choose one of auto, float32, mixed_bfloat16, mixed_float16"),
-        ("gpu_prefetch_batches", -1, "gpu_prefetch_batches is -1: set it to at least 0"),
+        ("gpu_prefetch_batches", -1, "gpu_prefetch_batches is -1: set it between 0 and 1000$"),
         ("class_weights", "equal", "class_weights is 'equal': choose one of none, balanced"),
         ("early_stopping_patience", -1, "early_stopping_patience is -1"),
         ("plateau_patience", -1, "plateau_patience is -1"),

@@ -46,6 +46,14 @@ def as_set(images: np.ndarray) -> set[bytes]:
     return {image.astype(np.float32).round(2).tobytes() for image in images}
 
 
+@pytest.mark.parametrize("devices", [1, 2])
+def test_a_batch_takes_no_more_room_than_the_images_that_there_are(training: SplitImages, devices: int) -> None:
+    """TensorFlow would make room for 2**31 of them, for minutes in which nothing stops it."""
+    images, _, sizes = pixels_and_labels(stored_batches(training, Batching(2**31, devices)))
+    assert sizes == [21 + devices - 1]
+    assert len(as_set(images)) == 21
+
+
 def test_stored_batches_hold_every_image_and_the_tail(training: SplitImages) -> None:
     images, labels, sizes = pixels_and_labels(stored_batches(training, Batching(4, 1)))
 

@@ -179,7 +179,7 @@ def test_the_same_seed_gives_the_same_weights_over_leftovers(shapes: Path, tmp_p
         ),
         pytest.param({"weights": "missing.npz"}, "missing.npz", id="weights"),
         pytest.param({"epochs": 0}, "epochs is 0", id="epochs"),
-        pytest.param({"head_units": 0}, "head_units is 0: set it to at least 1", id="head"),
+        pytest.param({"head_units": 0}, "head_units is 0: set it between 1 and 16384", id="head"),
         pytest.param({"dropout": 1.0}, "dropout is 1.0", id="dropout"),
         pytest.param({"augmentation": 1.2}, "augmentation is 1.2: set it between 0 and 1", id="augmentation"),
         pytest.param({"augmented_views": 0}, "augmented_views is 0", id="views"),
