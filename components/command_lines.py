@@ -8,7 +8,8 @@ from components.failures import INTERRUPTED, StoppedError, TransientError, UserE
 from components.termination import terminable
 
 _DISK_FULL = {errno.ENOSPC, errno.EDQUOT}
-_WRONG_PATH = {errno.EACCES, errno.EPERM, errno.EROFS, errno.EISDIR, errno.ENOTDIR, errno.ENAMETOOLONG, errno.ELOOP}
+WRONG_PATH = {errno.EACCES, errno.EPERM, errno.EROFS, errno.EISDIR, errno.ENOTDIR, errno.ENAMETOOLONG, errno.ELOOP}
+"""What the system says of a path that a person should not have given."""
 
 
 def run_program(name: str, work: Callable[[], None], when_interrupted: str = "nothing half-written is left") -> int:
@@ -39,7 +40,7 @@ def run_program(name: str, work: Callable[[], None], when_interrupted: str = "no
         if error.errno in _DISK_FULL:
             print(f"{name}: error: the disk is full ({where}); make room, then start this again", file=sys.stderr)
             return TransientError.exit_code
-        if error.errno not in _WRONG_PATH:
+        if error.errno not in WRONG_PATH:
             raise
         print(f"{name}: error: {where}: {error.strerror}; give another path, or change this one", file=sys.stderr)
         return UserError.exit_code

@@ -92,6 +92,31 @@ def join(uri: str, *parts: str) -> str:
     return str(_local_path(uri).joinpath(*parts))
 
 
+def require_sound_path(name: str, uri: str) -> None:
+    """Check that somebody who names an input or an output can mean what they say.
+
+    Args:
+        name: Of the parameter, for the message.
+        uri: ``gs://`` URI or local path; empty for none.
+
+    Raises:
+        UserError: When it is blank, or a local path that no file can have, that a shell should have replaced, or that
+            TensorFlow cannot open.
+    """
+    if is_remote(uri):
+        return
+    if uri and not uri.strip():
+        raise UserError(f"{name} is blank: give it a path or a gs:// URI")
+    if "\0" in uri:
+        raise UserError(f"{name} is {uri!r}: no path can hold a NUL character")
+    if uri.startswith("~"):
+        raise UserError(f"{name} is {uri}: write out the folder that ~ stands for, as nothing but a shell replaces it")
+    try:
+        uri.encode()
+    except UnicodeEncodeError:
+        raise UserError(f"{name} is {uri!a}, which is not UTF-8, as paths must be here: rename it") from None
+
+
 @contextlib.contextmanager
 def patience(seconds: float) -> Iterator[None]:
     """Give up requests that this thread makes in the block after so long, for callers that a person waits for.
@@ -398,7 +423,9 @@ def require_writable(uri: str) -> None:
         return
     folder = _local_path(uri).absolute()
     with _explained(uri, "write"):
-        existing = next(place for place in (folder, *folder.parents) if place.exists())
+        existing = next(place for place in (folder, *folder.parents) if place.exists() or place.is_symlink())
+        if not existing.exists():
+            raise UserError(f"cannot write {uri}: {existing} is a link to nothing; make what it names, or remove it")
         if not existing.is_dir():
             raise UserError(f"cannot write {uri}: {existing} is a file; give a folder")
         probe = existing / f".{name}{_PARTIAL}"
@@ -859,6 +886,11 @@ _OF_DISKS: dict[int, tuple[type[UserError | TransientError], str]] = {
     errno.EIO: (TransientError, "the disk fails while working on {uri}; try another one"),
     errno.EROFS: (UserError, "cannot {verb} {uri}: its file system is read-only; give another place"),
     errno.EFBIG: (UserError, "cannot {verb} {uri}: its file system, or ulimit -f, allows no file of that size"),
+    errno.ENAMETOOLONG: (
+        UserError,
+        "cannot {verb} {uri}: that is longer than file systems allow; give another path",
+    ),
+    errno.ELOOP: (UserError, "cannot {verb} {uri}: it is a link that leads back to itself; remove the link"),
 }
 
 

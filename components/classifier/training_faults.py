@@ -8,6 +8,7 @@ from typing import Concatenate, ParamSpec, TypeVar
 
 import tensorflow as tf
 
+from components import storage
 from components.classifier.input_pipeline import require_whole_shards
 from components.failures import TransientError, UserError
 
@@ -35,6 +36,9 @@ def faults_explained(
 
     @functools.wraps(phase)
     def explained(splits_directory: Path, /, *args: _Arguments.args, **kwargs: _Arguments.kwargs) -> _Result:
+        for given in (splits_directory, *args):
+            if isinstance(given, Path):
+                storage.require_sound_path("the path of an input or output", str(given))
         with enough_memory("the step", "give it a machine, or GPUs, with more"):
             try:
                 return phase(splits_directory, *args, **kwargs)

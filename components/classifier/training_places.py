@@ -24,6 +24,7 @@ def require_training_places(cache_directory: str, checkpoint_uri: str, outputs: 
     replaced = list(outputs)
     for name, place in (("cache_directory", cache_directory), ("checkpoint_uri", checkpoint_uri)):
         if place:
+            storage.require_sound_path(name, place)
             _require_outside(name, place, replaced)
             try:
                 storage.require_writable(place)

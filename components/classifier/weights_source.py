@@ -31,12 +31,13 @@ def check_weights(weights: str, backbone: str) -> None:
         backbone: A known one.
 
     Raises:
-        UserError: When Keras has none for the backbone, or nothing is named.
+        UserError: When Keras has none for the backbone, nothing is named, or what no path can be.
     """
     if not weights.strip():
         raise UserError(
             "weights is empty: set it to imagenet, to the path or gs:// URI of a weights file, or to random"
         )
+    storage.require_sound_path("weights", weights)
     if weights == IMAGENET and backbone != IMAGENET_BACKBONE:
         raise UserError(
             f"Keras has no ImageNet weights for {backbone}: set weights to a file, a copy of "

@@ -13,7 +13,8 @@ from typing import Any
 
 from kfp.dsl.base_component import BaseComponent
 
-from components import __version__
+from components import __version__, storage
+from components.command_lines import WRONG_PATH
 from components.failures import TransientError, UserError
 from components.formats.evaluation import read_evaluation
 from components.images import NO_IMAGE, SHORT_NAMES
@@ -91,6 +92,11 @@ def main(
     except (UserError, TransientError, StepFailedError) as error:
         print(f"\nerror: {error}", file=sys.stderr)
         sys.exit(error.exit_code)
+    except OSError as error:
+        if error.errno not in WRONG_PATH or error.filename is None:
+            raise
+        print(f"\nerror: {error.filename}: {error.strerror}; give another path, or change this one", file=sys.stderr)
+        sys.exit(UserError.exit_code)
     except KeyboardInterrupt as stopped:
         print("\nstopped; what steps had finished stays, nothing is half-written", file=sys.stderr)
         sys.exit(143 if isinstance(stopped, Terminated) else 130)
@@ -308,7 +314,9 @@ def _run(build: PipelineBuilder, options: argparse.Namespace) -> None:
     parameters = pipeline_parameters(pipeline)
     values = _values(options, pipeline, parameters)
     now = datetime.datetime.now(tz=datetime.UTC)
-    directory = (options.output or Path("runs") / now.strftime("%Y-%m-%d-%H%M%S")).resolve()
+    directory = options.output or Path("runs") / now.strftime("%Y-%m-%d-%H%M%S")
+    storage.require_sound_path("--output", str(directory))
+    directory = Path(os.path.realpath(directory))
     _require_new(directory)
     values.setdefault("registry_uri", str(directory / "registry"))
     require_values(values, parameters)
@@ -316,7 +324,8 @@ def _run(build: PipelineBuilder, options: argparse.Namespace) -> None:
         # Steps do not run in the user's folder, in docker above all.
         value = values.get(name, "")
         if value and "://" not in value and (name != "weights" or value not in WEIGHTS_IN_WORDS):
-            values[name] = str(Path(value).resolve())
+            storage.require_sound_path(name, value)
+            values[name] = os.path.realpath(value)  # resolve() raises where links lead back to themselves
     complete = with_defaults(values, parameters)
     check_values(complete)
     check_floor_classes(complete)

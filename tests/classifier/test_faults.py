@@ -221,12 +221,10 @@ def test_what_may_not_be_used_is_named(
     (inputs / "output").mkdir()
     (inputs / place).chmod(0)
 
-    given = inputs / "splits", inputs / "output"
-    step = (
-        (lambda: run_fine_tune(given[0], inputs / "model", given[1], unfrozen_layers=5))
-        if place.startswith("model")
-        else (lambda: run_train_frozen(*given, backbone=BACKBONE, epochs=1, unfrozen_layers=0))
-    )
+    shared: dict[str, Any] = {"splits": inputs / "splits", "output": inputs / "output"}
+    step = {
+        "model": functools.partial(run_fine_tune, frozen_model=inputs / "model", unfrozen_layers=5, **shared),
+    }.get(place.partition("/")[0], functools.partial(run_train_frozen, backbone=BACKBONE, epochs=1, **shared))
     with unprivileged(), pytest.raises(SystemExit, match="2"):
         step()
 
