@@ -30,5 +30,14 @@ def read_history(directory: Path) -> pd.DataFrame:
 
     Raises:
         FileNotFoundError: When there is none.
+        ValueError: When it is no table of ``HISTORY_COLUMNS``, or one of them but the phase holds anything but numbers.
     """
-    return pd.read_csv(directory / HISTORY_FILE)
+    history = pd.read_csv(directory / HISTORY_FILE)
+    if missing := [column for column in HISTORY_COLUMNS if column not in history]:
+        raise ValueError(f"{HISTORY_FILE} has no column {missing[0]}")
+    if history.empty:
+        raise ValueError(f"{HISTORY_FILE} has no epochs")
+    for column in HISTORY_COLUMNS[1:]:
+        if not pd.api.types.is_numeric_dtype(history[column]):
+            raise ValueError(f"{HISTORY_FILE}: {column} is not a number in every epoch")
+    return history

@@ -6,6 +6,7 @@ of training on all cores.
 
 import dataclasses
 import hashlib
+import io
 import math
 from collections.abc import Callable
 from pathlib import Path
@@ -13,6 +14,7 @@ from typing import Any
 
 import numpy as np
 import tensorflow as tf
+from PIL import Image
 
 from components.classifier.augmentation import augment
 from components.failures import UserError
@@ -84,6 +86,8 @@ def open_splits(directory: Path) -> tuple[Splits, SplitImages, SplitImages]:
             raise UserError(f"class '{name}' has no training images: add some, or remove the class")
     if validation.images == 0:
         raise UserError("the validation split is empty: split again with a larger validation_fraction")
+    for images in (training, validation):
+        _require_size(images)
     return splits, training, validation
 
 
@@ -100,9 +104,15 @@ def require_whole_shards(directory: Path) -> None:
 
 def _read(directory: Path) -> Splits:
     try:
-        return read_splits(directory)
-    except (FileNotFoundError, ValueError, TypeError, KeyError) as error:
-        raise UserError(f"{directory} holds no readable splits.json: give the output of the split step") from error
+        splits = read_splits(directory)
+        if missing := [name for name in ("train", "validation") if name not in splits.splits]:
+            raise ValueError(f"there is no split {missing[0]}")
+    except (FileNotFoundError, NotADirectoryError, IsADirectoryError, ValueError) as error:
+        reason = error.strerror if isinstance(error, OSError) else error
+        raise UserError(
+            f"{directory} holds no readable splits.json ({reason}): give the output of the split step"
+        ) from error
+    return splits
 
 
 def _require_whole(splits: Splits, directory: Path, name: str) -> None:
@@ -125,6 +135,25 @@ def _open_split(splits: Splits, directory: Path, name: str) -> SplitImages:
         image_size_px=splits.image_size_px,
         images_per_class=[split.images_per_class.get(class_name, 0) for class_name in splits.class_names],
     )
+
+
+def _require_size(source: SplitImages) -> None:
+    """Check that the first image is of the size that all of them are said to have.
+
+    Without an operation of TensorFlow, whose devices are not set up yet.
+    """
+    shard = next(path for path, images in zip(source.shards, source.shard_images, strict=True) if images)
+    with shard.open("rb") as file:
+        length = int.from_bytes(file.read(8), "little")
+        record = file.read(4 + length)[4:]  # after the checksum of the length
+    image = tf.train.Example.FromString(record).features.feature["image"].bytes_list.value[0]
+    with Image.open(io.BytesIO(image)) as opened:
+        width, height = opened.size
+    if (width, height) != (source.image_size_px, source.image_size_px):
+        raise UserError(
+            f"splits.json says that images are {source.image_size_px} px, and {shard.name} begins with one of {width} "
+            f"x {height} px: run the split step again"
+        )
 
 
 def stored_batches(source: SplitImages, batching: Batching) -> tf.data.Dataset:

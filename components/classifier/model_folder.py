@@ -18,6 +18,8 @@ from components.failures import UserError
 from components.formats.trained_model import (
     EVENTS_FOLDER,
     KERAS_FILE,
+    PHASES,
+    RECORD_FILE,
     TrainingRecord,
     read_training_record,
     write_training_record,
@@ -64,7 +66,19 @@ def read_training(directory: Path) -> tuple[TrainingRecord, pd.DataFrame]:
         UserError: When it is not such a folder.
     """
     with _readable(directory):
-        return read_training_record(directory), read_history(directory)
+        record = read_training_record(directory)
+        _require_head(record)
+        return record, read_history(directory)
+
+
+def _require_head(record: TrainingRecord) -> None:
+    """Raise ``ValueError`` unless a record says what head the frozen phase made."""
+    frozen = record.settings.get(PHASES[0], {})
+    units, dropout = frozen.get("head_units"), frozen.get("dropout")
+    if type(units) is not int or units < 1:
+        raise ValueError(f"{RECORD_FILE} tells no head_units of the frozen phase")
+    if type(dropout) not in (int, float) or not 0.0 <= dropout < 1.0:
+        raise ValueError(f"{RECORD_FILE} tells no dropout of the frozen phase")
 
 
 def read_model(directory: Path) -> keras.Model:

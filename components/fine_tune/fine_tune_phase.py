@@ -353,6 +353,8 @@ def _joined(frozen: _Frozen, network: keras.Model | None) -> keras.Model:
 
 def _copy_weights(source: keras.Model, target: keras.Model) -> None:
     for of_source, of_target in zip(source.weights, target.weights, strict=True):
+        if of_source.shape != of_target.shape:  # of which Keras shows all values
+            raise ValueError(f"{of_source.path} is {tuple(of_source.shape)} and not {tuple(of_target.shape)}")
         of_target.assign(of_source)
 
 

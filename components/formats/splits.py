@@ -17,6 +17,7 @@ import json
 from pathlib import Path
 from typing import Any
 
+from components.formats.json_records import record_of
 from components.formats.source_record import SourceRecord
 from components.publishing import write_json
 
@@ -79,7 +80,7 @@ class Splits:
     splits: dict[str, Split]
     dataset_digest: str
     certificate: dict[str, Any]
-    source: SourceRecord | None = None
+    source: SourceRecord | None = None  # splits of earlier versions do not tell
 
     def shard_paths(self, directory: Path, split: str) -> list[Path]:
         """Return the shard files of one split in order."""
@@ -104,15 +105,7 @@ def read_splits(directory: Path) -> Splits:
 
     Raises:
         FileNotFoundError: When the folder holds no splits.
+        ValueError: When the file is not what ``write_splits`` writes.
     """
-    value: dict[str, Any] = json.loads((directory / SPLITS_FILE).read_text(encoding="utf-8"))
-    splits = {
-        name: Split(
-            images=split["images"],
-            images_per_class=split["images_per_class"],
-            shards=[Shard(**shard) for shard in split["shards"]],
-        )
-        for name, split in value.pop("splits").items()
-    }
-    source = value.pop("source", None)  # splits of earlier versions do not tell
-    return Splits(splits=splits, source=None if source is None else SourceRecord(**source), **value)
+    value = json.loads((directory / SPLITS_FILE).read_text(encoding="utf-8"))
+    return record_of(Splits, value, SPLITS_FILE)

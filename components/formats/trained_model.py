@@ -17,6 +17,7 @@ import json
 from pathlib import Path
 from typing import Any
 
+from components.formats.json_records import record_of
 from components.formats.splits import Splits
 from components.publishing import write_json
 
@@ -163,7 +164,7 @@ def read_training_record(directory: Path) -> TrainingRecord:
 
     Raises:
         FileNotFoundError: When the folder holds no trained model.
+        ValueError: When the file is not what ``write_training_record`` writes.
     """
-    values = json.loads((directory / RECORD_FILE).read_text(encoding="utf-8"))
-    resumed = {phase: [Resumption(**place) for place in places] for phase, places in values.pop("resumed", {}).items()}
-    return TrainingRecord(**values, resumed=resumed)
+    value = json.loads((directory / RECORD_FILE).read_text(encoding="utf-8"))
+    return record_of(TrainingRecord, value, RECORD_FILE)
