@@ -86,8 +86,8 @@ def open_splits(directory: Path) -> tuple[Splits, SplitImages, SplitImages]:
             raise UserError(f"class '{name}' has no training images: add some, or remove the class")
     if validation.images == 0:
         raise UserError("the validation split is empty: split again with a larger validation_fraction")
-    for images in (training, validation):
-        _require_size(images)
+    for part in (training, validation):
+        _require_size(part)
     return splits, training, validation
 
 

@@ -75,9 +75,9 @@ def _require_head(record: TrainingRecord) -> None:
     """Raise ``ValueError`` unless a record says what head the frozen phase made."""
     frozen = record.settings.get(PHASES[0], {})
     units, dropout = frozen.get("head_units"), frozen.get("dropout")
-    if type(units) is not int or units < 1:
+    if not isinstance(units, int) or units < 1:
         raise ValueError(f"{RECORD_FILE} tells no head_units of the frozen phase")
-    if type(dropout) not in (int, float) or not 0.0 <= dropout < 1.0:
+    if not isinstance(dropout, int | float) or not 0.0 <= dropout < 1.0:
         raise ValueError(f"{RECORD_FILE} tells no dropout of the frozen phase")
 
 
