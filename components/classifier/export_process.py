@@ -10,7 +10,9 @@ SavedModel is asked about files as they were in the source, too.
 """
 
 import base64
+import errno
 import json
+import os
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -215,4 +217,16 @@ def main(arguments: Sequence[str]) -> int:
     except (UserError, TransientError) as error:
         print(error, file=sys.stderr)
         return error.exit_code
+    except (OSError, tf.errors.ResourceExhaustedError) as error:
+        if not _of_a_full_disk(error):
+            raise
+        print("the disk is full; give the step more ephemeral storage", file=sys.stderr)
+        return TransientError.exit_code
     return 0
+
+
+def _of_a_full_disk(error: OSError | tf.errors.ResourceExhaustedError) -> bool:
+    if isinstance(error, OSError):
+        return error.errno in (errno.ENOSPC, errno.EDQUOT)
+    # What TensorFlow says of memory too.
+    return os.strerror(errno.ENOSPC) in error.message or os.strerror(errno.EDQUOT) in error.message

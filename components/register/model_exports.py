@@ -23,7 +23,7 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
-from components.failures import UserError
+from components.failures import TransientError, UserError
 from components.formats.evaluation import (
     METRICS_FILE,
     PREDICTIONS_FILE,
@@ -159,6 +159,7 @@ def write_exports(
 
     Raises:
         UserError: When the inputs are damaged or do not belong together.
+        TransientError: When the disk is full.
         RuntimeError: When TensorFlow fails at it.
     """
     check_formats(formats)
@@ -304,8 +305,9 @@ def _run(command: str, *paths: Path) -> None:
         text=True,
         check=False,
     )
-    if result.returncode == UserError.exit_code:
-        raise UserError(result.stderr.strip().splitlines()[-1])
+    for kind in (UserError, TransientError):
+        if result.returncode == kind.exit_code:
+            raise kind(result.stderr.strip().splitlines()[-1])
     if result.returncode:
         raise RuntimeError(f"exporting failed at '{command}', exit code {result.returncode}:\n{result.stderr[-4000:]}")
 

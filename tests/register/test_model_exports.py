@@ -13,7 +13,7 @@ import pandas as pd
 import pytest
 
 from components.classifier.export import export_onnx
-from components.failures import UserError
+from components.failures import TransientError, UserError
 from components.formats.evaluation import (
     METRICS_FILE,
     Calibration,
@@ -67,6 +67,22 @@ def test_every_export_gives_the_calibrated_probabilities(
     powers = raw ** (1 / TEMPERATURE)
     np.testing.assert_allclose(golden["probabilities"], powers / powers.sum(axis=1, keepdims=True), atol=1e-6)
     assert np.abs(raw - golden["probabilities"]).max() > 0.01, "the temperature makes a difference"
+
+
+@pytest.mark.parametrize("export", ["saved_model", "h5"])
+def test_a_full_disk_is_said_to_be_full(export: str, evaluated: EvaluatedProject, tmp_path: Path) -> None:
+    disk = tmp_path / "disk"
+    disk.mkdir()
+    room = (evaluated.model / "model.keras").stat().st_size + 8192  # for the model and a part of another file
+    if subprocess.run(["mount", "-t", "tmpfs", "-o", f"size={room}", "tmpfs", disk], check=False).returncode:
+        pytest.skip("only root may mount a small file system")
+    try:
+        folders = (evaluated.model, evaluated.evaluation, evaluated.splits)
+        with pytest.raises(TransientError, match="^the disk is full; give the step more ephemeral storage$"):
+            write_exports(*folders, formats=(export,), temperature=1.0, directory=disk / "exports")
+        assert list(disk.iterdir()) == []
+    finally:
+        subprocess.run(["umount", disk], check=True)
 
 
 SERVED = """
