@@ -99,6 +99,8 @@ def read_model(directory: Path) -> keras.Model:
 def _readable(directory: Path) -> Iterator[None]:
     try:
         yield
+    except PermissionError:  # says enough itself
+        raise
     except (FileNotFoundError, ValueError, TypeError, KeyError, OSError, zipfile.BadZipFile) as error:
         raise UserError(
             f"{directory} is not a readable trained model ({error}): give the output of train_frozen"
