@@ -24,9 +24,9 @@ def test_what_nobody_can_mean_is_refused(message: str, path: str) -> None:
         storage.require_sound_path("checkpoints", path)
     assert str(refused.value) == message
     for parameter in ("cache_directory", "checkpoint_uri"):
-        places = {"cache_directory": "", "checkpoint_uri": "", parameter: path}
+        cache, checkpoints = (path if name == parameter else "" for name in ("cache_directory", "checkpoint_uri"))
         with pytest.raises(UserError) as refused:
-            require_training_places(**places)
+            require_training_places(cache, checkpoints, [])
         assert str(refused.value) == message.replace("checkpoints", parameter)
 
 
