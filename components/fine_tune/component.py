@@ -78,7 +78,8 @@ def fine_tune(
         seed: Of everything random.
         model: The model kept: model.keras, training.json, history.csv, curves.png; register exports it.
         report: What was kept and why, learning curves of both phases, settings and augmented samples.
-        metrics: Validation accuracy and loss of the kept model and of both phases, epochs run, images, seconds.
+        metrics: Validation accuracy and loss of the saved model, loss of both phases, epochs run, images, attempts and
+            the seconds of all.
     """
     from pathlib import Path
 

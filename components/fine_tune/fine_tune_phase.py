@@ -470,7 +470,8 @@ def _tell(
         else "Batch normalization stayed frozen, in inference mode."
     )
     if settings["training_mode"] == CACHED:
-        way = f"What the other layers give was computed once for each of {settings['augmented_views']} views."
+        views = settings["augmented_views"]
+        way = f"What the other layers give was computed once{f' for each of {views} views' if views > 1 else ''}."
     else:
         way = "Every epoch went through the whole model, with views of its own."
     return Story(

@@ -83,7 +83,7 @@ def train_frozen(
         cache: What fine_tune need not compute again: of the views that this step's epochs saw, since it last went on
             from a checkpoint on another disk; may hold nothing.
         report: What was kept and why, learning curves, settings and augmented samples.
-        metrics: Validation accuracy and loss of the kept epoch, epochs run, images, seconds.
+        metrics: Validation accuracy and loss of the saved model, epochs run, images, attempts and the seconds of all.
     """
     from pathlib import Path
 

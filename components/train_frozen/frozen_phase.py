@@ -233,5 +233,6 @@ def _trained_sentence(model: keras.Model, settings: Mapping[str, Any]) -> str:
         return f"{sentence} Every epoch went through the whole frozen backbone."
     if settings["augmentation"] > 0.0:
         views = settings["augmented_views"]
-        return f"{sentence} The frozen backbone's features were computed once for each of {views} augmented views."
+        each = f"each of {views} augmented views" if views > 1 else "one augmented view"
+        return f"{sentence} The frozen backbone's features were computed once for {each}."
     return f"{sentence} The frozen backbone's features were computed once."
