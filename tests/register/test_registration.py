@@ -26,7 +26,7 @@ from components.formats.evaluation import PREDICTIONS_FILE, read_evaluation, rea
 from components.formats.model_bundle import EXPORTS_FILE, verify_bundle
 from components.formats.source_record import SourceRecord
 from components.formats.splits import read_splits, write_splits
-from components.formats.trained_model import KERAS_FILE
+from components.formats.trained_model import KERAS_FILE, Resumption, read_training_record, write_training_record
 from components.register.lineage import Origin
 from components.register.promotion_gate import Gate
 from components.register.registration import Registration
@@ -162,6 +162,25 @@ def test_lineage_names_what_was_read(
     card = (bundle / "README.md").read_text()
     assert f"| source generation | `{generation}` |" in card
     assert f"| source fingerprint | `{fingerprint}` |" in card
+
+
+def test_lineage_tells_the_time_of_all_attempts_at_training(
+    register: Register, evaluated: EvaluatedProject, tmp_path: Path
+) -> None:
+    project = evaluated.copy_to(tmp_path / "copy")
+    assert read_json(Path(register(project).uri) / "lineage.json")["training_seconds"] == 9.0  # of its epochs
+    resumed = {"frozen": [], "fine_tune": [Resumption(1, 10)]}
+    record = dataclasses.replace(
+        read_training_record(project.model), seconds={"frozen": 12.5, "fine_tune": 30.0}, resumed=resumed
+    )
+    write_training_record(record, project.model)
+
+    bundle = Path(register(project, registry_uri=str(tmp_path / "another")).uri)
+
+    lineage = read_json(bundle / "lineage.json")
+    assert lineage["training_seconds"] == 42.5
+    assert lineage["training"]["resumed"]["fine_tune"] == [{"epoch": 1, "batches": 10}]
+    assert "On CPU, 42 s of training in all attempts" in (bundle / "README.md").read_text()
 
 
 def test_lineage_names_the_image_that_the_step_was_placed_in(
