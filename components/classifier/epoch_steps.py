@@ -27,7 +27,7 @@ class EpochProgress:
         loss_sum: Over the images, weighted by class.
         correct: Images named correctly, as the model was at their step.
         factor_sum: Of the schedule, over steps.
-        preparation_seconds: Until the epoch's batches could be asked for.
+        preparation_seconds: Until the epoch's batches could be asked for, and graphs of frozen layers were built.
         pass_images: That went through the frozen layers meanwhile, see ``PassSeconds``.
         pass_input_seconds: Of preparation, likewise.
         pass_forward_seconds: Likewise.
@@ -156,9 +156,7 @@ class TrainingSteps:
         clock = Clock()
         if self._compiled is None:
             self._compiled = self._compile(remaining.element_spec)
-            built_seconds = clock.lap()
-            if self._frozen is not None:
-                progress.forward_seconds += built_seconds  # of the graph of frozen layers
+            progress.preparation_seconds += clock.lap()  # in which the graph of frozen layers is built
         iterator = iter(remaining)
         under_way: tuple[tf.Tensor, tf.Tensor, tf.Tensor] | None = None
         while True:

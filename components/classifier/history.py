@@ -7,22 +7,23 @@ from markupsafe import Markup
 
 from components.formats.trained_model import CURVES_FILE, HISTORY_COLUMNS, HISTORY_FILE
 from components.report.charts import chart_style, inline_svg, save_png
-from components.report.training_curves import training_curves_figure
+from components.report.training_curves import TrainingCurves
 
 
-def write_history(history: pd.DataFrame, kept: tuple[str, int], directory: Path) -> Markup:
-    """Write ``history.csv`` and ``curves.png`` and return the curves as inline SVG.
+def write_history(curves: TrainingCurves, directory: Path) -> list[Markup]:
+    """Write ``history.csv`` and ``curves.png`` and return the curves as inline SVG: of accuracy, and of loss.
 
     Args:
-        history: ``HISTORY_COLUMNS``, one row per epoch; one phase or both.
-        kept: Phase and epoch of the model that is kept.
+        curves: The history, of one phase or both, and what is marked in it.
         directory: The trained model's folder.
     """
-    history[list(HISTORY_COLUMNS)].to_csv(directory / HISTORY_FILE, index=False)
+    curves.history[list(HISTORY_COLUMNS)].to_csv(directory / HISTORY_FILE, index=False)
     with chart_style():
-        figure = training_curves_figure(history, kept)
-        save_png(figure, directory / CURVES_FILE)
-        return inline_svg(figure, "Accuracy and loss per epoch on training and validation images")
+        save_png(curves.both(), directory / CURVES_FILE)
+        return [
+            inline_svg(curves.accuracy(), "Accuracy per epoch on training and validation images"),
+            inline_svg(curves.loss(), "Loss per epoch on training and validation images"),
+        ]
 
 
 def read_history(directory: Path) -> pd.DataFrame:

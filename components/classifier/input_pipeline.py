@@ -8,7 +8,7 @@ import dataclasses
 import hashlib
 import io
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -236,14 +236,34 @@ def read_labels(source: SplitImages) -> np.ndarray:
 
 
 def sample_images(source: SplitImages, count: int) -> dict[int, tuple[np.ndarray, int]]:
-    """Return a few images from all over the split, uint8 ``[size, size, 3]``, and labels, by number in stored order."""
-    wanted = set(np.linspace(0, source.images - 1, min(count, source.images)).round().astype(int).tolist())
-    return {
-        int(index): (np.asarray(pixels), int(label))
-        for index, record in _records(source, np.arange(len(source.shards)))
-        if int(index) in wanted
-        for pixels, label in [_decode(record, source.image_size_px)]
-    }
+    """Return a few images, uint8 ``[size, size, 3]``, and labels, by number in stored order, class by class.
+
+    There is one of each class as far as ``count`` goes, largest classes first, and then more of the largest; within a
+    class they come from all over the split.
+    """
+    wanted = _places_within_classes(source.images_per_class, count)
+    records = _records(source, np.arange(len(source.shards)))
+    labelled = mapped(records, lambda index, record: (index, parse_example(record)["label"], record))
+    seen, samples = [0] * len(wanted), []
+    for index, label, record in labelled.as_numpy_iterator():
+        if seen[label] in wanted[label]:
+            pixels, _ = _decode(tf.constant(record), source.image_size_px)
+            samples.append((int(label), int(index), np.asarray(pixels)))
+        seen[label] += 1
+    return {index: (pixels, label) for label, index, pixels in sorted(samples, key=lambda sample: sample[:2])}
+
+
+def _places_within_classes(images_per_class: Sequence[int], count: int) -> list[set[int]]:
+    """Return which of a class's images to show, by label, counted within the class."""
+    shares = [0] * len(images_per_class)
+    for _ in range(min(count, sum(images_per_class))):
+        left = [label for label, images in enumerate(images_per_class) if shares[label] < images]
+        shares[max(left, key=lambda label: (shares[label] == 0, images_per_class[label] / (shares[label] + 1)))] += 1
+    return [
+        # The middles of as many parts as there are images to show.
+        {int((part + 0.5) * images / share) for part in range(share)}
+        for images, share in zip(images_per_class, shares, strict=True)
+    ]
 
 
 def mapped(examples: tf.data.Dataset, work: Callable[..., Any]) -> tf.data.Dataset:

@@ -25,9 +25,12 @@ from components.formats.trained_model import (
     write_training_record,
 )
 from components.memory import give_back_memory
+from components.report.training_curves import TrainingCurves
 
 
-def write_trained_model(directory: Path, model: keras.Model, record: TrainingRecord, history: pd.DataFrame) -> Markup:
+def write_trained_model(
+    directory: Path, model: keras.Model, record: TrainingRecord, history: pd.DataFrame
+) -> list[Markup]:
     """Write model, record, history, event files and curves into a folder; return the curves as inline SVG.
 
     Raises:
@@ -37,7 +40,7 @@ def write_trained_model(directory: Path, model: keras.Model, record: TrainingRec
     give_back_memory()
     write_training_record(record, directory)
     write_events(history, directory / EVENTS_FOLDER)
-    return write_history(history, (record.best_phase, record.best_epoch), directory)
+    return write_history(TrainingCurves.of(record, history), directory)
 
 
 def _save(model: keras.Model, path: Path) -> None:

@@ -25,7 +25,9 @@ class Preparation:
     """Watches what happens before an epoch, the first time from when it is made."""
 
     def __init__(self) -> None:
-        self._began: float | None = time.monotonic()
+        self.made = time.monotonic()
+        """When it was, by ``time.monotonic``: what took time before belongs to no epoch."""
+        self._began: float | None = self.made
         self.passed = PassSeconds()
         """Adds up what the pass for the next epoch takes."""
 

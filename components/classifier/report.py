@@ -13,28 +13,30 @@ from markupsafe import Markup
 from PIL import Image
 
 from components.classifier.augmentation import augment
-from components.classifier.training_figures import measured_figures, time_shares
+from components.classifier.curve_caption import curve_caption
+from components.classifier.settings_table import grouped_settings
+from components.classifier.step_time import StepTime, duration, saving_work, works_of
+from components.classifier.training_figures import measured_figures
 from components.classifier.training_mode import CACHED
 from components.formats.splits import Splits
 from components.formats.trained_model import FINE_TUNE_PHASE, PHASES, TrainingRecord
 from components.report.page import data_uri, write_page
+from components.report.training_curves import PHASE_TITLES
 
 _SAMPLE_SIDE_PX = 160
 _SAMPLE_QUALITY = 85
 SAMPLES_SHOWN = 4
 _VIEWS_SHOWN_AT_MOST = 5
-_LEAST_SECONDS_SHOWN = 0.05
 # Below this many validation images one image moves accuracy by two points or more.
 _FEW_VALIDATION_IMAGES = 50
-
 
 _FIGURES = {
     "pass_images_per_second": ("images a second, once through frozen layers", "{:,.0f}"),
     "images_per_second": ("images a second, in training", "{:,.0f}"),
     "cpu_cores": ("processors busy", "{:.1f}"),
-    "gpu_percent": ("GPU busy", "{:.0f} %"),
-    "peak_memory_mb": ("most memory", "{:,.0f} MB"),
-    "peak_gpu_memory_mb": ("most GPU memory", "{:,.0f} MB"),
+    "gpu_percent": ("GPU busy", "{:.0f}\N{NO-BREAK SPACE}%"),
+    "peak_memory_mb": ("most memory", "{:,.0f}\N{NO-BREAK SPACE}MB"),
+    "peak_gpu_memory_mb": ("most GPU memory", "{:,.0f}\N{NO-BREAK SPACE}MB"),
 }
 
 
@@ -47,14 +49,14 @@ class Story:
         verdict: What was kept and why, one or two sentences.
         trained: What could learn, in words.
         warnings: Sentences about what a person should look at.
-        seconds: Wall time of the phase.
+        time: Of the step, so far.
     """
 
     title: str
     verdict: str
     trained: str
     warnings: list[str]
-    seconds: float
+    time: StepTime
 
     @property
     def tone(self) -> str:
@@ -67,7 +69,7 @@ def write_training_report(
     story: Story,
     record: TrainingRecord,
     history: pd.DataFrame,
-    curves: Markup,
+    curves: Sequence[Markup],
     splits: Splits,
     samples: Mapping[int, tuple[np.ndarray, int]],
 ) -> None:
@@ -78,13 +80,15 @@ def write_training_report(
         story: What the phase has to say.
         record: What ``training.json`` says.
         history: Both phases as far as they have run.
-        curves: Inline SVG.
+        curves: Inline SVG, of accuracy and of loss.
         splits: What the model was trained on.
         samples: A few training images, uint8 ``[size, size, 3]``, and their labels, by their number.
     """
     settings = record.settings[record.phase]
     strength, seed = float(settings["augmentation"]), int(settings["seed"])
-    epochs_run = len(history[history["phase"] == record.phase])
+    of_phase = history[history["phase"] == record.phase]
+    epochs_run = len(of_phase)
+    cached = settings["training_mode"] == CACHED
     # Without augmented_views each epoch makes a view of its own.
     views = min(_VIEWS_SHOWN_AT_MOST, epochs_run, int(settings.get("augmented_views", epochs_run)))
     write_page(
@@ -92,16 +96,21 @@ def write_training_report(
         Path(__file__).parent,
         "training_report.html",
         story=story,
-        duration=_duration(story.seconds),
         record=record,
-        epochs=history.to_dict("records"),
         epochs_run=epochs_run,
-        spent=_spent_rows(history),
-        cached=settings["training_mode"] == CACHED,
-        machine=_machine_rows(history),
+        phases=[
+            (PHASE_TITLES[phase], history[history["phase"] == phase].to_dict("records"))
+            for phase in PHASES
+            if phase in record.settings
+        ],
+        works=works_of(of_phase, story.time, cached=cached),
+        saving=saving_work(story.time),
+        duration=duration,
+        cached=cached,
+        machine=_machine_rows(of_phase),
         curves=curves,
-        phases=[phase for phase in PHASES if phase in record.settings],
-        settings=_settings_rows(record.settings),
+        caption=curve_caption(record.settings, history),
+        settings=grouped_settings(record.settings),
         classes=_class_rows(splits),
         split_images={name: split.images for name, split in splits.splits.items()},
         few_validation_images=splits.splits["validation"].images < _FEW_VALIDATION_IMAGES,
@@ -111,38 +120,10 @@ def write_training_report(
     )
 
 
-def _settings_rows(settings: Mapping[str, Mapping[str, Any]]) -> list[dict[str, Any]]:
-    """Return one row per parameter with its value in each phase, in the order of the signatures."""
-    names = list(dict.fromkeys(name for phase in PHASES if phase in settings for name in settings[phase]))
-    return [
-        {"name": name, "values": [settings[phase].get(name) for phase in PHASES if phase in settings]} for name in names
-    ]
-
-
-def _spent_rows(history: pd.DataFrame) -> list[dict[str, Any]]:
-    """Return one row per kind of work with its seconds and share in each phase, as ``PHASES`` orders them.
-
-    What took no time in any phase is left out.
-    """
-    phases = [time_shares(history[history["phase"] == phase]) for phase in PHASES if phase in set(history["phase"])]
-    totals = [max(sum(seconds.values()), 1e-6) for seconds in phases]
-    return [
-        {"work": work, "spent": [(of[work], of[work] / total) for of, total in zip(phases, totals, strict=True)]}
-        for work in phases[0]
-        if any(of[work] >= _LEAST_SECONDS_SHOWN for of in phases)
-    ]
-
-
-def _machine_rows(history: pd.DataFrame) -> list[dict[str, Any]]:
-    """Return speed and use of the machine in each phase; what nobody knows is left out."""
-    phases = [
-        measured_figures(history[history["phase"] == phase]) for phase in PHASES if phase in set(history["phase"])
-    ]
-    return [
-        {"name": words, "values": [form.format(figures[name]) if name in figures else "" for figures in phases]}
-        for name, (words, form) in _FIGURES.items()
-        if any(name in figures for figures in phases)
-    ]
+def _machine_rows(history: pd.DataFrame) -> list[tuple[str, str]]:
+    """Return speed and use of the machine in a phase, by name; what nobody knows is left out."""
+    figures = measured_figures(history)
+    return [(words, form.format(figures[name])) for name, (words, form) in _FIGURES.items() if name in figures]
 
 
 def _class_rows(splits: Splits) -> list[dict[str, Any]]:
@@ -199,11 +180,14 @@ def kept_sentence(phase: str, epoch: int, loss: float, accuracy: float, images: 
     )
 
 
-def _duration(seconds: float) -> str:
-    """Return ``48 s``, ``12 min 30 s`` or ``3 h 05 min``."""
-    whole = round(seconds)
-    if whole < 60:
-        return f"{whole} s"
-    if whole < 3600:
-        return f"{whole // 60} min {whole % 60:02d} s"
-    return f"{whole // 3600} h {whole % 3600 // 60:02d} min"
+def times_computed(settings: Mapping[str, Any], epochs_run: int) -> str:
+    """Return how often a cache was computed: ``once``, or ``once for each of 4 augmented views``.
+
+    Args:
+        settings: Of the phase.
+        epochs_run: By it: training that stops early never computes the views of later epochs.
+    """
+    if settings["augmentation"] == 0.0:
+        return "once"
+    views = min(int(settings["augmented_views"]), epochs_run)
+    return "once, for one augmented view" if views == 1 else f"once for each of {views} augmented views"

@@ -65,6 +65,7 @@ class Fit:
         best_val_accuracy: Its validation accuracy, [0, 1].
         warnings: Sentences about what a person should look at.
         measured: Speed, use of the machine and the number of warnings, for the metrics.
+        began: When the first epoch of this attempt began to be prepared, by ``time.monotonic``.
     """
 
     history: pd.DataFrame
@@ -73,6 +74,7 @@ class Fit:
     best_val_accuracy: float
     warnings: list[str]
     measured: dict[str, float]
+    began: float
 
     def warned(self, phase: str, warning: str) -> "Fit":
         """Return the same with one more warning, and print it; the same where it is empty."""
@@ -147,6 +149,7 @@ def fit_epochs(
     state = TrainingState(model, stopping, [stopping, *others])
     attempts = attempts or AttemptsMade()
     rows, progress = _resume(state, phase, settings.epochs, checkpoints, attempts) if checkpoints else ([], None)
+    preparation = preparation or Preparation()
     fitting = _Fitting(
         model=model,
         phase=phase,
@@ -155,7 +158,7 @@ def fit_epochs(
             model, settings.label_smoothing, class_weight, settings.xla, settings.gpu_prefetch_batches, frozen
         ),
         frozen=frozen,
-        preparation=preparation or Preparation(),
+        preparation=preparation,
         training_batches=training_batches,
         validation=validation,
         checkpoints=checkpoints,
@@ -179,7 +182,15 @@ def fit_epochs(
     history = pd.DataFrame(rows, columns=list(HISTORY_COLUMNS))
     chosen = rows[int(history[_MONITORED].argmin())]
     measured = {**measured_figures(history), "warnings": 0}
-    fit = Fit(history, chosen["epoch"], chosen["val_loss"], chosen["val_accuracy"], [], measured)
+    fit = Fit(
+        history,
+        chosen["epoch"],
+        chosen["val_loss"],
+        chosen["val_accuracy"],
+        [],
+        measured,
+        began=preparation.made,
+    )
     for warning in training_warnings(history):
         fit = fit.warned(phase, warning)
     return fit

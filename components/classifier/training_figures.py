@@ -9,17 +9,6 @@ _INPUT_BOUND_SHARE = 0.5
 # What passes from the first batch of an epoch to its last; see HISTORY_COLUMNS.
 _OF_TRAINING = ["input_seconds", "forward_seconds", "step_seconds"]
 _OF_PASS = ["pass_input_seconds", "pass_forward_seconds", "pass_keeping_seconds"]
-_WORDS = {
-    "pass_input_seconds": "once: reading and augmenting photos",
-    "pass_forward_seconds": "once: frozen layers",
-    "pass_keeping_seconds": "once: compressing and writing what they give",
-    "preparation_seconds": "other preparation",
-    "input_seconds": "waiting for batches",
-    "forward_seconds": "frozen layers, in every epoch",
-    "step_seconds": "training steps",
-    "validation_seconds": "validation",
-    "checkpoint_seconds": "checkpoints",
-}
 
 
 def measured_figures(history: pd.DataFrame) -> dict[str, float]:
@@ -55,14 +44,6 @@ def training_warnings(history: pd.DataFrame) -> list[str]:
             "it faster; a faster GPU would not"
         )
     return warnings
-
-
-def time_shares(history: pd.DataFrame) -> dict[str, float]:
-    """Return seconds by what the time of a phase went into, in words; the rest is what none of the columns counts."""
-    seconds = {column: float(history[column].sum()) for column in _WORDS}
-    rest = float(history["seconds"].sum()) - sum(seconds.values()) + _seconds(history, _OF_PASS)
-    seconds["preparation_seconds"] = max(seconds["preparation_seconds"] - _seconds(history, _OF_PASS), 0.0)
-    return {**{words: seconds[column] for column, words in _WORDS.items()}, "rest": max(rest, 0.0)}
 
 
 def _seconds(history: pd.DataFrame, columns: list[str]) -> float:

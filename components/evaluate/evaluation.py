@@ -70,7 +70,7 @@ from components.formats.trained_model import (
 from components.formats.training_features import TRAINING_SPLIT
 from components.publishing import published_directory
 from components.report.charts import chart_style, inline_svg, save_png
-from components.report.training_curves import training_curves_figure
+from components.report.training_curves import TrainingCurves
 
 
 @dataclasses.dataclass(frozen=True)
@@ -355,7 +355,7 @@ def _draw_charts(
                 "Receiver operating characteristic of each class against the rest",
             ),
             curves=publish(
-                training_curves_figure(inputs.history, (inputs.training.best_phase, inputs.training.best_epoch)),
+                TrainingCurves.of(inputs.training, inputs.history).both(),
                 CURVES_FILE,
                 "Accuracy and loss per epoch of both training phases, the kept epoch ringed",
             ),

@@ -21,7 +21,13 @@ from components.classifier.fit_settings import check_checkpoint_seconds
 from components.classifier.head import head_layers, head_of, whole_model
 from components.classifier.input_pipeline import SplitImages, open_splits, print_counts, sample_images
 from components.classifier.model_folder import read_model, read_training, write_trained_model
-from components.classifier.report import SAMPLES_SHOWN, Story, kept_sentence, write_training_report
+from components.classifier.report import (
+    SAMPLES_SHOWN,
+    Story,
+    kept_sentence,
+    times_computed,
+    write_training_report,
+)
 from components.classifier.resumed_choice import resumed_choice
 from components.classifier.saved_figures import (
     Figures,
@@ -30,6 +36,7 @@ from components.classifier.saved_figures import (
     figures_of,
     training_sentence,
 )
+from components.classifier.step_time import StepTime
 from components.classifier.training import (
     Fit,
     balanced_class_weights,
@@ -101,6 +108,7 @@ class _Tuned:
         learning: Names of the backbone's layers that learned.
         learned: How many weights did, the head's among them.
         settings: Every parameter of both phases, by phase.
+        before: What training measured before its first step, as after each epoch.
     """
 
     choice: _Choice
@@ -109,6 +117,7 @@ class _Tuned:
     learning: list[str]
     learned: int
     settings: dict[str, Any]
+    before: Figures
 
 
 @faults_explained
@@ -182,6 +191,8 @@ def fine_tune_phase(
         resumed={**frozen_record.resumed, FINE_TUNE_PHASE: attempts.resumed},
         devices=devices.names,
         settings=tuned.settings,
+        frozen_val_loss=tuned.before.loss,
+        frozen_val_accuracy=tuned.before.accuracy,
     )
     history = pd.concat([frozen_history, tuned.fit.history], ignore_index=True)
     kept = tuned.model
@@ -190,7 +201,10 @@ def fine_tune_phase(
         curves = write_trained_model(directory, kept, record, history)
         if settings.export_h5:
             export_h5(kept, directory / backbone.h5_file)
-    story = _tell(backbone, tuned, validation, kept.count_params(), attempts, seconds)
+    spent = StepTime(
+        seconds, tuned.fit.began - attempts.began, attempts.seconds - seconds, earlier=attempts.earlier_seconds > 0.0
+    )
+    story = _tell(backbone, tuned, validation, kept.count_params(), attempts, spent)
     print(f"fine_tune: {story.verdict}{attempts.told}", flush=True)
     samples = sample_images(training, SAMPLES_SHOWN)
     write_training_report(report, story, record, history, curves, splits, samples)
@@ -301,7 +315,7 @@ def _fine_tuned(
     learned = sum(variable.shape.num_elements() for variable in model.trainable_variables)
     fit, choice, kept = _better(fit, model, frozen, devices, (baseline, saved_baseline), images.validation)
     fit = fit.warned(FINE_TUNE_PHASE, chance_warning(choice.kept.accuracy, images.validation.images_per_class))
-    return _Tuned(choice, fit, kept, learning, learned, all_settings)
+    return _Tuned(choice, fit, kept, learning, learned, all_settings, baseline)
 
 
 def _check_belongs(record: TrainingRecord, splits: Splits) -> None:
@@ -445,7 +459,7 @@ def _tell(
     validation: SplitImages,
     all_weights: int,
     attempts: AttemptsMade,
-    seconds: float,
+    spent: StepTime,
 ) -> Story:
     choice, learning, settings = tuned.choice, tuned.learning, tuned.settings[FINE_TUNE_PHASE]
     kept = kept_sentence(choice.phase, choice.epoch, choice.kept.loss, choice.kept.accuracy, validation.images)
@@ -470,8 +484,7 @@ def _tell(
         else "Batch normalization stayed frozen, in inference mode."
     )
     if settings["training_mode"] == CACHED:
-        views = settings["augmented_views"]
-        way = f"What the other layers give was computed once{f' for each of {views} views' if views > 1 else ''}."
+        way = f"What the other layers give was computed {times_computed(settings, len(tuned.fit.history))}."
     else:
         way = "Every epoch went through the whole model, with views of its own."
     return Story(
@@ -483,5 +496,5 @@ def _tell(
             f"{learning[0]} to {learning[-1]}. {normalization} {way}{attempts.told}"
         ),
         warnings=tuned.fit.warnings,
-        seconds=seconds,
+        time=spent,
     )

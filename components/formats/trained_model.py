@@ -110,6 +110,9 @@ class TrainingRecord:
         seconds: Wall time of each phase until its model was ready to be written, in all attempts together; what an
             attempt did after its last checkpoint is not counted. Empty in a record of before it was kept.
         resumed: By phase, where each attempt went on that did not begin at the beginning; likewise.
+        frozen_val_loss: Validation loss that fine-tuning starts from: of the frozen phase's kept model, measured before
+            the first step in the precision of training, as the history's are; None after the frozen phase.
+        frozen_val_accuracy: Likewise, validation accuracy.
     """
 
     backbone: str
@@ -132,6 +135,8 @@ class TrainingRecord:
     training_val_loss: float | None = None
     seconds: dict[str, float] = dataclasses.field(default_factory=dict)
     resumed: dict[str, list[Resumption]] = dataclasses.field(default_factory=dict)
+    frozen_val_loss: float | None = None
+    frozen_val_accuracy: float | None = None
 
     @property
     def all_seconds(self) -> float | None:

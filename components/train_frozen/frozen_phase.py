@@ -16,7 +16,13 @@ from components.classifier.fit_settings import check_checkpoint_seconds
 from components.classifier.head import head_layers, head_of, whole_model
 from components.classifier.input_pipeline import SplitImages, open_splits, print_counts, sample_images
 from components.classifier.model_folder import write_trained_model
-from components.classifier.report import SAMPLES_SHOWN, Story, kept_sentence, write_training_report
+from components.classifier.report import (
+    SAMPLES_SHOWN,
+    Story,
+    kept_sentence,
+    times_computed,
+    write_training_report,
+)
 from components.classifier.saved_figures import (
     Figures,
     both_precisions,
@@ -24,6 +30,7 @@ from components.classifier.saved_figures import (
     figures_of,
     training_sentence,
 )
+from components.classifier.step_time import StepTime
 from components.classifier.training import Fit
 from components.classifier.training_faults import faults_explained
 from components.classifier.training_mode import STREAMING, Mode
@@ -164,12 +171,15 @@ def train_frozen_phase(
         compared=False,
     )
     kept = kept_sentence(FROZEN_PHASE, fit.best_epoch, saved.loss, saved.accuracy, validation.images)
+    spent = StepTime(
+        seconds, fit.began - attempts.began, attempts.seconds - seconds, earlier=attempts.earlier_seconds > 0.0
+    )
     story = Story(
         title=f"A new head on the frozen {backbone.name}",
         verdict=f"{kept}{of_training}{course}",
-        trained=_trained_sentence(model, all_settings) + attempts.told,
+        trained=_trained_sentence(model, all_settings, len(fit.history)) + attempts.told,
         warnings=fit.warnings,
-        seconds=seconds,
+        time=spent,
     )
     print(f"train_frozen: {story.verdict}{attempts.told}", flush=True)
     samples = sample_images(training, SAMPLES_SHOWN)
@@ -226,13 +236,9 @@ def _as_saved(model: keras.Model, fit: Fit, devices: Devices, validation: SplitI
     return saved, training_sentence(devices.precision, trained)
 
 
-def _trained_sentence(model: keras.Model, settings: Mapping[str, Any]) -> str:
+def _trained_sentence(model: keras.Model, settings: Mapping[str, Any], epochs_run: int) -> str:
     learned = sum(layer.count_params() for layer in head_of(model))
     sentence = f"{learned:,} of {model.count_params():,} weights could learn: those of the head."
     if settings["training_mode"] == STREAMING:
         return f"{sentence} Every epoch went through the whole frozen backbone."
-    if settings["augmentation"] > 0.0:
-        views = settings["augmented_views"]
-        each = f"each of {views} augmented views" if views > 1 else "one augmented view"
-        return f"{sentence} The frozen backbone's features were computed once for {each}."
-    return f"{sentence} The frozen backbone's features were computed once."
+    return f"{sentence} The frozen backbone's features were computed {times_computed(settings, epochs_run)}."

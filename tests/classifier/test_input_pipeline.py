@@ -99,15 +99,30 @@ def test_batches_shared_among_devices_are_all_full(training: SplitImages) -> Non
     assert of_few == [24]
 
 
-def test_samples_come_from_all_over_the_split_under_their_own_numbers(training: SplitImages) -> None:
+def test_samples_are_of_each_class_under_their_own_numbers(training: SplitImages) -> None:
     plain, labels, _ = pixels_and_labels(stored_batches(training, Batching(4, 1)))
+    numbers = [place % 3 * 7 + place // 3 for place in range(21)]  # three shards of 7, read by turns
 
-    samples = sample_images(training, 3)
+    samples = sample_images(training, 4)
 
-    assert sorted(samples) == [0, 10, 20]
-    assert all(np.array_equal(image, plain[number]) for number, (image, _) in samples.items())
-    assert [label for _, label in samples.values()] == labels[[0, 10, 20]].tolist()
+    assert [label for _, label in samples.values()] == [0, 0, 1, 2]
+    for number, (image, label) in samples.items():
+        place = numbers.index(number)
+        assert np.array_equal(image, plain[place])
+        assert label == labels[place]
     assert len(sample_images(training, 400)) == 21
+
+
+def test_fewer_samples_than_classes_are_of_the_largest(tmp_path: Path) -> None:
+    drawn = drawn_shapes({"train": 5, "validation": 1, "test": 1}, seed=2)
+    drawn["train"] = {
+        name: images[:count] for (name, images), count in zip(drawn["train"].items(), (2, 4, 5), strict=True)
+    }
+    write_small_splits(tmp_path / "splits", drawn, SIZE_PX)
+    _, training, _ = open_splits(tmp_path / "splits")
+
+    assert [label for _, label in sample_images(training, 2).values()] == [1, 2]
+    assert [label for _, label in sample_images(training, 5).values()] == [0, 1, 1, 2, 2]
 
 
 @pytest.fixture

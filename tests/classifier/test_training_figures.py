@@ -3,7 +3,7 @@
 import pandas as pd
 import pytest
 
-from components.classifier.training_figures import measured_figures, time_shares, training_warnings
+from components.classifier.training_figures import measured_figures, training_warnings
 
 
 def history(
@@ -80,24 +80,3 @@ def test_a_pass_that_waits_for_photos_is_bound_by_them_however_fast_what_it_keep
     assert figures["pass_images_per_second"] == pytest.approx(60 / 34, abs=1e-3)
     assert (figures["input_share"], figures["forward_share"]) == pytest.approx((12.1 / 20.1, 4.0 / 20.1), abs=1e-3)
     assert warning.startswith("60% of training was spent waiting for images")
-
-
-def test_the_time_of_a_phase_adds_up() -> None:
-    of_both = history(1.0, 3.0, forward_seconds=2.0, passed=(2.0, 3.0, 0.5))
-    shares = time_shares(of_both)
-
-    assert sum(shares.values()) == pytest.approx(of_both["seconds"].sum())
-    assert shares == pytest.approx(
-        {
-            "once: reading and augmenting photos": 4.0,
-            "once: frozen layers": 6.0,
-            "once: compressing and writing what they give": 1.0,
-            "other preparation": 2.0,
-            "waiting for batches": 2.0,
-            "frozen layers, in every epoch": 4.0,
-            "training steps": 6.0,
-            "validation": 4.0,
-            "checkpoints": 1.0,
-            "rest": 1.0,
-        }
-    )

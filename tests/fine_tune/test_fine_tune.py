@@ -87,6 +87,11 @@ def test_fine_tuning_beats_the_frozen_phase_and_is_kept(lite0: Run) -> None:
     }  # fmt: skip
     page = (lite0.tuned / "report").read_text()
     assert f"Kept: epoch {record.best_epoch} of fine-tuning" in page
+    assert (record.frozen_val_loss, record.frozen_val_accuracy) == pytest.approx(
+        (lite0.metrics["frozen_val_loss"], frozen_record.best_val_accuracy)
+    )
+    assert "validation before fine-tuning" in page
+    assert f'<td>before</td><td class="number">{record.frozen_val_loss:.4f}</td>' in page
 
 
 def test_batch_normalization_and_early_layers_stay_as_they_were(

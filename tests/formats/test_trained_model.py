@@ -28,6 +28,8 @@ def plain_record() -> TrainingRecord:
         devices=["GPU: NVIDIA L4"],
         settings={"frozen": {"epochs": 5, "learning_rate": 1e-3}, "fine_tune": {"epochs": 10}},
         shards_digest="5" * 64,
+        frozen_val_loss=0.25,
+        frozen_val_accuracy=0.9,
     )
 
 

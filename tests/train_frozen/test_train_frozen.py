@@ -12,6 +12,7 @@ import pytest
 from components.classifier.backbones import BACKBONES
 from components.classifier.head import feature_extractor
 from components.classifier.input_pipeline import Batching, open_splits, read_labels, stored_batches, view_batches
+from components.classifier.step_time import duration
 from components.classifier.weights import load_weights
 from components.formats.trained_model import HISTORY_COLUMNS, read_training_record
 from components.formats.training_features import (
@@ -138,6 +139,8 @@ def test_the_report_says_what_was_kept_and_escapes_names(trained: tuple[Path, di
     assert "With 15 validation images" in page
     assert "Where the time went" in page
     assert ("more epochs (frozen_epochs) may help" in page) == (metrics["best_epoch"] == 6)
+    assert f'until the model was ready</th><th class="number">{duration(metrics["seconds"])}</th>' in page
+    assert all(f"<figcaption>{name}</figcaption>" in page for name in ("&lt;b&gt;bird&lt;/b&gt;", "fish", "mammal"))
     assert {
         "images_per_second",
         "input_share",
