@@ -43,7 +43,9 @@ HISTORY_COLUMNS = (
     "val_accuracy",
     "learning_rate",  # mean over the epoch's steps
     "seconds",  # all of the epoch, and of it:
-    "preparation_seconds",  # until its batches could be asked for, the first time from when training was planned
+    # Until its batches could be asked for and the graph of frozen layers was built, the first time from when training
+    # was planned.
+    "preparation_seconds",
     "pass_images",  # that went through the frozen layers meanwhile, to keep what they give; and of preparation:
     "pass_input_seconds",  # waiting for these images
     "pass_forward_seconds",  # frozen layers
