@@ -190,4 +190,4 @@ def times_computed(settings: Mapping[str, Any], epochs_run: int) -> str:
     if settings["augmentation"] == 0.0:
         return "once"
     views = min(int(settings["augmented_views"]), epochs_run)
-    return "once, for one augmented view" if views == 1 else f"once for each of {views} augmented views"
+    return "once for one augmented view" if views == 1 else f"once for each of {views} augmented views"

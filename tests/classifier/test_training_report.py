@@ -142,9 +142,9 @@ def test_a_desktop_shows_charts_side_by_side_and_breaks_no_duration(
     ("augmentation", "views", "epochs_run", "words"),
     [
         (0.0, 1, 4, "once"),
-        (0.5, 1, 4, "once, for one augmented view"),
+        (0.5, 1, 4, "once for one augmented view"),
         (0.5, 5, 4, "once for each of 4 augmented views"),
-        (0.5, 5, 1, "once, for one augmented view"),
+        (0.5, 5, 1, "once for one augmented view"),
         (0.5, 5, 9, "once for each of 5 augmented views"),
     ],
 )
