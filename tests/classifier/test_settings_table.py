@@ -19,8 +19,8 @@ def recorded() -> dict[str, dict[str, object]]:
     assert set(inspect.signature(FrozenSettings).parameters) == {*shared, *frozen}
     assert set(inspect.signature(FineTuneSettings).parameters) == {*shared, *tuned}
     return {
-        "frozen": FrozenSettings(**shared, **frozen).as_record(CACHED),  # type: ignore[arg-type]
-        "fine_tune": FineTuneSettings(**shared, **tuned).as_record(CACHED),  # type: ignore[arg-type]
+        "frozen": FrozenSettings(**shared, **frozen).as_record(CACHED, "float32"),  # type: ignore[arg-type]
+        "fine_tune": FineTuneSettings(**shared, **tuned).as_record(CACHED, "float32"),  # type: ignore[arg-type]
     }
 
 
