@@ -21,8 +21,8 @@ FORMATS = pytest.mark.parametrize(("write", "name"), [(write_keras, "m.keras"), 
 def model() -> keras.Model:
     """Of 70 kB in the weights of layers that are smaller and larger than a page of HDF5."""
     keras.utils.set_random_seed(1)
-    layers = [keras.layers.Dense(16, name=f"dense_{number}") for number in range(20)]
-    return keras.Sequential([keras.Input((100,)), keras.layers.Dense(120), *layers])
+    layers = [keras.layers.Dense(16, name=f"small_{number}") for number in range(20)]
+    return keras.Sequential([keras.Input((100,)), keras.layers.Dense(120, name="large"), *layers])
 
 
 def same(model: keras.Model, path: Path) -> bool:
