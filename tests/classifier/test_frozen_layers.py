@@ -1,7 +1,6 @@
 """Training through frozen layers is training on what they give, and their time is told apart from that of steps."""
 
 import dataclasses
-import multiprocessing
 from collections.abc import Sequence
 from typing import Any
 
@@ -17,6 +16,7 @@ from components.classifier.frozen_layers import FrozenLayers
 from components.classifier.input_pipeline import Batching, in_batches
 from components.classifier.training import Fit, Validation, compile_classifier, fit_epochs, measure
 from tests.classifier.plain_settings import PLAIN
+from tests.classifier.two_cpus import in_own_process, two_cpus
 
 IMAGES = np.random.default_rng(5).integers(0, 256, (20, 8, 8, 3)).astype(np.uint8)
 LABELS = (IMAGES.mean(axis=(1, 2, 3)) > IMAGES.mean()).astype(np.int64)
@@ -80,23 +80,17 @@ def test_training_through_them_is_training_on_what_they_give(changes: dict[str, 
 
 
 def test_two_devices_share_what_they_give() -> None:
-    """In a process of its own: how many devices a CPU stands for is decided before TensorFlow starts."""
-    process = multiprocessing.get_context("forkserver").Process(target=_compare_devices)
-    process.start()
-    process.join()
-    assert process.exitcode == 0
+    in_own_process(_compare_devices)
 
 
 def _compare_devices() -> None:
-    [cpu] = tf.config.list_physical_devices("CPU")
-    tf.config.set_logical_device_configuration(cpu, [tf.config.LogicalDeviceConfiguration()] * 2)
-    two_cpus = Devices(tf.distribute.MirroredStrategy(["CPU:0", "CPU:1"]), ["CPU", "CPU"], "float32")
-    half = dataclasses.replace(two_cpus, precision="mixed_float16")
+    pair = Devices(two_cpus(), ["CPU", "CPU"], "float32")
+    half = dataclasses.replace(pair, precision="mixed_float16")
     # No tail, which would be filled up, and an optimizer whose steps are as small as what gradients differ by.
     settings = dataclasses.replace(SETTINGS, optimizer="sgd", batch_size=10)
 
-    one, two, of_half = (fit_through(devices, settings, dropout=0.0)[0] for devices in (ONE_CPU, two_cpus, half))
-    compiled, _ = fit_through(two_cpus, dataclasses.replace(settings, xla=True), dropout=0.0)
+    one, two, of_half = (fit_through(devices, settings, dropout=0.0)[0] for devices in (ONE_CPU, pair, half))
+    compiled, _ = fit_through(pair, dataclasses.replace(settings, xla=True), dropout=0.0)
 
     weights = (model.get_weights() for model in (one, two, compiled, of_half))
     for single, shared, of_xla, rounded in zip(*weights, strict=True):

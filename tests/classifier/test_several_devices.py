@@ -1,7 +1,6 @@
 """Several devices, here virtual ones of a CPU, learn as one does, whatever one of them runs into."""
 
 import dataclasses
-import multiprocessing
 from typing import Any
 
 import keras
@@ -14,6 +13,7 @@ from components.classifier.fit_settings import FitSettings
 from components.classifier.input_pipeline import in_batches
 from components.classifier.training import Validation, compile_classifier, fit_epochs
 from tests.classifier.plain_settings import PLAIN
+from tests.classifier.two_cpus import in_own_process, two_cpus
 
 POINTS = np.random.default_rng(3).normal(size=(48, 4)).astype(np.float32)
 LABELS = (POINTS[:, 0] > 0).astype(np.int64)
@@ -21,18 +21,12 @@ SETTINGS = dataclasses.replace(PLAIN, epochs=2, optimizer="sgd")
 
 
 def test_several_devices() -> None:
-    """In a process of its own: how many devices a CPU stands for is decided before TensorFlow starts."""
-    process = multiprocessing.get_context("forkserver").Process(target=_check)
-    process.start()
-    process.join()
-    assert process.exitcode == 0
+    in_own_process(_check)
 
 
 def _check() -> None:
-    [cpu] = tf.config.list_physical_devices("CPU")
-    tf.config.set_logical_device_configuration(cpu, [tf.config.LogicalDeviceConfiguration()] * 2)
     one = Devices(tf.distribute.get_strategy(), ["CPU"], "float32")
-    two = Devices(sharing_among(("CPU:0", "CPU:1")), ["CPU", "CPU"], "float32")
+    two = Devices(two_cpus(), ["CPU", "CPU"], "float32")
     check_statistics(one, two, xla=False)
     check_statistics(one, two, xla=True)
     check_trying(two)

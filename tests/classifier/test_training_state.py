@@ -5,7 +5,6 @@ import contextlib
 import copy
 import dataclasses
 import itertools
-import multiprocessing
 import random
 import time
 from collections.abc import Callable
@@ -28,6 +27,7 @@ from components.classifier.training import Fit, Validation, compile_classifier, 
 from components.classifier.training_state import TrainingState
 from components.formats.trained_model import TIMING_COLUMNS, Resumption
 from tests.classifier.plain_settings import PLAIN
+from tests.classifier.two_cpus import in_own_process, two_cpus
 
 POINTS = np.random.default_rng(3).normal(size=(61, 4)).astype(np.float32)
 LABELS = (POINTS[:, 0] + 0.5 * POINTS[:, 1] > 0).astype(np.int64)
@@ -174,20 +174,12 @@ def test_a_fit_goes_on_as_if_it_had_never_stopped(precision: str, tmp_path: Path
 
 
 def test_a_fit_on_two_devices_goes_on_too(tmp_path: Path) -> None:
-    """In a process of its own: how many devices a CPU stands for is decided before TensorFlow starts.
-
-    Of float32 tests/train_frozen/test_two_devices.py shows it.
-    """
-    process = multiprocessing.get_context("forkserver").Process(target=_resume_on_two_devices, args=(tmp_path,))
-    process.start()
-    process.join()
-    assert process.exitcode == 0
+    """Of float32 tests/train_frozen/test_two_devices.py shows it."""
+    in_own_process(_resume_on_two_devices, tmp_path)
 
 
 def _resume_on_two_devices(folder: Path) -> None:
-    [cpu] = tf.config.list_physical_devices("CPU")
-    tf.config.set_logical_device_configuration(cpu, [tf.config.LogicalDeviceConfiguration()] * 2)
-    strategy = tf.distribute.MirroredStrategy(["CPU:0", "CPU:1"])
+    strategy = two_cpus()
     half = Devices(strategy, ["CPU", "CPU"], "mixed_float16")
     check_stops_within_epochs(half, folder / "steps", dataclasses.replace(SETTINGS, epochs=4), 20264, 2)
     check_overflow_of_one_device(half)

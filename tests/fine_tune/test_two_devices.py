@@ -1,7 +1,6 @@
 """Both phases on two devices come to what they come to on one, in the precision that several GPUs have by default."""
 
 import dataclasses
-import multiprocessing
 from pathlib import Path
 from typing import Any
 
@@ -10,12 +9,13 @@ import pytest
 import tensorflow as tf
 
 from components.classifier import backbones
-from components.classifier.devices import Devices, prepare_training, sharing_among
+from components.classifier.devices import Devices, prepare_training
 from components.fine_tune import fine_tune_phase
 from components.train_frozen import frozen_phase
 from tests.classifier.small_splits import drawn_shapes, write_small_splits
 from tests.classifier.step_runs import run_fine_tune, run_train_frozen, trained_model
 from tests.classifier.stopped_attempts import BACKBONE, tiny_backbone
+from tests.classifier.two_cpus import in_own_process, two_cpus
 
 # 24 images in batches of 8: each device gets 4 of every batch, and no image twice.
 SETTINGS: dict[str, Any] = {
@@ -24,18 +24,12 @@ SETTINGS: dict[str, Any] = {
 
 
 def test_two_devices_fine_tune_as_one_does(tmp_path: Path) -> None:
-    """In a process of its own: how many devices a CPU stands for is decided before TensorFlow starts."""
     write_small_splits(tmp_path / "splits", drawn_shapes({"train": 8, "validation": 3, "test": 1}, seed=1), 32)
-    process = multiprocessing.get_context("forkserver").Process(target=_compare, args=(tmp_path,))
-    process.start()
-    process.join()
-    assert process.exitcode == 0
+    in_own_process(_compare, tmp_path)
 
 
 def _compare(folder: Path) -> None:
-    [cpu] = tf.config.list_physical_devices("CPU")
-    tf.config.set_logical_device_configuration(cpu, [tf.config.LogicalDeviceConfiguration()] * 2)
-    one, two = tf.distribute.get_strategy(), sharing_among(("CPU:0", "CPU:1"))
+    one, two = tf.distribute.get_strategy(), two_cpus()
     patch = pytest.MonkeyPatch()  # for as long as this process lives
     patch.setattr(backbones, "BACKBONES", {BACKBONE: tiny_backbone()})
 

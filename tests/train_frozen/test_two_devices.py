@@ -2,7 +2,6 @@
 
 import dataclasses
 import itertools
-import multiprocessing
 from pathlib import Path
 from typing import Any
 
@@ -17,24 +16,19 @@ from components.train_frozen import frozen_phase
 from tests.classifier.small_splits import drawn_shapes, write_small_splits
 from tests.classifier.step_runs import run_train_frozen, trained_model
 from tests.classifier.stopped_attempts import BACKBONE, tiny_backbone
+from tests.classifier.two_cpus import in_own_process, two_cpus
 
 # 24 images in batches of 8: each device gets 4 of every batch, and no image twice.
 SETTINGS: dict[str, Any] = {"backbone": BACKBONE, "epochs": 2, "learning_rate": 0.02, "unfrozen_layers": 0}
 
 
 def test_two_devices_train_as_one_does(tmp_path: Path) -> None:
-    """In a process of its own: how many devices a CPU stands for is decided before TensorFlow starts."""
     write_small_splits(tmp_path / "splits", drawn_shapes({"train": 8, "validation": 4, "test": 1}, seed=1), 32)
-    process = multiprocessing.get_context("forkserver").Process(target=_compare, args=(tmp_path,))
-    process.start()
-    process.join()
-    assert process.exitcode == 0
+    in_own_process(_compare, tmp_path)
 
 
 def _compare(folder: Path) -> None:
-    [cpu] = tf.config.list_physical_devices("CPU")
-    tf.config.set_logical_device_configuration(cpu, [tf.config.LogicalDeviceConfiguration()] * 2)
-    strategies = {1: tf.distribute.get_strategy(), 2: tf.distribute.MirroredStrategy(["CPU:0", "CPU:1"])}
+    strategies = {1: tf.distribute.get_strategy(), 2: two_cpus()}
     patch = pytest.MonkeyPatch()  # for as long as this process lives
     patch.setattr(backbones, "BACKBONES", {BACKBONE: tiny_backbone()})
     patch.setenv(RETRY_WAITS_VARIABLE, "0")
