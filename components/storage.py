@@ -14,6 +14,7 @@ import hashlib
 import os
 import re
 import shutil
+import stat
 import tempfile
 import threading
 import time
@@ -750,20 +751,25 @@ def _local_files(directory: Path, parents: frozenset[tuple[int, int]]) -> Iterat
     for entry in entries:
         if entry.name.endswith((_PARTIAL, _LOCK)):
             continue
-        try:
+        # A name that is gone may be back by the next look at it, so nothing is looked up twice.
+        with contextlib.suppress(FileNotFoundError):
             yield from _files_of_entry(entry, parents | {here})
-        except FileNotFoundError:
-            if os.path.lexists(entry):
-                raise
 
 
 def _files_of_entry(entry: os.DirEntry[str], parents: frozenset[tuple[int, int]]) -> Iterator[StoredFile]:
-    if entry.is_dir():
-        yield from _local_files(Path(entry), parents)
-    elif entry.is_file():
-        yield StoredFile(str(Path(entry)), entry.stat().st_size, 0)
-    elif os.path.lexists(entry):
-        raise UserError(f"{Path(entry)} is a broken link or not a regular file; remove it")
+    path = Path(entry)
+    try:
+        status = path.stat()
+    except FileNotFoundError:
+        if entry.is_symlink() and path.is_symlink():
+            raise UserError(f"{path} is a broken link; remove it") from None
+        raise
+    if stat.S_ISDIR(status.st_mode):
+        yield from _local_files(path, parents)
+    elif stat.S_ISREG(status.st_mode):
+        yield StoredFile(str(path), status.st_size, 0)
+    else:
+        raise UserError(f"{path} is not a regular file; remove it")
 
 
 def _content_version(data: bytes) -> int:
