@@ -20,15 +20,9 @@ from components.classifier.activation_shards import compressed, written_shard
 from components.classifier.backbones import Backbone
 from components.classifier.boundary import Cut
 from components.classifier.frozen_layers import FrozenLayers
+from components.classifier.gathered_batches import gathered_batches
 from components.classifier.head import FEATURES
-from components.classifier.input_pipeline import (
-    Batching,
-    SplitImages,
-    epoch_order,
-    in_batches,
-    read_labels,
-    view_batches,
-)
+from components.classifier.input_pipeline import Batching, SplitImages, epoch_order, read_labels, view_batches
 from components.classifier.preparation import Preparation
 from components.classifier.stopwatch import Clock
 from components.classifier.training import Validation
@@ -49,7 +43,6 @@ VALIDATION = "validation"
 # through InceptionV3 takes 54 ms an image and 0.17 GB with 8, 57 ms and 0.46 GB with 32.
 _BATCH_ON_CPU = 8
 _BATCH_PER_GPU = 32
-_BATCHES_READ_AT_ONCE = 2  # each takes 17 MB for InceptionV3, and reading one a small part of a step on it
 _MORE_MEMORY = "give the step a machine, or a GPU, with more, or split with a smaller image_size_px"
 
 
@@ -366,24 +359,14 @@ def _batches(
     cache: ActivationCache, section: str, order: np.ndarray, labels: np.ndarray, batching: Batching
 ) -> tf.data.Dataset:
     """Return batches of a section in the given order: a tuple of float32 arrays, or the only one, and labels."""
-    arrays = cache.arrays
+    arrays = [tf.TensorSpec(array.shape, array.dtype) for array in cache.arrays]
 
     def take(places: np.ndarray) -> list[np.ndarray]:
         return [*(cache.read(section, places, number) for number in range(len(arrays))), labels[places]]
 
-    def gather(places: tf.Tensor) -> tuple[Any, tf.Tensor]:
-        # A pure function of the places, so that with deterministic operations too several batches are read at once.
-        dtypes = [*(tf.as_dtype(array.dtype) for array in arrays), tf.int64]
-        *values, of_places = tf.numpy_function(take, [places], dtypes, stateful=False)
-        shaped = (tf.ensure_shape(value, [None, *array.shape]) for value, array in zip(values, arrays, strict=True))
-        inputs = tuple(tf.cast(value, tf.float32) for value in shaped)
-        return inputs[0] if len(inputs) == 1 else inputs, tf.ensure_shape(of_places, [None])
+    def as_element(*taken: tf.Tensor) -> tuple[Any, tf.Tensor]:
+        *values, of_images = taken
+        inputs = tuple(tf.cast(value, tf.float32) for value in values)
+        return inputs[0] if len(inputs) == 1 else inputs, of_images
 
-    places = in_batches(tf.data.Dataset.from_tensor_slices(order), len(order), batching)
-    # As many as this wait in memory, however large a cache is.
-    batches = places.map(
-        tf.autograph.experimental.do_not_convert(gather),
-        num_parallel_calls=_BATCHES_READ_AT_ONCE,
-        deterministic=True,
-    )
-    return batches.prefetch(1)
+    return gathered_batches(order, take, [*arrays, tf.TensorSpec([], tf.int64)], as_element, batching)

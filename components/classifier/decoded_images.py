@@ -4,8 +4,10 @@ Decoding takes longer than all else that prepares a batch. What is kept is the i
 augmentation varies it anew in each epoch; the batches are bit for bit those of ``input_pipeline``.
 """
 
+import contextlib
 import os
 import tempfile
+import threading
 import weakref
 from collections.abc import Sequence
 from pathlib import Path
@@ -16,6 +18,7 @@ import tensorflow as tf
 
 from components.classifier import input_pipeline
 from components.classifier.augmentation import augment
+from components.classifier.gathered_batches import gathered_batches
 from components.classifier.input_pipeline import Batching, SplitImages, in_batches, mapped
 from components.classifier.training_mode import ModeSettings, size_in_words, why_no_room
 
@@ -52,66 +55,107 @@ class EncodedImages:
 
 
 class DecodedImages:
-    """Images that were decoded to a file without a name, which goes with the process.
+    """Images that are decoded when they are first read, and kept in a file without a name, which goes with the process.
 
-    They are read into the batch and not mapped, so that they take no memory that the system cannot have back.
+    They are read into the batch and not mapped, so that they take no memory that the system cannot have back. Where the
+    disk has no room after all they are decoded in every epoch.
 
     Args:
         source: The images.
         folder: On a local disk, with ``decoded_bytes`` of room; made when it is missing.
-
-    Raises:
-        OSError: When the disk has no room.
     """
 
     def __init__(self, source: SplitImages, folder: Path) -> None:
         folder.mkdir(parents=True, exist_ok=True)
         self._source = source
         self._shape = (source.image_size_px, source.image_size_px, 3)
+        self._arrays = [tf.TensorSpec(self._shape, tf.uint8), tf.TensorSpec([], tf.int64)]
         self._file = tempfile.TemporaryFile(dir=folder, buffering=0)  # noqa: SIM115 - closed with this object
         weakref.finalize(self, self._file.close)
-        labels = []
-        for pixels, some in input_pipeline.stored_batches(source, Batching(_BATCH_WHILE_DECODING, 1)):
-            _write_all(self._file.fileno(), np.ascontiguousarray(pixels).data.cast("B"))
-            labels.append(np.asarray(some))
-        self._labels = np.concatenate(labels)
+        self._labels = np.zeros(source.images, np.int64)
+        self._written = np.zeros(source.images, bool)
+        self._given_up = threading.Event()
+        self._giving_up = threading.Lock()
 
     def stored_batches(self, batching: Batching) -> tf.data.Dataset:
-        """Return the images as they are, in stored order."""
-        places = tf.data.Dataset.range(self._source.images)
-        return in_batches(mapped(places, self._image), self._source.images, batching)
+        """Return the images as they are, in stored order; they may be read any number of times."""
+        if not self._complete:
+            for _ in input_pipeline.stored_batches(self._source, Batching(_BATCH_WHILE_DECODING, 1), self._kept):
+                pass
+        if not self._complete:
+            return input_pipeline.stored_batches(self._source, batching)
+        order = input_pipeline.stored_order(self._source)
+        return gathered_batches(order, self._take, self._arrays, lambda *taken: taken, batching)
 
     def epoch_batches(self, batching: Batching, strength: float, seed: int, epoch: int) -> tf.data.Dataset:
-        """Return one epoch of training."""
-        places, numbers = input_pipeline.epoch_order(self._source, seed, epoch)
+        """Return one epoch of training; the first one that is read to its end has all images decoded."""
+        if not self._complete:
+            kept = None if self._given_up.is_set() else self._kept
+            return input_pipeline.epoch_batches(self._source, batching, strength, seed, epoch, kept)
+        _, order = input_pipeline.epoch_order(self._source, seed, epoch)
+        if strength == 0.0:
+            return gathered_batches(order, self._take, self._arrays, _as_not_augmented, batching)
 
-        def example(place: tf.Tensor, number: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
-            image, label = self._image(place)
+        def example(number: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+            taken = tf.numpy_function(self._take_one, [number], [one.dtype for one in self._arrays], stateful=False)
+            image, label = (tf.ensure_shape(one, array.shape) for one, array in zip(taken, self._arrays, strict=True))
             return augment(image, strength, seed, number, epoch), label
 
-        examples = tf.data.Dataset.from_tensor_slices((places, numbers))
-        return in_batches(mapped(examples, example), self._source.images, batching)
+        return in_batches(mapped(tf.data.Dataset.from_tensor_slices(order), example), self._source.images, batching)
 
-    def _image(self, place: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
-        image, label = tf.numpy_function(self._read, [place], [tf.uint8, tf.int64], stateful=False)
-        return tf.ensure_shape(image, self._shape), tf.ensure_shape(label, [])
+    @property
+    def _complete(self) -> bool:
+        return bool(self._written.all()) and not self._given_up.is_set()
 
-    def _read(self, place: np.int64) -> tuple[np.ndarray, np.int64]:
-        pixels = np.empty(self._shape, np.uint8)
-        read = os.preadv(self._file.fileno(), [pixels.data.cast("B")], int(place) * pixels.nbytes)
-        if read != pixels.nbytes:
-            raise OSError(f"image {place} is cut off in the file of decoded images")
-        return pixels, self._labels[place]
+    def _kept(self, number: tf.Tensor, pixels: tf.Tensor, label: tf.Tensor) -> tf.Tensor:
+        kept = tf.numpy_function(self._keep, [number, pixels, label], tf.uint8, stateful=False)
+        return tf.ensure_shape(kept, self._shape)
+
+    def _keep(self, number: np.int64, pixels: np.ndarray, label: np.int64) -> np.ndarray:
+        if self._given_up.is_set():
+            return pixels
+        try:
+            _write_all(self._file.fileno(), np.ascontiguousarray(pixels).data.cast("B"), int(number) * pixels.nbytes)
+        except OSError as error:
+            self._give_up(error)
+        self._labels[number] = label
+        self._written[number] = True
+        return pixels
+
+    def _give_up(self, error: OSError) -> None:
+        with self._giving_up:
+            if self._given_up.is_set():
+                return
+            self._given_up.set()
+        with contextlib.suppress(OSError):  # a courtesy: what else is written to that disk needs the room more
+            self._file.truncate(0)
+        print(f"images are decoded in every epoch from now on: {os.strerror(error.errno or 0)}", flush=True)
+
+    def _take_one(self, number: np.int64) -> tuple[np.ndarray, np.int64]:
+        (pixels,), (label,) = self._take(np.array([number]))
+        return pixels, label
+
+    def _take(self, numbers: np.ndarray) -> list[np.ndarray]:
+        images = np.empty((len(numbers), *self._shape), np.uint8)
+        for number, pixels in zip(numbers.tolist(), images, strict=True):
+            if os.preadv(self._file.fileno(), [pixels.data.cast("B")], number * pixels.nbytes) != pixels.nbytes:
+                raise OSError(f"image {number} is cut off in the file of decoded images")
+        return [images, self._labels[numbers]]
 
 
-def _write_all(file: int, data: memoryview) -> None:
-    """Write bytes to the end: Linux takes 2 GiB at once at most, and what is left before a limit on file sizes.
+def _as_not_augmented(pixels: tf.Tensor, labels: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+    return tf.cast(pixels, tf.float32), labels
+
+
+def _write_all(file: int, data: memoryview, place: int) -> None:
+    """Write bytes to the end: the system may take fewer at once, as what is left before a limit on file sizes.
 
     Raises:
         OSError: When the disk has no room, or the limit is reached.
     """
     while data:
-        data = data[os.write(file, data) :]
+        written = os.pwrite(file, data, place)
+        data, place = data[written:], place + written
 
 
 def decoded_bytes(source: SplitImages) -> int:

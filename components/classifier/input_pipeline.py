@@ -52,6 +52,10 @@ class SplitImages:
         return sum(self.shard_images)
 
 
+Kept = Callable[[tf.Tensor, tf.Tensor, tf.Tensor], tf.Tensor]
+"""Takes an image's number, its pixels, and its label, and returns the pixels."""
+
+
 @dataclasses.dataclass(frozen=True)
 class Batching:
     """How examples are batched.
@@ -156,10 +160,16 @@ def _require_size(source: SplitImages) -> None:
         )
 
 
-def stored_batches(source: SplitImages, batching: Batching) -> tf.data.Dataset:
-    """Return the images as they are, in stored order: uint8 ``[batch, size, size, 3]`` and int64 labels ``[batch]``."""
+def stored_batches(source: SplitImages, batching: Batching, kept: Kept | None = None) -> tf.data.Dataset:
+    """Return the images as they are, in stored order: uint8 ``[batch, size, size, 3]`` and int64 labels ``[batch]``.
+
+    Args:
+        source: The images.
+        batching: How they are batched.
+        kept: Sees each image once it is decoded.
+    """
     records = _records(source, np.arange(len(source.shards)))
-    examples = mapped(records, lambda _, record: _decode(record, source.image_size_px))
+    examples = mapped(records, lambda number, record: _decode(number, record, source.image_size_px, kept))
     return in_batches(examples, source.images, batching)
 
 
@@ -188,7 +198,9 @@ def view_batches(
     return _augmented(records, source, wanted, batching, strength, seed, view)
 
 
-def epoch_batches(source: SplitImages, batching: Batching, strength: float, seed: int, epoch: int) -> tf.data.Dataset:
+def epoch_batches(
+    source: SplitImages, batching: Batching, strength: float, seed: int, epoch: int, kept: Kept | None = None
+) -> tf.data.Dataset:
     """Return one epoch of training: every image once, shuffled and augmented anew.
 
     The order depends on seed and epoch alone. Up to 16,384 images the shuffle is complete; above, shards are shuffled
@@ -200,9 +212,10 @@ def epoch_batches(source: SplitImages, batching: Batching, strength: float, seed
         strength: Of augmentation, [0, 1].
         seed: Of the run.
         epoch: From 0.
+        kept: Sees each image once it is decoded, before it is augmented.
     """
     shuffled = _shuffled(_records(source, _shard_order(source, seed, epoch)), source, seed, epoch)
-    return _augmented(shuffled, source, source.images, batching, strength, seed, epoch)
+    return _augmented(shuffled, source, source.images, batching, strength, seed, epoch, kept)
 
 
 def epoch_order(source: SplitImages, seed: int, epoch: int) -> tuple[np.ndarray, np.ndarray]:
@@ -211,12 +224,17 @@ def epoch_order(source: SplitImages, seed: int, epoch: int) -> tuple[np.ndarray,
     So what was computed for each image once can be trained on in the very order of training from pixels, and an image
     be augmented as there. Both are int64 ``[images]``.
     """
-    stored = _collected(_numbers(source, np.arange(len(source.shards))), source)
+    stored = stored_order(source)
     places = np.empty_like(stored)
     places[stored] = np.arange(source.images)
     numbers = _shuffled(_numbers(source, _shard_order(source, seed, epoch)), source, seed, epoch)
     collected = _collected(numbers, source)
     return places[collected], collected
+
+
+def stored_order(source: SplitImages) -> np.ndarray:
+    """Return the numbers of the images in stored order, int64 ``[images]``."""
+    return _collected(_numbers(source, np.arange(len(source.shards))), source)
 
 
 def read_labels(source: SplitImages) -> np.ndarray:
@@ -247,7 +265,7 @@ def sample_images(source: SplitImages, count: int) -> dict[int, tuple[np.ndarray
     seen, samples = [0] * len(wanted), []
     for index, label, record in labelled.as_numpy_iterator():
         if seen[label] in wanted[label]:
-            pixels, _ = _decode(tf.constant(record), source.image_size_px)
+            pixels, _ = _decode(index, tf.constant(record), source.image_size_px)
             samples.append((int(label), int(index), np.asarray(pixels)))
         seen[label] += 1
     return {index: (pixels, label) for label, index, pixels in sorted(samples, key=lambda sample: sample[:2])}
@@ -364,18 +382,21 @@ def _augmented(
     strength: float,
     seed: int,
     view: int,
+    kept: Kept | None = None,
 ) -> tf.data.Dataset:
-    def example(index: tf.Tensor, record: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
-        image, label = _decode(record, source.image_size_px)
-        return augment(image, strength, seed, index, view), label
+    def example(number: tf.Tensor, record: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+        image, label = _decode(number, record, source.image_size_px, kept)
+        return augment(image, strength, seed, number, view), label
 
     return in_batches(mapped(records, example), count, batching)
 
 
-def _decode(record: tf.Tensor, image_size_px: int) -> tuple[tf.Tensor, tf.Tensor]:
+def _decode(
+    number: tf.Tensor, record: tf.Tensor, image_size_px: int, kept: Kept | None = None
+) -> tuple[tf.Tensor, tf.Tensor]:
     example = parse_example(record)
-    image = decode_jpeg(example["image"])
-    return tf.ensure_shape(image, [image_size_px, image_size_px, 3]), example["label"]
+    image = tf.ensure_shape(decode_jpeg(example["image"]), [image_size_px, image_size_px, 3])
+    return kept(number, image, example["label"]) if kept else image, example["label"]
 
 
 def _shuffle_seed(seed: int, epoch: int) -> int:

@@ -1,10 +1,10 @@
 """Decoded images give bit for bit the batches of encoded ones, and are kept where they fit."""
 
 import dataclasses
-import errno
 import gc
 import os
 import resource
+import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -32,16 +32,50 @@ def content(batches: tf.data.Dataset) -> Iterator[tuple[bytes, bytes]]:
         yield f"{images.dtype}{images.shape}".encode() + images.tobytes(), labels.tobytes()
 
 
+STRENGTHS = (0.0, 0.7, 0.0, 0.7)
+"""Of some epochs, one after the other."""
+
+
+def epochs_of(pictures: DecodedImages | EncodedImages, batching: Batching) -> list[list[tuple[bytes, bytes]]]:
+    return [
+        list(content(pictures.epoch_batches(batching, strength, 5, epoch))) for epoch, strength in enumerate(STRENGTHS)
+    ]
+
+
 @pytest.mark.parametrize("batching", [Batching(4, 1), Batching(4, 2)], ids=["one device", "two devices"])
 def test_batches_are_those_of_encoded_images(training: SplitImages, batching: Batching, tmp_path: Path) -> None:
     encoded, decoded = EncodedImages(training), DecodedImages(training, tmp_path)
     assert list(content(decoded.stored_batches(batching))) == list(content(encoded.stored_batches(batching)))
-    seen = []
-    for strength, epoch in ((0.0, 0), (0.7, 0), (0.7, 3)):
-        one, other = (list(content(way.epoch_batches(batching, strength, 5, epoch))) for way in (encoded, decoded))
-        assert one == other
-        seen.append(one)
-    assert seen[0] != seen[1] != seen[2]
+    seen = epochs_of(decoded, batching)
+    assert seen == epochs_of(encoded, batching)
+    assert seen[0] != seen[2], "each epoch has an order of its own"
+
+
+@pytest.mark.parametrize("strength", [0.0, 0.7])
+def test_the_first_epoch_decodes_each_image_and_no_other_does(
+    training: SplitImages, strength: float, tmp_path: Path
+) -> None:
+    expected = [
+        list(content(EncodedImages(training).epoch_batches(Batching(4, 1), strength, 5, epoch))) for epoch in (0, 1)
+    ]
+    copy = tmp_path / "splits"
+    shutil.copytree(training.shards[0].parent, copy)
+    source = open_splits(copy)[1]
+    decoded = DecodedImages(source, tmp_path)
+    first = list(content(decoded.epoch_batches(Batching(4, 1), strength, 5, 0)))
+    for shard in source.shards:
+        shard.unlink()
+    assert [first, list(content(decoded.epoch_batches(Batching(4, 1), strength, 5, 1)))] == expected
+
+
+def test_an_epoch_that_is_left_early_is_no_reason_to_miss_images(training: SplitImages, tmp_path: Path) -> None:
+    """As when the process is told to stop, or an epoch goes on in its midst."""
+    decoded = DecodedImages(training, tmp_path)
+    list(content(decoded.epoch_batches(Batching(4, 1), 0.0, 5, 0).take(2)))
+    assert epochs_of(decoded, Batching(4, 1)) == epochs_of(EncodedImages(training), Batching(4, 1))
+    resumed = DecodedImages(training, tmp_path)
+    list(content(resumed.epoch_batches(Batching(4, 1), 0.0, 5, 0).skip(4)))
+    assert resumed._complete
 
 
 def test_nothing_is_left_on_the_disk(training: SplitImages, tmp_path: Path) -> None:
@@ -77,30 +111,38 @@ def test_images_are_decoded_where_they_fit(
 
 def test_what_is_cut_off_is_no_batch(training: SplitImages, tmp_path: Path) -> None:
     decoded = DecodedImages(training, tmp_path)
+    batches = decoded.stored_batches(Batching(4, 1))
     decoded._file.truncate(1000)
     with pytest.raises(tf.errors.OpError, match="cut off"):
-        list(decoded.stored_batches(Batching(4, 1)))
+        list(batches)
 
 
 @pytest.mark.parametrize("limit", [1, 30_000, 64_511])
-def test_a_limit_on_file_sizes_is_an_error(training: SplitImages, limit: int, tmp_path: Path) -> None:
-    """Python ignores the signal of it; of the 64,512 bytes of all images the system takes as many as it may."""
+def test_where_the_disk_takes_no_more_images_are_decoded_in_every_epoch(
+    training: SplitImages, limit: int, tmp_path: Path, capsys: pytest.CaptureFixture
+) -> None:
+    """Of the 64,512 bytes of all images the system takes as many as it may, and then none."""
+    encoded = EncodedImages(training)
+    expected = [list(content(encoded.stored_batches(Batching(4, 1)))), *epochs_of(encoded, Batching(4, 1))]
     before = resource.getrlimit(resource.RLIMIT_FSIZE)
-    resource.setrlimit(resource.RLIMIT_FSIZE, (limit, before[1]))
+    resource.setrlimit(resource.RLIMIT_FSIZE, (limit, before[1]))  # Python ignores the signal of it
     try:
-        with pytest.raises(OSError, match="File too large") as raised:
-            DecodedImages(training, tmp_path)
+        decoded = DecodedImages(training, tmp_path)
+        epochs = epochs_of(decoded, Batching(4, 1))
+        stored = DecodedImages(training, tmp_path)
+        seen = [list(content(stored.stored_batches(Batching(4, 1)))), *epochs]
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, before)
-    assert raised.value.errno == errno.EFBIG
+    assert seen == expected
+    said = "images are decoded in every epoch from now on: File too large\n"
+    assert capsys.readouterr().out == said * 2, "once each"
 
 
 def test_a_write_that_takes_less_than_all_is_gone_on_with(
     training: SplitImages, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """As one of more than 2,147,479,552 bytes."""
-    write = os.write
-    monkeypatch.setattr(os, "write", lambda file, data: write(file, data[:1000]))
+    write = os.pwrite
+    monkeypatch.setattr(os, "pwrite", lambda file, data, place: write(file, data[:1000], place))
     decoded = DecodedImages(training, tmp_path)
     expected = list(content(EncodedImages(training).stored_batches(Batching(4, 1))))
     assert list(content(decoded.stored_batches(Batching(4, 1)))) == expected
