@@ -362,11 +362,10 @@ def _batches(
     arrays = [tf.TensorSpec(array.shape, array.dtype) for array in cache.arrays]
 
     def take(places: np.ndarray) -> list[np.ndarray]:
-        return [*(cache.read(section, places, number) for number in range(len(arrays))), labels[places]]
+        return [cache.read(section, places, number) for number in range(len(arrays))]
 
-    def as_element(*taken: tf.Tensor) -> tuple[Any, tf.Tensor]:
-        *values, of_images = taken
+    def as_inputs(*values: tf.Tensor) -> Any:
         inputs = tuple(tf.cast(value, tf.float32) for value in values)
-        return inputs[0] if len(inputs) == 1 else inputs, of_images
+        return inputs[0] if len(inputs) == 1 else inputs
 
-    return gathered_batches(order, take, [*arrays, tf.TensorSpec([], tf.int64)], as_element, batching)
+    return gathered_batches(order, labels[order], take, arrays, as_inputs, batching)

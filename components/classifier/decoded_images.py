@@ -69,7 +69,7 @@ class DecodedImages:
         folder.mkdir(parents=True, exist_ok=True)
         self._source = source
         self._shape = (source.image_size_px, source.image_size_px, 3)
-        self._arrays = [tf.TensorSpec(self._shape, tf.uint8), tf.TensorSpec([], tf.int64)]
+        self._pixels = [tf.TensorSpec(self._shape, tf.uint8)]
         self._file = tempfile.TemporaryFile(dir=folder, buffering=0)  # noqa: SIM115 - closed with this object
         weakref.finalize(self, self._file.close)
         self._labels = np.zeros(source.images, np.int64)
@@ -85,7 +85,7 @@ class DecodedImages:
         if not self._complete:
             return input_pipeline.stored_batches(self._source, batching)
         order = input_pipeline.stored_order(self._source)
-        return gathered_batches(order, self._take, self._arrays, lambda *taken: taken, batching)
+        return gathered_batches(order, self._labels[order], self._take, self._pixels, tf.identity, batching)
 
     def epoch_batches(self, batching: Batching, strength: float, seed: int, epoch: int) -> tf.data.Dataset:
         """Return one epoch of training; the first one that is read to its end has all images decoded."""
@@ -93,15 +93,16 @@ class DecodedImages:
             kept = None if self._given_up.is_set() else self._kept
             return input_pipeline.epoch_batches(self._source, batching, strength, seed, epoch, kept)
         _, order = input_pipeline.epoch_order(self._source, seed, epoch)
+        labels = self._labels[order]
         if strength == 0.0:
-            return gathered_batches(order, self._take, self._arrays, _as_not_augmented, batching)
+            return gathered_batches(order, labels, self._take, self._pixels, _as_not_augmented, batching)
 
-        def example(number: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
-            taken = tf.numpy_function(self._take_one, [number], [one.dtype for one in self._arrays], stateful=False)
-            image, label = (tf.ensure_shape(one, array.shape) for one, array in zip(taken, self._arrays, strict=True))
-            return augment(image, strength, seed, number, epoch), label
+        def example(number: tf.Tensor, label: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+            image = tf.numpy_function(self._take_one, [number], tf.uint8, stateful=False)
+            return augment(tf.ensure_shape(image, self._shape), strength, seed, number, epoch), label
 
-        return in_batches(mapped(tf.data.Dataset.from_tensor_slices(order), example), self._source.images, batching)
+        examples = tf.data.Dataset.from_tensor_slices((order, labels))
+        return in_batches(mapped(examples, example), self._source.images, batching)
 
     @property
     def _complete(self) -> bool:
@@ -131,20 +132,20 @@ class DecodedImages:
             self._file.truncate(0)
         print(f"images are decoded in every epoch from now on: {os.strerror(error.errno or 0)}", flush=True)
 
-    def _take_one(self, number: np.int64) -> tuple[np.ndarray, np.int64]:
-        (pixels,), (label,) = self._take(np.array([number]))
-        return pixels, label
+    def _take_one(self, number: np.int64) -> np.ndarray:
+        [[pixels]] = self._take(np.array([number]))
+        return pixels
 
     def _take(self, numbers: np.ndarray) -> list[np.ndarray]:
         images = np.empty((len(numbers), *self._shape), np.uint8)
         for number, pixels in zip(numbers.tolist(), images, strict=True):
             if os.preadv(self._file.fileno(), [pixels.data.cast("B")], number * pixels.nbytes) != pixels.nbytes:
                 raise OSError(f"image {number} is cut off in the file of decoded images")
-        return [images, self._labels[numbers]]
+        return [images]
 
 
-def _as_not_augmented(pixels: tf.Tensor, labels: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
-    return tf.cast(pixels, tf.float32), labels
+def _as_not_augmented(pixels: tf.Tensor) -> tf.Tensor:
+    return tf.cast(pixels, tf.float32)
 
 
 def _write_all(file: int, data: memoryview, place: int) -> None:

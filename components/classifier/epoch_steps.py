@@ -9,6 +9,7 @@ import numpy as np
 import tensorflow as tf
 
 from components.classifier.frozen_layers import FrozenLayers
+from components.classifier.input_pipeline import FILLER
 from components.classifier.learning_rates import LearningRates
 from components.classifier.stopwatch import Clock
 
@@ -122,7 +123,7 @@ class TrainingSteps:
         self._smoothing = label_smoothing
         classes = model.output_shape[-1]
         weights = [1.0] * classes if class_weight is None else [class_weight[label] for label in range(classes)]
-        self._weights = np.asarray(weights, np.float32)
+        self._weights = np.asarray([0.0, *weights], np.float32)  # the first for FILLER
         several = self._strategy.num_replicas_in_sync > 1
         self._xla = xla and not several
         self._learn: Callable[..., tuple[list[tf.Tensor], tf.Tensor, tf.Tensor]] = self._learned
@@ -230,24 +231,40 @@ class TrainingSteps:
 
     def _step_of_replica(self, inputs: Any, labels: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
         """Return the sum of losses, how many images were right, and how many there were."""
-        gradients, loss_sum, correct = self._learn(inputs, labels)
+        images = tf.reduce_sum(tf.cast(labels != FILLER, tf.int32))
+        gradients, loss_sum, correct = self._learn(inputs, labels, self._images_of_all(images))
         if self._alone:
             # Gradients that nobody asks for would not be computed.
-            return tf.add_n([loss_sum, *map(tf.reduce_sum, gradients)]), correct, tf.shape(labels)[0]
+            return tf.add_n([loss_sum, *map(tf.reduce_sum, gradients)]), correct, images
         self._optimizer.apply(self._finite_everywhere(gradients), self._model.trainable_variables)
         self._share_statistics()
-        return loss_sum, correct, tf.shape(labels)[0]
+        return loss_sum, correct, images
 
-    def _learned(self, inputs: Any, labels: tf.Tensor) -> tuple[list[tf.Tensor], tf.Tensor, tf.Tensor]:
-        """Return the gradients of the mean loss, the sum of losses, and how many images were right."""
+    def _images_of_all(self, images: tf.Tensor) -> tf.Tensor:
+        """Return how many images all devices have in this step, float32, from how many this one has."""
+        own = tf.cast(images, tf.float32)
+        if self._strategy.num_replicas_in_sync == 1 or self._alone:
+            return own
+        return tf.distribute.get_replica_context().all_reduce(tf.distribute.ReduceOp.SUM, own)
+
+    def _learned(
+        self, inputs: Any, labels: tf.Tensor, images: tf.Tensor
+    ) -> tuple[list[tf.Tensor], tf.Tensor, tf.Tensor]:
+        """Return this device's part of the gradients of the mean loss, its sum of losses, and how many were right.
+
+        Args:
+            inputs: Of this device.
+            labels: Likewise.
+            images: How many all devices have, which the loss is the mean over.
+        """
         variables = self._model.trainable_variables
         # What learns is watched and no more: else the graph would go all the way back through the frozen layers, which
         # takes twice as long to build, and XLA has no deterministic gradient for InceptionV3's pooling.
         with tf.GradientTape(watch_accessed_variables=False) as tape:
             tape.watch([variable.value for variable in variables])
             probabilities = self._model(inputs, training=True)
-            losses = self._losses(labels, probabilities) * tf.gather(self._weights, labels)
-            mean = tf.reduce_mean(losses) / self._strategy.num_replicas_in_sync
+            losses = self._losses(tf.maximum(labels, 0), probabilities) * tf.gather(self._weights, labels + 1)
+            mean = tf.reduce_sum(losses) / images
             scaled = self._optimizer.scale_loss(mean)
         gradients = tape.gradient(scaled, variables)
         correct = tf.reduce_sum(tf.cast(tf.argmax(probabilities, axis=-1) == labels, tf.int32))

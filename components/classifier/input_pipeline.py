@@ -52,6 +52,9 @@ class SplitImages:
         return sum(self.shard_images)
 
 
+FILLER = -1
+"""Label of an example that only fills up a batch: nothing is learned from it, and it counts in no figure."""
+
 Kept = Callable[[tf.Tensor, tf.Tensor, tf.Tensor], tf.Tensor]
 """Takes an image's number, its pixels, and its label, and returns the pixels."""
 
@@ -63,8 +66,8 @@ class Batching:
     Attributes:
         size: Examples in a batch over all devices; the last batch of an epoch holds what is left.
         devices: How many share a batch, of which ``size`` is a multiple. Above 1 the last batch is filled up with
-            examples from the beginning, because a device without an example fails: whoever predicts cuts them off, and
-            training sees them twice in that epoch.
+            examples from the beginning, because a device without an example fails. Their label is ``FILLER``, and
+            whoever predicts cuts them off.
     """
 
     size: int
@@ -300,14 +303,15 @@ def in_batches(examples: tf.data.Dataset, count: int, batching: Batching) -> tf.
     which advances the random state of dropout or does not, as threads have it.
 
     Args:
-        examples: Single examples, the same ones whenever they are read again.
+        examples: Single examples, the same ones whenever they are read again, each a tuple that ends with its label.
         count: How many they are.
         batching: How they are batched.
     """
     # TensorFlow makes room for a whole batch before it looks for the first example.
     size = min(batching.size, max(1, math.ceil(count / batching.devices)) * batching.devices)
-    if batching.devices > 1:
-        examples = examples.repeat().take(math.ceil(count / size) * size)
+    missing = -count % size if batching.devices > 1 else 0
+    if missing:
+        examples = examples.concatenate(mapped(examples.repeat().take(missing), _as_filler))
     batches = examples.batch(size)
     known = batches.apply(tf.data.experimental.assert_cardinality(math.ceil(count / size)))
     options = tf.data.Options()
@@ -317,6 +321,11 @@ def in_batches(examples: tf.data.Dataset, count: int, batching: Batching) -> tf.
     # takes seconds now and then.
     options.autotune.enabled = False
     return known.prefetch(_BATCHES_AHEAD).with_options(options)
+
+
+def _as_filler(*example: Any) -> tuple[Any, ...]:
+    *inputs, label = example
+    return *inputs, tf.fill(tf.shape(label), tf.constant(FILLER, label.dtype))
 
 
 def print_counts(splits: Splits) -> None:

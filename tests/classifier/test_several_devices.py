@@ -11,7 +11,7 @@ from components.classifier.batch_size import largest_that_fits
 from components.classifier.devices import Devices, sharing_among
 from components.classifier.fit_settings import FitSettings
 from components.classifier.input_pipeline import in_batches
-from components.classifier.training import Validation, compile_classifier, fit_epochs
+from components.classifier.training import Fit, Validation, compile_classifier, fit_epochs
 from tests.classifier.plain_settings import PLAIN
 from tests.classifier.two_cpus import in_own_process, two_cpus
 
@@ -29,6 +29,7 @@ def _check() -> None:
     two = Devices(two_cpus(), ["CPU", "CPU"], "float32")
     check_statistics(one, two, xla=False)
     check_statistics(one, two, xla=True)
+    check_uneven_end(one, two)
     check_trying(two)
     check_attempts()
 
@@ -55,9 +56,17 @@ def model_on(devices: Devices, first: keras.layers.Layer, settings: FitSettings)
     return model
 
 
-def fit(model: keras.Model, devices: Devices, settings: FitSettings) -> None:
-    batches = in_batches(tf.data.Dataset.from_tensor_slices((POINTS, LABELS)), len(LABELS), devices.batching(8))
-    fit_epochs(model, "frozen", settings, lambda _: batches, Validation(batches, LABELS), None, None)
+def fit(
+    model: keras.Model,
+    devices: Devices,
+    settings: FitSettings,
+    images: int = 48,
+    class_weight: dict[int, float] | None = None,
+) -> Fit:
+    examples = tf.data.Dataset.from_tensor_slices((POINTS[:images], LABELS[:images]))
+    batches = in_batches(examples, images, devices.batching(8))
+    validation = Validation(batches, LABELS[:images])
+    return fit_epochs(model, "frozen", settings, lambda _: batches, validation, class_weight, None)
 
 
 def check_statistics(one: Devices, two: Devices, *, xla: bool) -> None:
@@ -75,6 +84,21 @@ def check_statistics(one: Devices, two: Devices, *, xla: bool) -> None:
     np.testing.assert_array_equal(first, second)
     np.testing.assert_allclose(first, single, atol=1e-6)
     assert np.abs(first).max() > 0.01
+
+
+def check_uneven_end(one: Devices, two: Devices) -> None:
+    """What fills up the last batch for the second device is neither learned from nor counted."""
+    cases = (45, SETTINGS), (1, SETTINGS), (45, dataclasses.replace(SETTINGS, label_smoothing=0.1, xla=True))
+    for images, settings in cases:
+        weights, rows = [], []
+        for devices in (one, two):
+            model = model_on(devices, keras.layers.Dense(3), settings)
+            history = fit(model, devices, settings, images, {0: 0.6, 1: 1.7}).history
+            weights.append(model.get_weights())
+            rows.append(history[["loss", "accuracy", "val_loss", "val_accuracy"]].to_numpy())
+        np.testing.assert_allclose(rows[1], rows[0], rtol=1e-5)
+        for shared, single in zip(weights[1], weights[0], strict=True):
+            np.testing.assert_allclose(shared, single, atol=1e-6)
 
 
 def check_trying(two: Devices) -> None:
