@@ -244,10 +244,7 @@ def download(files: Sequence[StoredFile], directory: Path, *, workers: int) -> l
     ]
     remote = [(file, path) for file, path in zip(files, paths, strict=True) if is_remote(file.uri)]
     for file, _ in remote:
-        if file.encoding:
-            raise UserError(
-                f"{file.uri} is stored with Content-Encoding {file.encoding}; upload it again without -z, -Z or -j"
-            )
+        require_plain(file)
     _require_space(directory, sum(file.size_bytes for file, _ in remote))
     with _Progress(sum(file.size_bytes for file, _ in remote)) as progress:
         large = [pair for pair in remote if pair[0].size_bytes >= _SLICED_FROM_BYTES]
@@ -257,6 +254,14 @@ def download(files: Sequence[StoredFile], directory: Path, *, workers: int) -> l
         for batch in batches:
             _download_batch(batch, workers, progress)
     return paths
+
+
+def require_plain(file: StoredFile) -> None:
+    """Raise ``UserError`` when Cloud Storage holds a file compressed on top of its own format."""
+    if file.encoding:
+        raise UserError(
+            f"{file.uri} is stored with Content-Encoding {file.encoding}; upload it again without -z, -Z or -j"
+        )
 
 
 @contextlib.contextmanager

@@ -14,6 +14,7 @@ from typing import Any
 from kfp.dsl.base_component import BaseComponent
 
 from components import __version__, storage
+from components.classifier.weights_source import check_weights_file
 from components.command_lines import WRONG_PATH
 from components.failures import TransientError, UserError
 from components.formats.evaluation import read_evaluation
@@ -406,6 +407,8 @@ def _submit(build: PipelineBuilder, options: argparse.Namespace) -> None:
     check_floor_classes(complete)
     destination = _destination(options, options.submit)
     require_options(options.submit, destination)
+    if storage.is_remote(complete["weights"]):
+        check_weights_file(complete["weights"])
     _say_what_is_unused(complete["weights"], options.weights_claim)
     _choose_checkpoints(values, options)
     now = datetime.datetime.now(tz=datetime.UTC)

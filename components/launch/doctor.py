@@ -17,7 +17,14 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 from components import __version__, images, storage
-from components.classifier.weights_source import IMAGENET, IMAGENET_ADDRESS, IMAGENET_FILE, RANDOM, check_weights
+from components.classifier.weights_source import (
+    IMAGENET,
+    IMAGENET_ADDRESS,
+    IMAGENET_FILE,
+    RANDOM,
+    check_weights,
+    check_weights_file,
+)
 from components.clean.earlier_findings import find_earlier_findings
 from components.failures import TransientError, UserError
 from components.ingest.source import find_source, require_fingerprint
@@ -436,10 +443,7 @@ def _weights(weights: str, backbone: str, placement: Placement) -> str:
 
 def _weights_found(weights: str, backbone: str, placement: Placement) -> str:
     if storage.is_remote(weights):
-        file = storage.stat_file(weights)
-        if file is None:
-            raise UserError(f"{weights} does not exist; see what does: gcloud storage ls {weights.rpartition('/')[0]}/")
-        return f"{weights}, {_size(file.size_bytes)}"
+        return f"{weights}, {_size(check_weights_file(weights).size_bytes)}"
     if weights == RANDOM:
         return "random: an untrained backbone, good for trying out the pipeline only"
     if in_volume(weights, placement.weights_claim):

@@ -59,6 +59,7 @@ NOWHERE = Destination(
 )
 VERSION = {"org.opencontainers.image.version": __version__}
 DATA, TRAINING = (name.partition(":")[0] for name in (images.DATA, images.TRAINING))
+LITE0 = Path(__file__).resolve().parents[2] / "samples" / "efficientnet_lite0" / "imagenet_float16.npz"
 Values = Callable[..., dict[str, Any]]
 
 
@@ -591,8 +592,13 @@ def test_weights_in_a_bucket(new_bucket: Callable[[], str], values: Values) -> N
     missing = results(values(weights=uri))["weights"]
     assert missing.verdict == "fix"
     assert "does not exist; see what does: gcloud storage ls" in missing.detail
-    storage.write_if_absent(uri, bytes(2500))
-    assert results(values(weights=uri))["weights"].detail == f"{uri}, 2.5 kB"
+    storage.write_if_absent(uri, b"<html>Sign in</html>")
+    page = results(values(weights=uri))["weights"]
+    assert page.verdict == "fix"
+    assert page.detail.startswith(f"weights {uri} is neither HDF5 nor a NumPy archive but begins as a web page does")
+    storage.delete_file(uri)
+    storage.write_if_absent(uri, LITE0)
+    assert results(values(weights=uri))["weights"].detail == f"{uri}, {LITE0.stat().st_size / 1e6:.1f} MB"
 
 
 @pytest.mark.parametrize(

@@ -231,7 +231,7 @@ def test_missing_weights_are_refused_where_no_image_may_hold_them(defaults: dict
 def test_a_file_that_holds_no_weights_is_refused(defaults: dict[str, Any], tmp_path: Path, in_containers: bool) -> None:
     """By its first bytes: whether what follows fits is for training to see."""
     here = {**defaults, "registry_uri": str(tmp_path / "models")}
-    files = {"empty": b"", "short": b"\x89HDF", "passwd": b"root:x:0:0:root:/root:/bin/bash\n"}
+    files = {"short": b"\x89HDF", "passwd": b"root:x:0:0:root:/root:/bin/bash\n"}
     for name, content in files.items():
         (tmp_path / name).write_bytes(content)
         with pytest.raises(UserError, match=f"^weights {tmp_path / name} is neither HDF5 nor a NumPy archive: for "):
@@ -248,7 +248,7 @@ def test_a_file_in_a_bucket_that_holds_no_weights_is_refused(
     defaults: dict[str, Any], tmp_path: Path, new_bucket: Callable[[], str]
 ) -> None:
     here = {**defaults, "registry_uri": str(tmp_path / "models"), "weights": f"{new_bucket()}/weights.h5"}
-    with pytest.raises(UserError, match=r"weights\.h5 is not a file: give "):
+    with pytest.raises(UserError, match=r"weights\.h5 does not exist; see what does: gcloud storage ls gs://"):
         check_places(here, STEPS, in_containers=False)
     storage.write_if_absent(here["weights"], b"<html>not found</html>")
     with pytest.raises(UserError, match=r"weights\.h5 is neither HDF5 nor a NumPy archive"):

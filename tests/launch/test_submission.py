@@ -1,9 +1,14 @@
 """What a submission needs before any service is asked, and how often a busy one is."""
 
+from pathlib import Path
+
+import h5py  # type: ignore[import-untyped]
 import pytest
 
+from components import storage
 from components.launch.submission import NotAcceptedError, retried
-from tests.launch.submit import refused
+from tests.launch.recorded_kubeflow_api import RecordedKubeflowApi
+from tests.launch.submit import refused, submit
 
 VERTEX = ("--project", "animals", "--region", "europe-west4", "--pipeline-root", "gs://artifacts/root")
 NOWHERE = ("--host", "http://127.0.0.1:9")
@@ -61,6 +66,24 @@ def test_what_a_cluster_cannot_reach_is_refused(
     code, error = refused(capsys, "kubeflow", source, *NOWHERE, *options)
     assert code == 2
     assert message in error
+
+
+def test_weights_in_a_bucket_are_looked_at_before_anything_is_submitted(
+    kubeflow: RecordedKubeflowApi, source: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A wrong file would be found on a GPU node, when audit, cleaning and split are done."""
+    uri = f"{source.removesuffix('Animals.zip')}weights.h5"
+    options = ("--host", kubeflow.url, "--set", f"weights={uri}")
+    storage.write_if_absent(uri, b"<html>Sign in</html>")
+    code, error = refused(capsys, "kubeflow", source, *options)
+    assert (code, f"weights {uri} is neither HDF5 nor a NumPy archive" in error) == (2, True), error
+    assert kubeflow.runs == []
+    storage.delete_file(uri)
+    h5py.File(tmp_path / "weights.h5", "w").close()
+    storage.write_if_absent(uri, tmp_path / "weights.h5")
+    submit("kubeflow", source, *options)
+    [run] = kubeflow.runs
+    assert run["runtime_config"]["parameters"]["weights"] == uri
 
 
 def test_an_attempt_that_was_not_accepted_is_repeated_as_often_as_asked(capsys: pytest.CaptureFixture[str]) -> None:
