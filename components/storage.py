@@ -51,7 +51,8 @@ _REQUEST = re.compile(r"^[A-Z]+ https?://\S+: ")
 _PARTIAL = ".storage-partial"
 _LOCK = ".storage-lock"
 _WRITTEN_ASIDE = re.compile(rf"\.[0-9a-f]{{32}}{re.escape(_PARTIAL)}")
-_LOCKS_UNSUPPORTED = {errno.ENOSYS, errno.ENOTSUP, errno.ENOLCK}
+# EBADF: what NFS answers to a reader that asks for an exclusive lock.
+_LOCKS_UNSUPPORTED = {errno.ENOSYS, errno.ENOTSUP, errno.ENOLCK, errno.EBADF}
 _ABANDONED_SECONDS = 86_400.0  # where no lock tells: no write of a file goes without a byte for a day
 
 
@@ -386,14 +387,17 @@ def delete_file(uri: str) -> bool:
         return True
 
 
-def remove_abandoned(uri: str) -> int:
-    """Delete what processes that were killed amid a write left half-written in a local folder itself.
+def remove_abandoned(uri: str, *, below: bool = False, idle_seconds: float = 0.0) -> int:
+    """Delete what processes that were killed amid a write left half-written in a local folder.
 
     Nothing that somebody still writes: who does holds a lock, which ends with the process. What holds no byte yet, or
     lies where there are no locks, stays for a day. Cloud Storage keeps nothing half-written.
 
     Args:
         uri: A ``gs://`` prefix, or a local folder that need not exist.
+        below: Also in the folders below it; links are not followed.
+        idle_seconds: What was written to since stays. Not 0 where other machines may write: some file systems that
+            they share show a lock to the machine alone that holds it, NFS mounted with ``nolock`` for example.
 
     Returns:
         How many bytes were freed.
@@ -401,15 +405,19 @@ def remove_abandoned(uri: str) -> int:
     Raises:
         UserError: When the folder may not be read or written.
     """
-    if is_remote(uri):
-        return 0
-    folder, freed = _local_path(uri), 0
     with _explained(uri, "delete"):
-        if folder.is_dir():
-            for path in folder.iterdir():
-                if _WRITTEN_ASIDE.fullmatch(path.name):
-                    freed += _remove_if_abandoned(path)
-    return freed
+        return sum(_remove_if_abandoned(aside, idle_seconds) for aside in _written_asides(uri, below=below))
+
+
+def abandoned_files(uri: str, *, idle_seconds: float = 0.0) -> list[StoredFile]:
+    """Return what ``remove_abandoned`` would delete in and below a folder, sorted; nothing is changed.
+
+    Raises:
+        UserError: When the folder may not be read.
+    """
+    with _explained(uri, "read"):
+        found = (_if_abandoned(aside, idle_seconds) for aside in _written_asides(uri, below=True))
+        return sorted((file for file in found if file), key=lambda file: file.uri)
 
 
 def require_writable(uri: str) -> None:
@@ -806,20 +814,56 @@ def _written_aside(path: Path, data: bytes | Path) -> Iterator[Path]:
             aside.unlink(missing_ok=True)
 
 
-def _remove_if_abandoned(aside: Path) -> int:
-    """Delete a half-written file unless its writer is at it; return how many bytes that freed."""
+def _written_asides(uri: str, *, below: bool) -> Iterator[Path]:
+    """Yield every file that a writer made to publish it under another name, finished or not."""
+    folder = None if is_remote(uri) else _local_path(uri)
+    if folder is None or not folder.is_dir():
+        return
+    paths = (Path(here, name) for here, _, names in os.walk(folder) for name in names) if below else folder.iterdir()
+    yield from (path for path in paths if _WRITTEN_ASIDE.fullmatch(path.name))
+
+
+def _remove_if_abandoned(aside: Path, idle_seconds: float) -> int:
+    """Delete a half-written file unless its writer may be at it; return how many bytes that freed."""
     try:
         with aside.open("r+b") as file:
-            locked = _lock_if_supported(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            status = os.fstat(file.fileno())
-            # Whoever has made one is about to lock it, and then only writes to it.
-            ended = locked and status.st_size > 0
-            if ended or time.time() - status.st_mtime > _ABANDONED_SECONDS:
+            if _is_abandoned(file, idle_seconds):
+                size_bytes = _own_bytes(file)
                 aside.unlink()
-                return status.st_size if status.st_nlink < 2 else 0  # it was published, under its own name
+                return size_bytes
     except (BlockingIOError, FileNotFoundError, PermissionError):  # being written, or published, or somebody else's
         pass
     return 0
+
+
+def _if_abandoned(aside: Path, idle_seconds: float) -> StoredFile | None:
+    try:
+        with aside.open("rb") as file:
+            if _is_abandoned(file, idle_seconds):
+                return StoredFile(str(aside), _own_bytes(file), 0)
+    except (BlockingIOError, FileNotFoundError, PermissionError):
+        pass
+    return None
+
+
+def _own_bytes(file: IO[bytes]) -> int:
+    """Return how many bytes no other name has: none of what was published."""
+    status = os.fstat(file.fileno())
+    return status.st_size if status.st_nlink < 2 else 0
+
+
+def _is_abandoned(file: IO[bytes], idle_seconds: float) -> bool:
+    """Return whether the writer of a file has ended.
+
+    Raises:
+        BlockingIOError: When it certainly has not.
+    """
+    locked = _lock_if_supported(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    status = os.fstat(file.fileno())
+    # Whoever has made one is about to lock it, and then only writes to it.
+    ended = locked and status.st_size > 0
+    waited_seconds = time.time() - status.st_mtime
+    return waited_seconds > _ABANDONED_SECONDS or (ended and (not idle_seconds or waited_seconds > idle_seconds))
 
 
 def _lock_if_supported(file: IO[bytes], operation: int) -> bool:

@@ -6,6 +6,7 @@ import os
 import subprocess
 import sys
 import threading
+import time
 from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -320,6 +321,32 @@ def test_what_a_killed_writer_leaves_is_removed_and_what_one_is_at_stays(tmp_pat
     assert sorted(half_written()) == kept
     assert storage.list_files(str(tmp_path)) == []
     assert storage.remove_abandoned(str(tmp_path / "none")) == 0
+
+
+def test_what_is_abandoned_in_folders_below_is_listed_and_removed(tmp_path: Path) -> None:
+    now = time.time()
+    old, fresh, linked = (f".{digit * 32}.storage-partial" for digit in "abc")
+    below, elsewhere = tmp_path / "versions" / "1", tmp_path / "elsewhere"
+    for folder in (below, elsewhere):
+        folder.mkdir(parents=True)
+    for path, idle_seconds in ((below / old, 7200), (below / fresh, 60), (elsewhere / old, 7200)):
+        path.write_bytes(b"half")
+        os.utime(path, (now - idle_seconds, now - idle_seconds))
+    (tmp_path / "versions" / "2").symlink_to(elsewhere)
+    (below / "whole").write_bytes(b"published")
+    os.link(below / "whole", below / linked)  # its writer was killed just before it took the other name away
+    os.utime(below / linked, (now - 7200, now - 7200))
+
+    here = str(tmp_path / "versions")
+    found = storage.abandoned_files(here, idle_seconds=3600)
+    assert [(Path(file.uri), file.size_bytes) for file in found] == [(below / old, 4), (below / linked, 0)]
+    assert storage.remove_abandoned(here) == 0, "nothing lies in the folder itself"
+    assert storage.remove_abandoned(here, below=True, idle_seconds=3600) == 4
+    assert sorted(path.name for path in below.iterdir()) == [fresh, "whole"]
+    assert (elsewhere / old).exists(), "a link may lead to somebody else's"
+    assert storage.abandoned_files(here, idle_seconds=3600) == []
+    assert storage.remove_abandoned(here, below=True) == 4
+    assert storage.abandoned_files("gs://no-bucket-is-asked/x") == []
 
 
 def test_removing_what_is_abandoned_hinders_no_writer(tmp_path: Path) -> None:

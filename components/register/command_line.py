@@ -18,6 +18,7 @@ from components.register.version_index import PREVIOUS, PROMOTED, Index, Version
 
 EVERY_VERSION = "all"
 """In place of a version, for ``announce``."""
+_SHOWN_LEFTOVERS = 10
 
 _EPILOG = """\
 REGISTRY is what registry_uri was: gs://bucket/prefix or a local folder. VERSION is a version, its first digits, or an
@@ -191,6 +192,14 @@ def _verify(options: argparse.Namespace) -> Iterator[str]:
             verdict, why = "OK", f"{len(manifest.files)} files"
         verdicts[verdict] += 1
         yield f"{verdict:<11}{record.version}  {why}"
+    if options.version is None and (left := registry.half_written()):
+        size_mb = sum(file.size_bytes for file in left) / 1e6
+        files = "1 file" if len(left) == 1 else f"{len(left)} files"
+        yield f"{'NOTE':<11}{files}, {size_mb:.1f} MB, which killed writers left half-written and nobody reads:"
+        yield from (f"{'':<11}{file.uri}" for file in left[:_SHOWN_LEFTOVERS])
+        if len(left) > _SHOWN_LEFTOVERS:
+            yield f"{'':<11}and {len(left) - _SHOWN_LEFTOVERS} more"
+        yield f"{'':<11}registering the next version of {options.model} deletes them"
     wrong = [f"{number} {verdict.lower()}" for verdict, number in verdicts.items() if verdict != "OK"]
     if wrong:
         many = f"{len(records) - verdicts['OK']} of {len(records)} versions of {options.model}"

@@ -88,6 +88,8 @@ def register_model(
     print(f"register: version {content.version}, {len(manifest.files)} files, {size_mb:.1f} MB", flush=True)
     try:
         scores = content.scores
+        if freed := registry.remove_half_written():
+            print(f"register: removed {freed:,} bytes that killed attempts left half-written", flush=True)
         place, note = registry.place(manifest, content.files, exports_work=not scores.broken_exports)
         if note:
             print(f"register: {note}", flush=True)

@@ -6,6 +6,7 @@
 
 A bundle's folder is named by its own content, so all writers of one folder write the same bytes: whatever stopped an
 earlier attempt, its leftovers are either completed exactly or left aside, never mixed with another attempt's files.
+What a killed one left half-written in a local registry is deleted by a later one that registers.
 (Two attempts at one version can differ in bytes that do not define the model, such as the time a file was saved.)
 A version is what the index lists: the first complete bundle stays. Another one of the same version takes its place in
 the index only where it is damaged, or where that one has everything that it has and an export besides.
@@ -40,6 +41,8 @@ from components.register.version_index import Index, VersionRecord, enter
 _MODEL_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,62}")
 _CONTENT_DIGITS = 12
 _ATTEMPTS = 60
+# Machines that share a registry may not see each other's locks; none writes at a file for an hour without a byte.
+_IDLE_SECONDS = 3600.0
 _LONGEST_PAUSE_SECONDS = 2.0
 
 
@@ -94,6 +97,22 @@ class ModelRegistry:
         """Return the command with which a person makes a version the champion."""
         words = ("python", "-m", "components.register", "promote", self._registry_uri, self.model_name, record.version)
         return shlex.join(words)
+
+    def half_written(self) -> list[storage.StoredFile]:
+        """Return what writers that were killed left half-written in a local registry, which nobody reads.
+
+        Raises:
+            UserError: When the registry may not be read.
+        """
+        return storage.abandoned_files(self._uri, idle_seconds=_IDLE_SECONDS)
+
+    def remove_half_written(self) -> int:
+        """Delete it, and return how many bytes that freed. What a writer may still be at stays.
+
+        Raises:
+            UserError: When the registry may not be written.
+        """
+        return storage.remove_abandoned(self._uri, below=True, idle_seconds=_IDLE_SECONDS)
 
     def place(self, manifest: Manifest, files: Mapping[str, bytes | Path], *, exports_work: bool) -> tuple[str, str]:
         """Make sure that a whole bundle of the version lies in the registry.

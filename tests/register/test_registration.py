@@ -27,6 +27,7 @@ from components.formats.model_bundle import EXPORTS_FILE, verify_bundle
 from components.formats.source_record import SourceRecord
 from components.formats.splits import read_splits, write_splits
 from components.formats.trained_model import KERAS_FILE, Resumption, read_training_record, write_training_record
+from components.register.command_line import main
 from components.register.lineage import Origin
 from components.register.promotion_gate import Gate
 from components.register.registration import Registration
@@ -669,3 +670,61 @@ def test_eight_threads_with_more_and_fewer_exports_leave_the_most(
     registry = ModelRegistry(str(tmp_path / "registry"), "trees")
     (record,) = registry.read_index().versions
     assert registry.verify(record).exports == {"saved_model", "model.h5"}
+
+
+WRITER = """
+import sys, time
+from components import storage
+
+def wait(number):
+    print("writing", flush=True)
+    time.sleep(600)
+
+storage.os.fsync = wait  # all bytes are there, and nothing is published
+storage.write_if_absent(sys.argv[1], b"x" * 1000)
+"""
+
+
+def test_what_killed_writers_left_is_deleted_by_the_next_that_registers(
+    register: Register, evaluated: EvaluatedProject, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    folder = Path(register().uri) / "saved_model" / "1"
+
+    def writer(name: str) -> subprocess.Popen[str]:
+        command = [sys.executable, "-c", WRITER, str(folder / name)]
+        started = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
+        assert started.stdout is not None
+        assert started.stdout.readline() == "writing\n"
+        return started
+
+    def half_written() -> list[Path]:
+        return sorted(folder.glob(".*.storage-partial"))
+
+    killed = writer("killed")
+    killed.kill()
+    killed.wait()
+    assert killed.stdout is not None
+    killed.stdout.close()
+    [left] = half_written()
+    with writer("at work") as at_work:
+        try:
+            hours_ago = time.time() - 7200
+            for path in half_written():
+                os.utime(path, (hours_ago, hours_ago))
+            capsys.readouterr()
+            assert main(["verify", str(tmp_path / "registry"), "trees"]) == 0
+            told = capsys.readouterr().out.splitlines()
+            assert told[-3:] == [
+                "NOTE       1 file, 0.0 MB, which killed writers left half-written and nobody reads:",
+                f"           {left}",
+                "           registering the next version of trees deletes them",
+            ]
+            assert left.exists(), "looking changes nothing"
+            register(retrained(evaluated, tmp_path / "better", 16))
+            assert "register: removed 1,000 bytes that killed attempts left half-written" in capsys.readouterr().out
+            [stays] = half_written()
+            assert stays != left
+            assert main(["verify", str(tmp_path / "registry"), "trees"]) == 0
+            assert "NOTE" not in capsys.readouterr().out
+        finally:
+            at_work.kill()
