@@ -32,6 +32,7 @@ RETRY_SECONDS = 120.0
 _patience_seconds: contextvars.ContextVar[float | None] = contextvars.ContextVar("patience_seconds", default=None)
 
 _SCHEME = "gs://"
+_FILE_SCHEME = "file://"
 _LONGEST_PAUSE_SECONDS = 16.0
 _PROGRESS_SECONDS = 5.0
 _MEGABYTE = 1_000_000
@@ -45,6 +46,7 @@ _CONNECTIONS = 64
 _FILES_PER_WORKER = 16
 _WORKERS_FOR_ONE_FILE = 8
 _WRITER_KEY = "written-by"
+_MISTYPED_SCHEME = re.compile(r"(gs|s3):(?!//)")
 # What the library puts before the server's own words.
 _REQUEST = re.compile(r"^[A-Z]+ https?://\S+: ")
 # Beside local files, never listed.
@@ -111,12 +113,42 @@ def require_sound_path(name: str, uri: str) -> None:
         raise UserError(f"{name} is blank: give it a path or a gs:// URI")
     if "\0" in uri:
         raise UserError(f"{name} is {uri!r}: no path can hold a NUL character")
+    if _MISTYPED_SCHEME.match(uri):
+        store, rest = uri.split(":", maxsplit=1)
+        raise UserError(
+            f"{name} is {uri}: if a bucket is meant, write {store}://{rest.lstrip('/')}; if a folder, ./{uri}"
+        )
     if uri.startswith("~"):
         raise UserError(f"{name} is {uri}: write out the folder that ~ stands for, as nothing but a shell replaces it")
     try:
         uri.encode()
     except UnicodeEncodeError:
         raise UserError(f"{name} is {uri!a}, which is not UTF-8, as paths must be here: rename it") from None
+
+
+def require_no_broken_link(name: str, uri: str) -> None:
+    """Check that a local path leads through no link to nothing: what is made there would lie in an unexpected place.
+
+    Args:
+        name: Of the parameter, for the message.
+        uri: ``gs://`` URI, or local path of what may be made; empty for none.
+
+    Raises:
+        UserError: When it does.
+    """
+    if not uri or is_remote(uri):
+        return
+    path = Path(uri).absolute()
+    # Of os.path, because pathlib raises where a name is too long or links lead back to themselves.
+    for place in (path, *path.parents):
+        if os.path.islink(place) and not os.path.exists(place):  # noqa: PTH110, PTH114
+            missing = os.path.realpath(place)
+            if missing == str(place):
+                raise UserError(f"{name} is {uri}: {place} is a link that leads back to itself; remove it")
+            raise UserError(
+                f"{name} is {uri}: {place} is a link to {missing}, where nothing is; make that folder, or remove the "
+                "link"
+            )
 
 
 @contextlib.contextmanager
@@ -446,6 +478,10 @@ def require_writable(uri: str) -> None:
         try:
             with probe.open("xb") as file:
                 file.write(b"\0")
+        except PermissionError as error:
+            raise UserError(
+                f"no permission to write {uri}: {existing} is not yours to write in; change its owner or mode"
+            ) from error
         except FileNotFoundError as error:  # of a folder that is there, but takes no files: of /proc for example
             raise UserError(f"cannot write {uri}: no file can be made in {existing}; give another place") from error
         finally:
@@ -749,6 +785,8 @@ def _require_space(directory: Path, size_bytes: int) -> None:
 
 
 def _local_path(uri: str) -> Path:
+    if uri.startswith(_FILE_SCHEME):
+        raise UserError(f"{uri} is no local path: write it as {uri.removeprefix(_FILE_SCHEME)}")
     if "://" in uri:
         raise UserError(f"{uri} is neither a gs:// URI nor a local path; other stores are not supported")
     return Path(uri)

@@ -34,7 +34,7 @@ from components.launch.containment import Terminated, contained_steps
 from components.launch.docker_runner import image_name
 from components.launch.kubeflow_submission import submit_to_kubeflow
 from components.launch.labels import read_labels, read_node_selector
-from components.launch.local_run import PLACES, STEPS_FOLDER, RunResult, StepFailedError, run_locally
+from components.launch.local_run import PLACES, STEPS_FOLDER, WRITTEN_PLACES, RunResult, StepFailedError, run_locally
 from components.launch.option_uses import require_used
 from components.launch.optional_parameters import left_out_parameters
 from components.launch.parameters import (
@@ -317,6 +317,7 @@ def _run(build: PipelineBuilder, options: argparse.Namespace) -> None:
     now = datetime.datetime.now(tz=datetime.UTC)
     directory = options.output or Path("runs") / now.strftime("%Y-%m-%d-%H%M%S")
     storage.require_sound_path("--output", str(directory))
+    storage.require_no_broken_link("--output", str(directory))
     directory = Path(os.path.realpath(directory))
     _require_new(directory)
     values.setdefault("registry_uri", str(directory / "registry"))
@@ -326,6 +327,8 @@ def _run(build: PipelineBuilder, options: argparse.Namespace) -> None:
         value = values.get(name, "")
         if value and "://" not in value and (name != "weights" or value not in WEIGHTS_IN_WORDS):
             storage.require_sound_path(name, value)
+            if name in WRITTEN_PLACES:
+                storage.require_no_broken_link(name, value)
             values[name] = os.path.realpath(value)  # resolve() raises where links lead back to themselves
     complete = with_defaults(values, parameters)
     check_values(complete)

@@ -26,8 +26,9 @@ from components.launch.run_log import RunLog
 
 Runner = Literal["local", "docker"]
 
-_WRITTEN_PLACES = ("registry_uri", "checkpoint_uri", "cache_directory")
-PLACES = ("source", "weights", *_WRITTEN_PLACES, "previous_decisions", "earlier_findings")
+WRITTEN_PLACES = ("registry_uri", "checkpoint_uri", "cache_directory")
+"""Parameters that name a place that a run writes to, which need not exist."""
+PLACES = ("source", "weights", *WRITTEN_PLACES, "previous_decisions", "earlier_findings")
 """Parameters that may be paths on this machine."""
 
 STEPS_FOLDER = "steps"
@@ -133,7 +134,7 @@ def _docker_runner(outcomes: Path, steps: Path, values: Mapping[str, Any], netwo
     local_paths = {
         name: Path(value).resolve() for name in PLACES if (value := str(values.get(name, ""))) and "://" not in value
     }
-    written = [local_paths.pop(name) for name in _WRITTEN_PLACES if name in local_paths]
+    written = [local_paths.pop(name) for name in WRITTEN_PLACES if name in local_paths]
     writable = [outcomes, *written]
     # A weights value may be a word instead; a source that is missing is for ingest to tell.
     readable = {path for path in local_paths.values() if path.exists()}
