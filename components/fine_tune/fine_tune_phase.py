@@ -473,10 +473,10 @@ def _tell(
     course = course_sentence(
         FINE_TUNE_PHASE,
         settings["epochs"],
-        len(tuned.fit.history),
+        tuned.fit.history["val_loss"].tolist(),
         choice.epoch if choice.phase == FINE_TUNE_PHASE else 0,
         settings["early_stopping_patience"],
-        compared=True,
+        tuned.before.loss,
     )
     normalization = (
         "Batch normalization among them learned too, from the statistics of batches."

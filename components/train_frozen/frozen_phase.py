@@ -165,10 +165,9 @@ def train_frozen_phase(
     course = course_sentence(
         FROZEN_PHASE,
         settings.fit.epochs,
-        len(fit.history),
+        fit.history["val_loss"].tolist(),
         fit.best_epoch,
         settings.fit.early_stopping_patience,
-        compared=False,
     )
     kept = kept_sentence(FROZEN_PHASE, fit.best_epoch, saved.loss, saved.accuracy, validation.images)
     spent = StepTime(

@@ -13,6 +13,7 @@ from components.classifier.backbones import BACKBONES
 from components.classifier.head import feature_extractor
 from components.classifier.input_pipeline import Batching, open_splits, read_labels, stored_batches, view_batches
 from components.classifier.step_time import duration
+from components.classifier.verdict import course_sentence
 from components.classifier.weights import load_weights
 from components.formats.trained_model import HISTORY_COLUMNS, read_training_record
 from components.formats.training_features import (
@@ -138,7 +139,10 @@ def test_the_report_says_what_was_kept_and_escapes_names(trained: tuple[Path, di
     assert page.count("data:image/jpeg") == 4 * (1 + 2)  # a sample as stored and in the two views training made
     assert "With 15 validation images" in page
     assert "Where the time went" in page
-    assert ("more epochs (frozen_epochs) may help" in page) == (metrics["best_epoch"] == 6)
+    losses = pd.read_csv(output / "model" / "history.csv")["val_loss"].tolist()
+    course = course_sentence("frozen", 6, losses, int(metrics["best_epoch"]), 0)
+    assert course in page
+    assert ("more epochs (frozen_epochs) may help" in page) == bool(course)
     assert f'until the model was ready</th><th class="number">{duration(metrics["seconds"])}</th>' in page
     assert all(f"<figcaption>{name}</figcaption>" in page for name in ("&lt;b&gt;bird&lt;/b&gt;", "fish", "mammal"))
     assert {
