@@ -11,8 +11,10 @@ import pytest
 from markupsafe import Markup
 from matplotlib.figure import Figure
 
+from components.report import charts
 from components.report.charts import chart_style, inline_svg, save_png
 from components.report.page import data_uri, write_page
+from tests.headless_browser import dumped_dom
 
 TEMPLATE = """{% extends "page.html" %}
 {% from "page.html" import tile %}
@@ -85,3 +87,34 @@ def test_png_charts_are_the_same_bytes(tmp_path: Path) -> None:
 
 def test_data_uri() -> None:
     assert data_uri(b"\xff\x00", "image/jpeg") == "data:image/jpeg;base64,/wA="
+
+
+FIGURES = {"": ["93.3 %", "100.0 %", "1.0747", "85.6 s", "123,456"], "compact": ["1 h 12 min", "12 min 30 s"]}
+MEASURE = """
+for (const figure of document.querySelectorAll(".tile b")) {
+  const style = getComputedStyle(figure);
+  const lines = Math.round(figure.clientHeight / parseFloat(style.lineHeight));
+  figure.dataset.lines = `${lines} ${figure.scrollWidth <= figure.clientWidth ? "fits" : "sticks out"}`;
+}
+"""
+
+
+@pytest.mark.parametrize("medium", ["screen", "print"])
+def test_the_figure_of_a_tile_stays_on_one_line_and_in_its_tile(tmp_path: Path, medium: str) -> None:
+    """Six tiles in a row on a page of A4, as a browser prints it: 19 cm wide between its margins."""
+    style = (Path(charts.__file__).parent / "page.css").read_text(encoding="utf-8")
+    if medium == "print":
+        style = style.replace("@media screen", "@media not all").replace("@media print", "@media all")
+    assert style.count("@media all") == (medium == "print")
+    tiles = [(tone, figure) for tone, figures in FIGURES.items() for figure in figures]
+    rows = [
+        "".join(f'<div class="tile {tone}"><b>{figure}</b><span>validation accuracy</span></div>' for _ in range(6))
+        for tone, figure in tiles
+    ]
+    grids = "".join(f'<div class="tiles">{row}</div>' for row in rows)
+    html = f"<!doctype html><meta charset=utf-8><style>{style}</style><div style='width: 190mm'>{grids}</div>"
+    (tmp_path / "tiles.html").write_text(f"{html}<script>{MEASURE}</script>", encoding="utf-8")
+    dom = dumped_dom(tmp_path / "tiles.html", tmp_path / "profile")
+    found = dict(re.findall(r'<b data-lines="([^"]*)">([^<]*)</b>', dom))
+    assert found.keys() == {"1 fits"}, found
+    assert dom.count("1 fits") == 6 * len(tiles)
