@@ -203,7 +203,7 @@ def _step(task: str) -> str:
 
 def _collect_reports(directory: Path) -> list[Path]:
     reports = directory / "reports"
-    reports.mkdir()
+    reports.mkdir(exist_ok=True)  # checkpoints may lie there
     collected = []
     for (step, output), name in _REPORTS.items():
         for artifact in (directory / STEPS_FOLDER).glob(f"*/{step}/{output}"):

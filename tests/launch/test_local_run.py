@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 from kfp import dsl
 
-from components.launch import command_line
+from components.launch import command_line, local_run
 from components.launch.command_line import main
 from components.launch.local_run import StepFailedError, run_locally
 from components.publishing import working_path
@@ -44,6 +44,16 @@ def one_step(component: dsl.base_component.BaseComponent) -> dsl.graph_component
         return component(word=word).output
 
     return pipeline
+
+
+def test_a_place_of_the_users_among_the_reports_is_no_obstacle(tmp_path: Path) -> None:
+    """Of checkpoints for example: the run would have failed when all of its steps were done."""
+    (tmp_path / "reports" / "checkpoints").mkdir(parents=True)
+    report = tmp_path / "steps" / "run-1" / "audit" / "report"
+    report.parent.mkdir(parents=True)
+    report.write_text("<!doctype html>", encoding="utf-8")
+    [collected] = local_run._collect_reports(tmp_path)
+    assert collected.read_text(encoding="utf-8") == "<!doctype html>"
 
 
 def test_success_that_no_step_recorded_is_a_failure(tmp_path: Path) -> None:
