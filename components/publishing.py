@@ -5,10 +5,11 @@ import errno
 import json
 import shutil
 import uuid
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
+from components import storage
 from components.failures import UserError
 
 # What object-store mounts (Cloud Storage FUSE on Vertex) answer to renaming a folder with files in it.
@@ -81,6 +82,35 @@ def remove_half_written(folder: Path) -> None:
     for pattern in (".*.partial", ".partial.*"):
         for leftover in list(folder.rglob(pattern)):
             _remove(leftover)
+
+
+def require_publishable(*, folders: Iterable[Path], files: Iterable[Path]) -> None:
+    """Check, before hours of work depend on it, that outputs can take their places, and leave nothing behind.
+
+    What an earlier attempt published does not hinder: it will be replaced.
+
+    Args:
+        folders: Destinations of ``published_directory``, which need not exist.
+        files: Likewise of ``published_file``.
+
+    Raises:
+        UserError: Naming what is in the way, or may not be written.
+        TransientError: When a disk is full.
+    """
+    places: dict[Path, None] = {}  # as an ordered set
+    for folder in folders:
+        if folder.is_mount():
+            raise UserError(f"cannot replace {folder}: a disk is mounted there; give a folder in it")
+        # What is in it will be deleted; and the new one is made beside it.
+        places |= dict.fromkeys([folder.parent] if folder.is_file() else [folder, folder.parent])
+    for file in files:
+        if file.is_dir():
+            raise UserError(
+                f"cannot write {file}: it is a folder, and a file is to be there; move it away, or give another path"
+            )
+        places[file.parent] = None
+    for place in places:
+        storage.require_writable(str(place))
 
 
 def require_replaceable(folder: Path, option: str, marker: str) -> None:

@@ -484,6 +484,8 @@ def require_writable(uri: str) -> None:
             ) from error
         except FileNotFoundError as error:  # of a folder that is there, but takes no files: of /proc for example
             raise UserError(f"cannot write {uri}: no file can be made in {existing}; give another place") from error
+        except PermissionError as error:  # names the probe
+            raise UserError(f"no permission to write {existing}; change its owner or mode") from error
         finally:
             probe.unlink(missing_ok=True)
 

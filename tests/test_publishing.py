@@ -6,11 +6,20 @@ import os
 import signal
 import subprocess
 import sys
+import tempfile
 from pathlib import Path
 
 import pytest
 
-from components.publishing import published_directory, published_file, remove_half_written, write_json
+from components.failures import UserError
+from components.publishing import (
+    published_directory,
+    published_file,
+    remove_half_written,
+    require_publishable,
+    write_json,
+)
+from tests.classifier.permissions import unprivileged
 
 
 def contents(directory: Path) -> dict[str, str]:
@@ -148,6 +157,61 @@ def test_a_kill_leaves_the_old_file_and_the_next_attempt_succeeds(tmp_path: Path
     with published_file(tmp_path / "a.txt") as path:
         path.write_text("new")
     assert contents(tmp_path) == {"a.txt": "new"}
+
+
+def test_outputs_that_can_be_published_are_tried_without_a_trace(output: Path) -> None:
+    (output.parent / "report").write_text("old")
+    (output.parent / "half").write_text("a file, which an earlier attempt may have left and a folder replaces")
+    before = {path: path.stat().st_ino for path in output.parent.rglob("*")}
+
+    require_publishable(
+        folders=[output, output.parent / "half", output.parent / "to" / "be" / "made"],
+        files=[output.parent / "report", output.parent / "new" / "report"],
+    )
+
+    assert {path: path.stat().st_ino for path in output.parent.rglob("*")} == before
+
+
+def test_outputs_that_cannot_be_published_are_named(output: Path) -> None:
+    old = output / "old.txt"
+    for folders, files, message in [
+        ([old / "output"], [], f"^cannot write {old}/output: {old} is a file; give a folder$"),
+        ([], [old / "report"], f"^cannot write {old}: {old} is a file; give a folder$"),
+        ([], [output], f"^cannot write {output}: it is a folder, and a file is to be there; move it away, or give "),
+        ([Path("/proc/output")], [], "^cannot write /proc/output: no file can be made in /proc; give another place$"),
+    ]:
+        with pytest.raises(UserError, match=message):
+            require_publishable(folders=folders, files=files)
+    assert contents(output.parent) == {"output/old.txt": "old"}
+
+
+def test_what_may_not_be_written_is_named() -> None:
+    if os.geteuid():
+        pytest.skip("only root can make what is somebody else's")
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        (folder / "output").mkdir()
+        for place, mode in {folder / "output": 0o777, folder: 0o755}.items():
+            folder.chmod(mode)
+            with (
+                unprivileged(),
+                pytest.raises(UserError, match=f"^no permission to write {place}; change its owner or"),
+            ):
+                require_publishable(folders=[folder / "model"], files=[place / "report"])
+        folder.chmod(0o777)
+        with unprivileged(), pytest.raises(UserError, match=f"^no permission to write {folder}/output; change its "):
+            require_publishable(folders=[folder / "output"], files=[])
+
+
+def test_a_folder_that_a_disk_is_mounted_on_cannot_be_replaced(output: Path) -> None:
+    if subprocess.run(["mount", "-t", "tmpfs", "tmpfs", str(output)], check=False).returncode:
+        pytest.skip("only root may mount a file system")
+    try:
+        with pytest.raises(UserError, match=f"^cannot replace {output}: a disk is mounted there; give a folder in it$"):
+            require_publishable(folders=[output], files=[])
+        require_publishable(folders=[output / "model"], files=[output / "report"])
+    finally:
+        subprocess.run(["umount", str(output)], check=True)
 
 
 def test_json_is_strict_sorted_and_ends_with_a_newline(tmp_path: Path) -> None:

@@ -56,7 +56,7 @@ from components.fine_tune.unfreezing import unfreeze_last_layers
 from components.formats.splits import Splits
 from components.formats.trained_model import FINE_TUNE_PHASE, FROZEN_PHASE, TrainingRecord
 from components.memory import give_back_memory
-from components.publishing import published_directory
+from components.publishing import published_directory, require_publishable
 
 STEP = "fine_tune"
 
@@ -147,13 +147,14 @@ def fine_tune_phase(
         Metrics by name.
 
     Raises:
-        UserError: When a parameter, the splits, the frozen model or the machine is not fit for training, or checkpoints
-            cannot be kept where they should; see also ``faults_explained``.
+        UserError: When a parameter, the splits, the frozen model or the machine is not fit for training, or outputs or
+            checkpoints cannot be kept where they should; see also ``faults_explained``.
         TransientError: When Cloud Storage does not answer.
     """
     attempts = AttemptsMade()
     check_settings(settings)
     check_checkpoint_seconds(checkpoint_seconds)
+    require_publishable(folders=[model_directory], files=[report])
     require_training_places(settings.mode.cache_directory, checkpoint_uri, [model_directory])
     splits, training, validation = open_splits(splits_directory)
     print_counts(splits)

@@ -6,6 +6,7 @@ from typing import Any
 
 import keras
 
+from components import storage
 from components.classifier.activation_cache import cache_root, hand_over_caches
 from components.classifier.activations import FEATURES_KIND
 from components.classifier.attempts_made import AttemptsMade
@@ -41,7 +42,7 @@ from components.classifier.weights import load_weights
 from components.formats.splits import Splits
 from components.formats.trained_model import FROZEN_PHASE, TrainingRecord, trained_shards_digest
 from components.formats.training_features import write_training_features
-from components.publishing import published_directory
+from components.publishing import published_directory, require_publishable
 from components.train_frozen.frozen_settings import FrozenSettings, check_settings
 from components.train_frozen.head_training import FrozenBackbone, fit_head, plan_training, views_of
 from components.train_frozen.kept_features import kept_features
@@ -72,15 +73,16 @@ def train_frozen_phase(
         Metrics by name.
 
     Raises:
-        UserError: When a parameter, the splits, the weights or the machine is not fit for training, or checkpoints
-            cannot be kept where they should; see also ``faults_explained``.
+        UserError: When a parameter, the splits, the weights or the machine is not fit for training, or outputs or
+            checkpoints cannot be kept where they should; see also ``faults_explained``.
         TransientError: When Cloud Storage or a download fails for now.
     """
     attempts = AttemptsMade()
     check_settings(settings)
     check_checkpoint_seconds(checkpoint_seconds)
-    outputs = (model_directory, cache_directory)
-    require_training_places(settings.mode.cache_directory, checkpoint_uri, outputs)
+    require_publishable(folders=[model_directory], files=[report])
+    storage.require_writable(str(cache_directory))
+    require_training_places(settings.mode.cache_directory, checkpoint_uri, (model_directory, cache_directory))
     splits, training, validation = open_splits(splits_directory)
     backbone = find_backbone(settings.backbone, splits.image_size_px)
     print_counts(splits)

@@ -111,6 +111,60 @@ def test_a_place_in_an_output_is_refused_before_all_else(
     assert said.out == ""
 
 
+@pytest.mark.parametrize(
+    ("output", "message"),
+    [
+        pytest.param(
+            "disk", "cannot write {disk}/output/model: its file system is read-only; give another place", id="disk"
+        ),
+        pytest.param(
+            "/proc", "cannot write /proc/output/model: no file can be made in /proc; give another place", id="proc"
+        ),
+        pytest.param("file", "cannot write {file}/output/model: {file} is a file; give a folder", id="below a file"),
+    ],
+)
+@pytest.mark.parametrize("step", ["train_frozen", "fine_tune"])
+def test_outputs_that_cannot_be_written_are_found_before_all_else(
+    step: str, output: str, message: str, undisturbed: Path, splits: Path, small_disk: Path, tmp_path: Path, capsys: Any
+) -> None:
+    subprocess.run(["mount", "-o", "remount,ro", str(small_disk)], check=True)
+    places = {"disk": small_disk, "/proc": Path("/proc"), "file": tmp_path / "file"}
+    places["file"].touch()
+    steps = {
+        "train_frozen": functools.partial(run_train_frozen, splits),
+        "fine_tune": functools.partial(run_fine_tune, splits, undisturbed / "model"),
+    }
+
+    with pytest.raises(SystemExit, match="2"):
+        steps[step](places[output] / "output")
+
+    said = capsys.readouterr()
+    assert said.err == f"{step}: error: {message.format(**places)}\n"
+    assert said.out == ""
+
+
+def test_a_file_in_the_place_of_the_cache_or_a_folder_in_that_of_the_report_is_found_before_all_else(
+    splits: Path, tmp_path: Path, capsys: Any
+) -> None:
+    cache, report = tmp_path / "first" / "cache", tmp_path / "second" / "report"
+    cache.parent.mkdir()
+    cache.write_text("of a person")
+    (report / "photos").mkdir(parents=True)
+
+    for place, message in {
+        cache: f"cannot write {cache}: {cache} is a file; give a folder",
+        report: f"cannot write {report}: it is a folder, and a file is to be there; move it away, or give another path",
+    }.items():
+        with pytest.raises(SystemExit, match="2"):
+            run_train_frozen(splits, place.parent, training_mode="streaming")
+        said = capsys.readouterr()
+        assert said.err == f"train_frozen: error: {message}\n"
+        assert said.out == ""
+
+    assert {path.name for path in tmp_path.rglob("*")} == {"first", "cache", "second", "report", "photos"}
+    assert cache.read_text() == "of a person"
+
+
 def test_outputs_may_lie_where_checkpoints_and_caches_are_kept(splits: Path, tmp_path: Path) -> None:
     kept = {"cache_directory": str(tmp_path), "checkpoint_uri": str(tmp_path)}
     run(splits, tmp_path / "output", 0, **kept, epochs=1)
@@ -219,6 +273,7 @@ def test_what_may_not_be_used_is_named(
     shutil.copytree(splits, inputs / "splits")
     shutil.copytree(undisturbed / "model", inputs / "model")
     (inputs / "output").mkdir()
+    (inputs / "output").chmod(0o777)
     (inputs / place).chmod(0)
 
     shared: dict[str, Any] = {"splits": inputs / "splits", "output": inputs / "output"}
