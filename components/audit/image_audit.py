@@ -17,7 +17,7 @@ from components.formats.findings import FACTS_FILE, SEVERITIES, write_findings
 from components.formats.image_archive import ArchiveReader, read_catalog, read_skipped
 from components.memory import give_back_memory
 from components.ordered_work import processors
-from components.publishing import published_directory, working_path, write_json
+from components.publishing import published_directory, require_publishable, working_path, write_json
 
 _RANGES: Mapping[str, tuple[float, float]] = {
     "dark_brightness": (0, 255),
@@ -68,8 +68,9 @@ def audit_archive(
         Counts of images, classes and findings, finite numbers by name.
 
     Raises:
-        UserError: When the archive holds no images or a setting makes no sense.
+        UserError: When the archive holds no images, a setting makes no sense, or an output cannot be written.
     """
+    require_publishable(folders=[findings], files=[report])
     check_settings(thresholds, sample_images, workers, seed)
     catalog = read_catalog(archive)
     if catalog.empty:

@@ -31,7 +31,7 @@ from components.formats.findings import (
 )
 from components.formats.image_archive import ArchiveReader, read_catalog
 from components.label_errors.confident_learning import JudgedLabels, judge_labels, require_cleanlab
-from components.publishing import published_directory, write_json
+from components.publishing import published_directory, require_publishable, write_json
 
 
 def audit_archive_embeddings(
@@ -51,9 +51,10 @@ def audit_archive_embeddings(
 
     Raises:
         UserError: When the findings are of another archive, fewer than two images can be looked at, a setting makes no
-            sense, the weights do not fit, or cleanlab or a required GPU is missing.
+            sense, the weights do not fit, cleanlab or a required GPU is missing, or an output cannot be written.
         TransientError: When the weights cannot be reached for now.
     """
+    require_publishable(folders=[output], files=[report])
     check_settings(settings)
     require_cleanlab()
     catalog, found, measurements = read_catalog(archive), read_findings(findings), read_measurements(findings)

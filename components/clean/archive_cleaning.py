@@ -14,7 +14,7 @@ from components.failures import UserError
 from components.formats.decisions import DROPPED_FILE, write_changes, write_decisions, write_policy, write_reasons
 from components.formats.findings import FINDING_COLUMNS, read_findings, read_measurements
 from components.formats.image_archive import read_catalog
-from components.publishing import published_directory, published_file
+from components.publishing import published_directory, published_file, require_publishable
 
 
 @dataclass(frozen=True)
@@ -64,8 +64,9 @@ def clean_archive(
 
     Raises:
         UserError: When the findings are of another archive, the policy cannot be followed (see ``decide``), there are
-            no decisions to compare with, or no earlier findings.
+            no decisions to compare with, no earlier findings, or an output cannot be written.
     """
+    require_publishable(folders=[decisions], files=[summary])
     cleaning = decide_archive(archive, findings, policy, previous_decisions, earlier_findings)
     write_cleaning(cleaning, decisions)
     with published_file(summary) as path:

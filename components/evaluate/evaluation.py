@@ -68,7 +68,7 @@ from components.formats.trained_model import (
     read_training_record,
 )
 from components.formats.training_features import TRAINING_SPLIT
-from components.publishing import published_directory
+from components.publishing import published_directory, require_publishable
 from components.report.charts import chart_style, inline_svg, save_png
 from components.report.training_curves import TrainingCurves
 
@@ -132,9 +132,11 @@ def evaluate_model(
         seed: Of resamples and of which right answers are shown.
 
     Raises:
-        UserError: When the inputs are damaged or do not fit together, or the registry may not be read.
+        UserError: When the inputs are damaged or do not fit together, the registry may not be read, or an output cannot
+            be written.
         TransientError: When the registry does not answer.
     """
+    require_publishable(folders=[evaluation, suspected], files=[report])
     check_settings(batch_size, label_check_images)
     inputs = _read_inputs(splits, model, findings)
     if frozen_model:

@@ -152,9 +152,9 @@ def fine_tune_phase(
         TransientError: When Cloud Storage does not answer.
     """
     attempts = AttemptsMade()
+    require_publishable(folders=[model_directory], files=[report])
     check_settings(settings)
     check_checkpoint_seconds(checkpoint_seconds)
-    require_publishable(folders=[model_directory], files=[report])
     require_training_places(settings.mode.cache_directory, checkpoint_uri, [model_directory])
     splits, training, validation = open_splits(splits_directory)
     print_counts(splits)

@@ -18,7 +18,7 @@ from components.ingest.limits import Limits
 from components.ingest.source import Source, find_source, require_fingerprint
 from components.ingest.zip_reading import ZipContents
 from components.ordered_work import processors
-from components.publishing import published_directory, write_json
+from components.publishing import published_directory, require_publishable, write_json
 
 _MEGABYTE = 1_000_000
 _PROGRESS_SECONDS = 5.0
@@ -62,9 +62,11 @@ def ingest_source(
         archive: The folder to publish.
 
     Raises:
-        UserError: When the source is missing, unsafe, not of class folders, or not as expected.
+        UserError: When the source is missing, unsafe, not of class folders, or not as expected, or ``archive`` cannot
+            be written.
         TransientError: When Cloud Storage does not answer or a disk is full.
     """
+    require_publishable(folders=[archive], files=[])
     check_settings(part_size_mib, workers)
     workers = workers or min(_WORKERS_PER_PROCESSOR * processors(), _MOST_WORKERS)
     source = find_source(source_uri)

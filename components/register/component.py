@@ -61,6 +61,7 @@ def register(
     from pathlib import Path
 
     from components.failures import UserError, attempts
+    from components.publishing import require_publishable
     from components.register.lineage import Origin
     from components.register.model_exports import temperature_of, write_exports
     from components.register.other_registries import check_other_registries
@@ -69,6 +70,7 @@ def register(
 
     for attempt in attempts("register"):
         with attempt, tempfile.TemporaryDirectory(prefix="register-") as folder:
+            require_publishable(folders=[Path(entry.path)], files=[Path(card.path)])
             check_other_registries(other_registries, registry_uri, exports)
             gate = Gate(minimum_accuracy, class_recall_floors, maximum_calibration_error)
             evaluated = Path(evaluation.path)

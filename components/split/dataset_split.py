@@ -22,7 +22,7 @@ from components.formats.splits import ASSIGNMENTS_FILE, SPLIT_NAMES, Shard, Spli
 from components.formats.tfrecords import serialize_example
 from components.image_progress import ImageProgress
 from components.ordered_work import in_order, processors
-from components.publishing import published_directory
+from components.publishing import published_directory, require_publishable
 from components.split.cross_split_pairs import CrossSplitPairs, FingerprintCollector, cross_split_pairs
 from components.split.image_preparation import Preparation, UndecodableImageError, prepare_image, small_picture
 from components.split.original_choice import choose_originals
@@ -54,8 +54,9 @@ def split_archive(
 
     Raises:
         UserError: When a setting is out of range, a class is too small, the decisions are of another archive, an image
-            cannot be decoded, or what the archive says of its source is damaged.
+            cannot be decoded, what the archive says of its source is damaged, or an output cannot be written.
     """
+    require_publishable(folders=[output], files=[report])
     check_settings(settings)
     source = _source_of(archive)
     decided = read_decisions(decisions)

@@ -78,10 +78,10 @@ def train_frozen_phase(
         TransientError: When Cloud Storage or a download fails for now.
     """
     attempts = AttemptsMade()
-    check_settings(settings)
-    check_checkpoint_seconds(checkpoint_seconds)
     require_publishable(folders=[model_directory], files=[report])
     storage.require_writable(str(cache_directory))
+    check_settings(settings)
+    check_checkpoint_seconds(checkpoint_seconds)
     require_training_places(settings.mode.cache_directory, checkpoint_uri, (model_directory, cache_directory))
     splits, training, validation = open_splits(splits_directory)
     backbone = find_backbone(settings.backbone, splits.image_size_px)
