@@ -3,6 +3,7 @@
 import contextlib
 import errno
 import json
+import re
 import shutil
 import uuid
 from collections.abc import Iterable, Iterator, Mapping
@@ -12,6 +13,7 @@ from typing import Any
 from components import storage
 from components.failures import UserError
 
+_SHARED_ASIDE = re.compile(r"\.partial\.[0-9a-f]{32}\..+")
 # What object-store mounts (Cloud Storage FUSE on Vertex) answer to renaming a folder with files in it.
 _RENAME_UNSUPPORTED = {errno.ENOSYS, errno.ENOTSUP, errno.EXDEV, errno.EMFILE, errno.ENOTEMPTY}
 
@@ -51,17 +53,21 @@ def published_file(destination: Path, *, shared: bool = False) -> Iterator[Path]
     Args:
         destination: Where the finished file will be. Its suffix is kept on the temporary name, because writers
             such as Keras choose the format by it.
-        shared: Whether several processes may write it at once; then the temporary name is nobody else's, and what a
-            killed one leaves stays until somebody looks for ``.partial.*``.
+        shared: Whether several processes may write it at once; then the temporary name is nobody else's, an empty file
+            is there already, to be written and not replaced, and what a killed one leaves is for ``remove_abandoned``.
     """
     destination.parent.mkdir(parents=True, exist_ok=True)
     own = f"{uuid.uuid4().hex}." if shared else ""
     aside = destination.with_name(f".partial.{own}{destination.name}")
-    try:
-        yield aside
-        aside.replace(destination)
-    finally:
-        aside.unlink(missing_ok=True)
+    with contextlib.ExitStack() as claim:
+        try:
+            if shared:
+                aside.open("xb").close()
+                claim.enter_context(storage.claimed(aside))
+            yield aside
+            aside.replace(destination)
+        finally:
+            aside.unlink(missing_ok=True)
 
 
 def working_path(destination: Path, purpose: str) -> Path:
@@ -75,6 +81,16 @@ def working_path(destination: Path, purpose: str) -> Path:
         purpose: In one word.
     """
     return destination.with_name(f".{destination.name}.{purpose}.partial")
+
+
+def remove_abandoned(folder: Path) -> int:
+    """Delete what killed writers of shared files left in a folder itself, and nothing that somebody still writes.
+
+    Returns:
+        How many bytes were freed.
+    """
+    left = [path for path in folder.iterdir() if _SHARED_ASIDE.fullmatch(path.name)]
+    return sum(map(storage.remove_if_abandoned, left))
 
 
 def remove_half_written(folder: Path) -> None:

@@ -438,7 +438,7 @@ def remove_abandoned(uri: str, *, below: bool = False, idle_seconds: float = 0.0
         UserError: When the folder may not be read or written.
     """
     with _explained(uri, "delete"):
-        return sum(_remove_if_abandoned(aside, idle_seconds) for aside in _written_asides(uri, below=below))
+        return sum(remove_if_abandoned(aside, idle_seconds) for aside in _written_asides(uri, below=below))
 
 
 def abandoned_files(uri: str, *, idle_seconds: float = 0.0) -> list[StoredFile]:
@@ -450,6 +450,39 @@ def abandoned_files(uri: str, *, idle_seconds: float = 0.0) -> list[StoredFile]:
     with _explained(uri, "read"):
         found = (_if_abandoned(aside, idle_seconds) for aside in _written_asides(uri, below=True))
         return sorted((file for file in found if file), key=lambda file: file.uri)
+
+
+@contextlib.contextmanager
+def claimed(aside: Path) -> Iterator[None]:
+    """Let ``remove_if_abandoned`` leave a local file, which is there and still empty, as long as the block lasts.
+
+    It is locked by a handle of its own, as some file systems publish only what is closed, and with a shared lock, as
+    NFS gives no other to a reader.
+    """
+    with aside.open("rb") as handle:
+        _lock_if_supported(handle, fcntl.LOCK_SH)
+        yield
+
+
+def remove_if_abandoned(aside: Path, idle_seconds: float = 0.0) -> int:
+    """Delete a half-written local file unless its writer, who has claimed it, is at it.
+
+    Args:
+        aside: The file.
+        idle_seconds: It must have been left alone for so long besides, where other machines' locks may not be seen.
+
+    Returns:
+        How many bytes that freed.
+    """
+    try:
+        with aside.open("r+b") as file:
+            if _is_abandoned(file, idle_seconds):
+                size_bytes = _own_bytes(file)
+                aside.unlink()
+                return size_bytes
+    except (BlockingIOError, FileNotFoundError, PermissionError):  # being written, or published, or somebody else's
+        pass
+    return 0
 
 
 def require_writable(uri: str) -> None:
@@ -478,10 +511,6 @@ def require_writable(uri: str) -> None:
         try:
             with probe.open("xb") as file:
                 file.write(b"\0")
-        except PermissionError as error:
-            raise UserError(
-                f"no permission to write {uri}: {existing} is not yours to write in; change its owner or mode"
-            ) from error
         except FileNotFoundError as error:  # of a folder that is there, but takes no files: of /proc for example
             raise UserError(f"cannot write {uri}: no file can be made in {existing}; give another place") from error
         except PermissionError as error:  # names the probe
@@ -834,14 +863,13 @@ def _content_version(data: bytes) -> int:
 def _written_aside(path: Path, data: bytes | Path) -> Iterator[Path]:
     """Yield a finished copy of the content in the same folder, where a link or a rename publishes it in one step.
 
-    It is locked before its first byte, for ``remove_abandoned`` to leave it: by a handle of its own, as some file
-    systems publish only what is closed, and with a shared lock, as NFS gives no other to a reader.
+    It is claimed before its first byte, for ``remove_abandoned`` to leave it.
     """
     aside = path.with_name(f".{uuid.uuid4().hex}{_PARTIAL}")
     with contextlib.ExitStack() as claim:
         try:
             with aside.open("xb") as target:
-                _lock_if_supported(claim.enter_context(aside.open("rb")), fcntl.LOCK_SH)
+                claim.enter_context(claimed(aside))
                 if isinstance(data, Path):
                     with data.open("rb") as source:
                         shutil.copyfileobj(source, target, 2**20)
@@ -861,19 +889,6 @@ def _written_asides(uri: str, *, below: bool) -> Iterator[Path]:
         return
     paths = (Path(here, name) for here, _, names in os.walk(folder) for name in names) if below else folder.iterdir()
     yield from (path for path in paths if _WRITTEN_ASIDE.fullmatch(path.name))
-
-
-def _remove_if_abandoned(aside: Path, idle_seconds: float) -> int:
-    """Delete a half-written file unless its writer may be at it; return how many bytes that freed."""
-    try:
-        with aside.open("r+b") as file:
-            if _is_abandoned(file, idle_seconds):
-                size_bytes = _own_bytes(file)
-                aside.unlink()
-                return size_bytes
-    except (BlockingIOError, FileNotFoundError, PermissionError):  # being written, or published, or somebody else's
-        pass
-    return 0
 
 
 def _if_abandoned(aside: Path, idle_seconds: float) -> StoredFile | None:

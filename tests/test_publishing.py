@@ -15,6 +15,7 @@ from components.failures import UserError
 from components.publishing import (
     published_directory,
     published_file,
+    remove_abandoned,
     remove_half_written,
     require_publishable,
     write_json,
@@ -65,6 +66,31 @@ def test_what_killed_writers_leave_can_be_removed(output: Path) -> None:
 
     assert {path.name for path in output.parent.rglob("*")} == {"output", "old.txt"}
     remove_half_written(output.parent / "none")
+
+
+def test_what_a_killed_writer_of_a_shared_file_leaves_is_removed_and_what_one_is_at_stays(tmp_path: Path) -> None:
+    def half_written() -> set[Path]:
+        return set(tmp_path.glob(".partial.*"))
+
+    killed(
+        "with publishing.published_file(destination, shared=True) as p:\n    p.write_text('a')\n    die()",
+        tmp_path / "a",
+    )
+    [left] = half_written()
+    new, old, other = (tmp_path / f".partial.{digit * 32}.b" for digit in ("1", "2", "x"))
+    for path in (new, old):
+        path.touch()  # its writer locks it before the first byte
+    other.write_text("of another kind")
+    os.utime(old, (0, 0))
+    with published_file(tmp_path / "c", shared=True) as written:
+        written.write_text("half")
+        assert half_written() == {left, new, old, other, written}
+
+        assert remove_abandoned(tmp_path) == 1
+
+        assert half_written() == {new, other, written}
+    assert (tmp_path / "c").read_text() == "half"
+    assert remove_abandoned(tmp_path) == 0
 
 
 def test_a_folder_takes_its_place_when_it_is_whole(tmp_path: Path) -> None:
