@@ -26,16 +26,16 @@ import tempfile
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 import numpy as np
 
-from components import __version__
+from components import __version__, storage
 from components.classifier.activation_shards import DamagedShardError, read_arrays, shard_places
 from components.classifier.training_mode import Mode, ModeSettings
 from components.failures import UserError
 from components.ordered_work import processors
-from components.publishing import published_file, write_json
+from components.publishing import published_file, remove_abandoned, write_json
 
 IMAGES_PER_SHARD = 512
 _FACTS_FILE = "cache.json"
@@ -43,6 +43,8 @@ _CONTENTS_FILE = "contents.json"
 _LOCK_FILE = ".lock"
 _SHARD_SUFFIX = ".shard"
 _LOCKS_UNSUPPORTED = {errno.ENOSYS, errno.ENOTSUP, errno.ENOLCK}
+
+_ELSEWHERE = "let cache_directory name another place"
 
 _MOUNTS = Path("/proc/mounts")
 
@@ -117,19 +119,24 @@ class ActivationCache:
         Another run that is at it is waited for; one that dies lets go.
 
         Raises:
-            UserError: When something is in the way that may be somebody's, see ``_make_folder``.
+            UserError: When something is in the way that may be somebody's, see ``_make_folder``, or may not be written.
         """
         _make_folder(self.folder)
-        with (self.folder / _LOCK_FILE).open("ab") as lock:
+        with _opened_lock(self.folder) as lock:
             try:
                 fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
             except BlockingIOError:
                 print(f"another run writes to {self.folder}: waiting for what it computes", flush=True)
                 fcntl.flock(lock, fcntl.LOCK_EX)
             except OSError as error:
+                if error.errno == errno.EBADF:  # NFS locks for one alone only what that one may write
+                    raise UserError(_not_permitted(lock.name)) from error
                 if error.errno not in _LOCKS_UNSUPPORTED:
                     raise
                 print(f"{self.folder} has no locks: let one run at a time use its disk", flush=True)
+            freed = remove_abandoned(self.folder)
+            if freed:
+                print(f"removed {freed:,} bytes that killed runs left half-written in {self.folder}", flush=True)
             if not (self.folder / _FACTS_FILE).exists():
                 write_json(self.folder / _FACTS_FILE, self._facts)
             yield
@@ -273,17 +280,43 @@ def _file(section: str, number: int) -> str:
 
 
 def _make_folder(folder: Path) -> None:
-    """Make the folder of a cache, and replace nothing there that no cache has made.
+    """Make the folder of a cache, try to write to it, and replace nothing there that no cache has made.
 
     Raises:
-        UserError: When a file is in the place of the folder, or a folder in that of one of its files.
+        UserError: When a file is in the place of the folder, or a folder in that of one of its files, or it is somebody
+            else's.
     """
-    way_out = "move it away, or let cache_directory name another place"
+    way_out = f"move it away, or {_ELSEWHERE}"
     try:
         folder.mkdir(parents=True, exist_ok=True)
+        for path in folder.iterdir():
+            if path.is_dir() and (path.suffix == _SHARD_SUFFIX or path.name.endswith((_FACTS_FILE, _LOCK_FILE))):
+                raise UserError(f"{path} is a folder, and a cache needs a file there: {way_out}")
     except (FileExistsError, NotADirectoryError) as error:
         file = next(place for place in (folder, *folder.parents) if os.path.lexists(place))
         raise UserError(f"{file} is a file, and a cache needs a folder there: {way_out}") from error
-    for path in folder.iterdir():
-        if path.is_dir() and (path.suffix == _SHARD_SUFFIX or path.name.endswith((_FACTS_FILE, _LOCK_FILE))):
-            raise UserError(f"{path} is a folder, and a cache needs a file there: {way_out}")
+    except PermissionError as error:
+        raise UserError(_not_permitted(error.filename or folder)) from error
+    try:
+        storage.require_writable(str(folder))
+    except UserError as error:
+        raise UserError(f"{error}, or {_ELSEWHERE}") from error
+
+
+def _opened_lock(folder: Path) -> IO[bytes]:
+    """Open the lock of a cache, which may be locked by whoever may read it.
+
+    Raises:
+        UserError: When this user may not.
+    """
+    path = folder / _LOCK_FILE
+    try:
+        return path.open("ab")
+    except PermissionError:
+        with contextlib.suppress(PermissionError):
+            return path.open("rb")  # somebody else's, in a folder that users share
+        raise UserError(_not_permitted(path)) from None
+
+
+def _not_permitted(path: Path | str) -> str:
+    return f"no permission to write {path}; change its owner or mode, or {_ELSEWHERE}"

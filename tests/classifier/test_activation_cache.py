@@ -1,5 +1,6 @@
 """Activations come back as they were stored; what is damaged is noticed; what differs lies elsewhere."""
 
+import uuid
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +18,8 @@ from components.classifier.activation_cache import (
 from components.classifier.activation_shards import DamagedShardError, compressed, shard_places, written_shard
 from components.classifier.training_mode import Mode, ModeSettings, choose_mode
 from components.failures import UserError
+from components.publishing import published_file
+from tests.classifier.permissions import unprivileged
 
 IMAGES = 11
 ARRAYS = [StoredArray("maps", (3, 3, 5), "float16"), StoredArray("features", (7,), "float32")]
@@ -174,6 +177,82 @@ def test_a_file_in_the_place_of_a_folder_is_refused_and_stays(
         fill(cache, values, [0])
 
     assert way.read_text() == "of a person"
+
+
+@pytest.mark.parametrize(
+    ("place", "mode", "named"),
+    [
+        pytest.param("root", 0o755, "root/{folder}", id="no folder may be made"),
+        pytest.param("root/{folder}", 0o755, "root/{folder}", id="its folder may be read"),
+        pytest.param("root/{folder}", 0o000, "root/{folder}", id="its folder may not be read"),
+        pytest.param("root/{folder}/.lock", 0o000, "root/{folder}/.lock", id="its lock"),
+    ],
+)
+def test_what_is_somebody_elses_is_named(
+    values: list[np.ndarray], unprivileged_folder: Path, place: str, mode: int, named: str
+) -> None:
+    """Before anything is computed to be written there."""
+    cache = cache_in(unprivileged_folder / "root")
+    way, named_way = (unprivileged_folder / path.format(folder=cache.folder.name) for path in (place, named))
+    if way == unprivileged_folder / "root":
+        way.mkdir()
+    else:
+        fill(cache, values, [0])
+        cache.folder.chmod(0o777)
+    way.chmod(mode)
+
+    with (
+        unprivileged(),
+        pytest.raises(UserError) as refused,
+        cache_in(unprivileged_folder / "root").writing(),
+    ):
+        pytest.fail("nothing can be written")
+
+    assert str(refused.value) == (
+        f"no permission to write {named_way}; change its owner or mode, or let cache_directory name another place"
+    )
+
+
+def test_what_is_somebody_elses_can_be_read(values: list[np.ndarray], unprivileged_folder: Path) -> None:
+    fill(cache_in(unprivileged_folder), values, [0, 1, 2])
+
+    with unprivileged():
+        cache = cache_in(unprivileged_folder)
+        assert cache.missing_shards("validation", IMAGES) == []
+        assert np.array_equal(cache.read("validation", np.arange(IMAGES), 0), values[0])
+        cache.hand_over(unprivileged_folder / "output")
+    assert len(list((unprivileged_folder / "output").rglob("*.shard"))) == 3
+
+
+def test_users_who_may_write_to_a_folder_share_its_cache(values: list[np.ndarray], unprivileged_folder: Path) -> None:
+    """Its lock is a file of whoever was first, which others may read at least."""
+    fill(cache_in(unprivileged_folder), values, [0])
+    cache_in(unprivileged_folder).folder.chmod(0o777)
+
+    with unprivileged():
+        fill(cache_in(unprivileged_folder), values, [1, 2])
+
+    assert cache_in(unprivileged_folder).missing_shards("validation", IMAGES) == []
+
+
+def test_what_killed_copies_leave_is_removed_and_what_is_being_copied_stays(
+    values: list[np.ndarray], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    cache = cache_in(tmp_path)
+    fill(cache, values, [0])
+    killed = cache.folder / f".partial.{uuid.uuid4().hex}.validation-00001.shard"
+    killed.write_bytes(b"half")
+    others = cache.folder / ".partial.notes.txt"
+    others.write_text("of a person")
+    with published_file(cache.shard("validation", 2), shared=True) as copied:
+        copied.write_bytes(b"half")
+
+        fill(cache_in(tmp_path), values, [1])
+
+        assert copied.read_bytes() == b"half"
+    assert not killed.exists()
+    assert others.exists()
+    assert f"removed 4 bytes that killed runs left half-written in {cache.folder}" in capsys.readouterr().out
 
 
 def test_what_cannot_be_read_as_a_shard_is_none(tmp_path: Path) -> None:
