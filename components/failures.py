@@ -46,6 +46,10 @@ INTERRUPTED = 130
 """Exit code after Ctrl-C, 128 and the number of SIGINT, as of shells."""
 
 
+class ElsewhereError(TransientError):
+    """Something outside failed under this process, which can do nothing more. Another, elsewhere perhaps, may work."""
+
+
 class StoppedError(Exception):
     """The step was asked to end, by SIGTERM. Another attempt elsewhere goes on; here there is no time for one."""
 
@@ -87,7 +91,11 @@ class Attempt:
         if error is None:
             self.succeeded = True
             self._record(0, "")
-        elif isinstance(error, TransientError) and self._wait_seconds is not None:
+        elif (
+            isinstance(error, TransientError)
+            and not isinstance(error, ElsewhereError)
+            and self._wait_seconds is not None
+        ):
             print(f"{self._step}: {error}; trying again in {self._wait_seconds:g} s", file=sys.stderr, flush=True)
             self._pause(self._wait_seconds)
         else:
@@ -164,9 +172,9 @@ def attempts(step: str) -> Iterator[Attempt]:
         step: Name of the step, ``train_frozen`` for example.
 
     Raises:
-        SystemExit: With 2 when the body raised ``UserError``, 75 when the last attempt raised ``TransientError`` or
-            the disk is full, or SIGTERM came and the body raised ``StoppedError``; 130 after Ctrl-C; 1 for anything
-            else.
+        SystemExit: With 2 when the body raised ``UserError``, 75 when the last attempt raised ``TransientError`` or any
+            ``ElsewhereError``, the disk is full, or SIGTERM came and the body raised ``StoppedError``; 130 after
+            Ctrl-C; 1 for anything else.
     """
     started = time.monotonic()
     waits = [float(wait) for wait in os.environ.get(RETRY_WAITS_VARIABLE, _DEFAULT_RETRY_WAITS).split()]

@@ -16,6 +16,7 @@ from components import failures
 from components.failures import (
     OUTCOMES_DIRECTORY_VARIABLE,
     RETRY_WAITS_VARIABLE,
+    ElsewhereError,
     StoppedError,
     TransientError,
     UserError,
@@ -179,7 +180,11 @@ def test_trouble_that_stays_ends_the_step(outcomes: Path, monkeypatch: pytest.Mo
     assert outcome(outcomes)["message"] == "trouble 2"
 
 
-@pytest.mark.parametrize("error", [UserError("no"), ValueError("odd"), full_disk()], ids=["user", "defect", "disk"])
+@pytest.mark.parametrize(
+    "error",
+    [UserError("no"), ValueError("odd"), full_disk(), ElsewhereError("a GPU failed")],
+    ids=["user", "defect", "disk", "device"],
+)
 def test_nothing_else_is_tried_again(outcomes: Path, monkeypatch: pytest.MonkeyPatch, error: Exception) -> None:
     monkeypatch.setenv(RETRY_WAITS_VARIABLE, "0 0")
     with pytest.raises(SystemExit) as ended:

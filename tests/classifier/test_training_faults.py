@@ -13,9 +13,9 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from components.classifier import activations, backbones, input_pipeline
+from components.classifier import activations, backbones, epoch_steps, input_pipeline
 from components.classifier.training_faults import enough_memory, faults_explained
-from components.failures import RETRY_WAITS_VARIABLE, TransientError, UserError
+from components.failures import RETRY_WAITS_VARIABLE, ElsewhereError, TransientError, UserError
 from components.fine_tune import fine_tune_phase
 from components.train_frozen import frozen_phase, head_training
 from tests.classifier.small_splits import drawn_shapes, write_small_splits
@@ -265,6 +265,111 @@ def test_memory_that_a_library_of_gpus_lacks_is_lacking_memory(said: str) -> Non
         raise tf.errors.InternalError(None, None, said)
     with pytest.raises(tf.errors.InternalError), enough_memory("a step", "lower its batch size"):
         raise tf.errors.InternalError(None, None, "CUDA_ERROR_ILLEGAL_ADDRESS")
+
+
+@pytest.mark.parametrize(
+    "said",
+    [
+        pytest.param(
+            "failed call to cuDevicePrimaryCtxRetain: CUDA_ERROR_ECC_UNCORRECTABLE: uncorrectable ECC error "
+            "encountered",
+            id="memory, at the start",
+        ),
+        pytest.param(
+            "CUDA error: Failed to load in-memory CUBIN: CUDA_ERROR_DEVICE_UNAVAILABLE: CUDA-capable device(s) is/are "
+            "busy or unavailable",
+            id="somebody else's",
+        ),
+        pytest.param(
+            "NCCL operation ncclGroupEnd() failed: unhandled cuda error (run with NCCL_DEBUG=INFO for details). Last "
+            "NCCL warning(error) log entry (may be unrelated) 'Cuda failure 'uncorrectable NVLink error detected''.",
+            id="a link",
+        ),
+        pytest.param("Unable to determine the device handle: GPU has fallen off the bus", id="gone"),
+    ],
+)
+def test_what_a_device_alone_can_cause_is_tried_elsewhere_and_not_here(
+    said: str, splits: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    @faults_explained
+    def phase(_: Path) -> None:
+        raise tf.errors.InternalError(None, None, f"Graph execution error:\n\n{{{{node step}}}} {said}\n")
+
+    with pytest.raises(ElsewhereError) as failed:
+        phase(splits)
+
+    assert str(failed.value) == (
+        f"a GPU, or what connects it, failed ({said[:200]}): a retry may get another, and goes on from checkpoint_uri "
+        "where that is set"
+    )
+    assert capsys.readouterr().err == ""
+
+
+@pytest.mark.parametrize(
+    ("kind", "said"),
+    [
+        (
+            tf.errors.InternalError,
+            "CUDA error: Could not synchronize CUDA stream: CUDA_ERROR_LAUNCH_FAILED: unspecified launch failure",
+        ),
+        (
+            tf.errors.InternalError,
+            "CUDA error: Failed to enqueue async memcpy from device to host: CUDA_ERROR_ILLEGAL_ADDRESS: an illegal "
+            "memory access was encountered",
+        ),
+        (tf.errors.UnknownError, "CUDNN_STATUS_EXECUTION_FAILED\nin tensorflow/stream_executor/cuda/cuda_dnn.cc(5081)"),
+        (tf.errors.UnknownError, "Error invoking NCCL: unhandled cuda error"),
+        (tf.errors.InternalError, "unhandled system error"),
+    ],
+)
+def test_what_a_device_may_have_caused_is_tried_elsewhere_and_shown_as_a_defect_would_be(
+    kind: type[tf.errors.OpError], said: str, splits: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    @faults_explained
+    def phase(_: Path) -> None:
+        raise kind(None, None, said)
+
+    with pytest.raises(ElsewhereError) as failed:
+        phase(splits)
+
+    assert str(failed.value) == (
+        f"a GPU stopped computing ({said.splitlines()[0]}), as a broken one does: a retry may get another, and goes on "
+        "from checkpoint_uri where that is set; if it comes again there, report it as a defect with the traceback above"
+    )
+    assert "Traceback" in capsys.readouterr().err
+
+
+def test_memory_that_a_gpu_lacks_is_no_fault_of_it(splits: Path) -> None:
+    @faults_explained
+    def phase(_: Path) -> None:
+        raise tf.errors.InternalError(None, None, "unhandled cuda error. Last NCCL: 'Cuda failure 2 'out of memory''")
+
+    with pytest.raises(UserError, match="^the step wants more memory than there is "):
+        phase(splits)
+
+
+def test_a_device_that_fails_amid_training_ends_the_step_at_once(
+    splits: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Whatever the process would do next with it would fail too; what was kept is there for another one."""
+    said = "CUDA error: Could not synchronize CUDA stream: CUDA_ERROR_ECC_UNCORRECTABLE: uncorrectable ECC error"
+    take_step, steps = epoch_steps.take_step, itertools.count(1)
+
+    def step_or_fail(*given: Any) -> Any:
+        if next(steps) == 4:
+            raise tf.errors.InternalError(None, None, said)
+        return take_step(*given)
+
+    monkeypatch.setattr(epoch_steps, "take_step", step_or_fail)
+    monkeypatch.setenv(RETRY_WAITS_VARIABLE, "600")
+    inputs = {**TINY, "epochs": 3, "checkpoint_uri": str(tmp_path / "kept")}
+
+    with pytest.raises(SystemExit, match="75"):
+        run_train_frozen(splits, tmp_path / "output", **inputs)
+
+    assert f"train_frozen: error: a GPU, or what connects it, failed ({said}): a retry" in capsys.readouterr().err
+    run_train_frozen(splits, tmp_path / "output", **inputs)
+    assert "frozen: resuming after epoch " in capsys.readouterr().out
 
 
 def test_what_cannot_be_repeated_is_refused(splits: Path) -> None:
