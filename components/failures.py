@@ -120,7 +120,7 @@ class Attempt:
             # Not tried again here, where the disk stays full; another pod may find more room.
             exit_code = TransientError.exit_code
             where = error.filename or os.strerror(error.errno)  # HDF5 says a page of its own instead
-            message = f"the disk is full ({where}); give the step more ephemeral storage"
+            message = f"the disk is full ({where}); free some of it, or give the step more ephemeral storage"
         elif isinstance(error, OSError) and error.errno in _UNUSABLE:
             exit_code, what = _UNUSABLE[error.errno]
             message = f"{what} ({error.filename or os.strerror(error.errno)})"

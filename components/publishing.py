@@ -32,7 +32,8 @@ def published_directory(destination: Path) -> Iterator[Path]:
     _remove(aside)
     aside.mkdir(parents=True)
     try:
-        yield aside
+        with _named_if_full(destination):
+            yield aside
         _remove(replaced)
         _move_away(destination, replaced)
         try:
@@ -64,10 +65,22 @@ def published_file(destination: Path, *, shared: bool = False) -> Iterator[Path]
             if shared:
                 aside.open("xb").close()
                 claim.enter_context(storage.claimed(aside))
-            yield aside
+            with _named_if_full(destination):
+                yield aside
             aside.replace(destination)
         finally:
             aside.unlink(missing_ok=True)
+
+
+@contextlib.contextmanager
+def _named_if_full(destination: Path) -> Iterator[None]:
+    """Let an error of a full disk say what was being written: of a file that is open the system names no path."""
+    try:
+        yield
+    except OSError as error:
+        if error.errno in (errno.ENOSPC, errno.EDQUOT) and error.filename is None:
+            error.filename = str(destination)
+        raise
 
 
 def working_path(destination: Path, purpose: str) -> Path:

@@ -62,7 +62,8 @@ def full_disk() -> OSError:
         pytest.param(
             full_disk(),
             75,
-            "clean: error: the disk is full (/data/part-00000.tar); give the step more ephemeral storage\n",
+            "clean: error: the disk is full (/data/part-00000.tar); "
+            "free some of it, or give the step more ephemeral storage\n",
             id="a full disk",
         ),
         pytest.param(

@@ -180,7 +180,7 @@ def test_a_full_disk_for_the_model_publishes_none(size: str, splits: Path, small
     subprocess.run(["mount", "-o", f"remount,size={size}", str(small_disk)], check=True)
     said = run(splits, small_disk / "output", 75)
 
-    assert "train_frozen: error: the disk is full" in said.splitlines()[-1]
+    assert f"train_frozen: error: the disk is full ({small_disk / 'output'}/" in said.splitlines()[-1]
     assert not published(small_disk / "output")
     assert [path for path in small_disk.rglob("*") if "partial" in path.name] == []
 
@@ -194,7 +194,7 @@ def test_a_full_disk_for_a_cache_leaves_whole_shards(
     }  # fmt: skip
     said = run(splits, tmp_path / "output", 75, **inputs)
 
-    assert "train_frozen: error: the disk is full" in said.splitlines()[-1]
+    assert f"train_frozen: error: the disk is full ({small_disk / 'cache'}/" in said.splitlines()[-1]
     assert not published(tmp_path / "output")
     whole = {path.name: path.stat().st_mtime_ns for path in small_disk.rglob("*.shard")}
     assert whole

@@ -253,7 +253,8 @@ def test_a_full_disk_is_worth_a_retry(
 
     monkeypatch.setattr("components.formats.image_archive.ArchiveWriter.add", add)
     said = fails(source, exit_code=75)
-    assert said == "ingest: error: the disk is full (part-00000.tar); give the step more ephemeral storage\n"
+    full = "the disk is full (part-00000.tar); free some of it, or give the step more ephemeral storage"
+    assert said == f"ingest: error: {full}\n"
 
 
 BAD_FILES: dict[str, tuple[Mapping[str, bytes], str]] = {
