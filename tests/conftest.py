@@ -1,15 +1,21 @@
 """Fixtures that several folders of tests share."""
 
+import signal
 import uuid
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
+from hypothesis import HealthCheck, settings
 
 from components.failures import RETRY_WAITS_VARIABLE
 from components.launch.gcs_emulator import HOST_VARIABLE, gcs_emulator
 
 SAMPLE_PHOTOS = Path(__file__).parents[1] / "samples" / "photos"
+
+# The same examples on every machine and in every run, however slow it is and whatever an earlier run has found.
+settings.register_profile("everywhere", deadline=None, derandomize=True, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("everywhere")
 
 
 @pytest.fixture(scope="session", autouse=True)
@@ -18,6 +24,17 @@ def _one_attempt() -> Iterator[None]:
     with pytest.MonkeyPatch.context() as environment:
         environment.setenv(RETRY_WAITS_VARIABLE, "")
         yield
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _ctrl_c_interrupts() -> Iterator[None]:
+    """Also where whoever started the tests lets SIGINT be ignored, as a shell does with what it starts by ``&``."""
+    before = signal.getsignal(signal.SIGINT)
+    if before is signal.SIG_IGN:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    if before is signal.SIG_IGN:
+        signal.signal(signal.SIGINT, before)
 
 
 @pytest.fixture(scope="session")
