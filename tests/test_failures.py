@@ -7,7 +7,9 @@ import os
 import signal
 import threading
 import time
+from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -47,6 +49,11 @@ def outcome(directory: Path) -> dict[str, Any]:
     assert [path.name for path in directory.iterdir()] == ["clean.json"]
     record: dict[str, Any] = json.loads((directory / "clean.json").read_text(encoding="utf-8"))
     return record
+
+
+def pauses_by(monkeypatch: pytest.MonkeyPatch, sleep: Callable[[float], None]) -> None:
+    """Let steps sleep otherwise, and no other thread of this process."""
+    monkeypatch.setattr(failures, "time", SimpleNamespace(monotonic=time.monotonic, sleep=sleep))
 
 
 def full_disk() -> OSError:
@@ -196,7 +203,7 @@ def test_nothing_else_is_tried_again(outcomes: Path, monkeypatch: pytest.MonkeyP
 
 def test_an_interruption_ends_the_pause(outcomes: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv(RETRY_WAITS_VARIABLE, "600")
-    monkeypatch.setattr(time, "sleep", lambda _: (_ for _ in ()).throw(KeyboardInterrupt))
+    pauses_by(monkeypatch, lambda _: (_ for _ in ()).throw(KeyboardInterrupt))
     with pytest.raises(SystemExit) as ended:
         run(TransientError("no network"))
     assert ended.value.code == 130
@@ -208,7 +215,12 @@ def test_sigterm_ends_the_pause_as_it_ends_a_step(
 ) -> None:
     monkeypatch.setenv(RETRY_WAITS_VARIABLE, "600")
     before = signal.getsignal(signal.SIGTERM)
-    threading.Timer(0.2, os.kill, (os.getpid(), signal.SIGTERM)).start()
+
+    def sleep_and_be_terminated(seconds: float) -> None:
+        threading.Timer(0.2, os.kill, (os.getpid(), signal.SIGTERM)).start()
+        time.sleep(seconds)
+
+    pauses_by(monkeypatch, sleep_and_be_terminated)
 
     with pytest.raises(SystemExit) as ended:
         run(TransientError("no network"))
@@ -222,7 +234,7 @@ def test_sigterm_ends_the_pause_as_it_ends_a_step(
 def test_unless_told_otherwise_a_step_is_patient(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv(RETRY_WAITS_VARIABLE)
     waits: list[float] = []
-    monkeypatch.setattr(time, "sleep", waits.append)
+    pauses_by(monkeypatch, waits.append)
     with pytest.raises(SystemExit):
         run(*[TransientError("no network")] * 9)
     assert waits == [30, 120]
