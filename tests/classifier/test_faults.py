@@ -7,7 +7,6 @@ import signal
 import socket
 import subprocess
 import threading
-import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -304,13 +303,13 @@ def test_ctrl_c_ends_a_step_as_it_ends_a_pipeline(splits: Path, tmp_path: Path) 
 
 
 class Gate:
-    """A way to a server that is shut for some seconds when so many uploads have gone through it."""
+    """A way to a server that is shut when so many uploads have gone through it, until so many were turned away."""
 
-    def __init__(self, port: int, uploads: int, seconds: float) -> None:
+    def __init__(self, port: int, uploads: int, turns_away: int) -> None:
         self._port = port
         self._uploads = uploads
-        self._seconds = seconds
-        self._opens = 0.0
+        self._turns_away = turns_away
+        self._shut = False
         self._connections: list[socket.socket] = []
         self.turned_away = 0
         self._listener = socket.create_server(("127.0.0.1", 0))
@@ -320,8 +319,9 @@ class Gate:
     def _serve(self) -> None:
         while True:
             client, _ = self._listener.accept()
-            if time.monotonic() < self._opens:
+            if self._shut:
                 self.turned_away += 1
+                self._shut = self.turned_away < self._turns_away
                 client.close()
                 continue
             server = socket.create_connection(("127.0.0.1", self._port))
@@ -335,7 +335,8 @@ class Gate:
                 if counts and data.startswith(b"POST /upload/"):
                     self._uploads -= 1
                     if self._uploads == 0:
-                        self._shut()
+                        self._shut = True
+                        self._hang_up()
                 destination.sendall(data)
         except OSError:
             pass  # the other direction, or the gate, has closed it
@@ -343,8 +344,7 @@ class Gate:
             for end in (source, destination):
                 end.close()
 
-    def _shut(self) -> None:
-        self._opens = time.monotonic() + self._seconds
+    def _hang_up(self) -> None:
         for connection in self._connections:
             connection.close()
 
@@ -353,12 +353,12 @@ def test_a_bucket_out_of_reach_for_a_while_is_waited_for(
     splits: Path, undisturbed: Path, new_bucket: Any, gcs: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     bucket = new_bucket()
-    gate = Gate(int(gcs.rpartition(":")[2]), uploads=6, seconds=2.5)
+    gate = Gate(int(gcs.rpartition(":")[2]), uploads=6, turns_away=2)
     monkeypatch.setenv(HOST_VARIABLE, f"http://127.0.0.1:{gate.port}")
 
     said = run(splits, tmp_path / "output", 0, checkpoint_uri=bucket)
 
-    assert gate.turned_away > 0
+    assert gate.turned_away == 2
     assert "resuming" not in said
     assert_same_weights(tmp_path / "output", undisturbed)
 
