@@ -242,6 +242,7 @@ def server(answer: bytes | None, *, reset: bool = False) -> Iterator[str]:
     def serve(listener: socket.socket) -> None:
         connection, _ = listener.accept()
         with connection:
+            connection.settimeout(60)  # and not as long as the client would wait for an answer
             connection.recv(65536)
             if reset:  # close() sends RST
                 connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
@@ -273,7 +274,6 @@ def download(
 
     def fail(address: str, kind: type[Exception]) -> str:
         monkeypatch.setattr(weights_module, "IMAGENET_ADDRESS", address)
-        monkeypatch.setattr(weights_module, "_SILENCE_SECONDS", 0.2)
         monkeypatch.setenv("KERAS_HOME", str(tmp_path))
         monkeypatch.setenv("no_proxy", "127.0.0.1")
         with pytest.raises(kind) as failure:
@@ -309,7 +309,10 @@ def test_a_failed_download_is_tried_again_unless_the_server_refused(
     reset: bool,
     kind: type[Exception],
     said: str,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
+    if answer is None:
+        monkeypatch.setattr(weights_module, "_SILENCE_SECONDS", 0.2)
     with server(answer, reset=reset) as address:
         message = download(address, kind)
     assert said in message
@@ -317,9 +320,9 @@ def test_a_failed_download_is_tried_again_unless_the_server_refused(
 
 
 def test_a_port_where_nobody_listens_is_worth_another_try(download: Callable[[str, type[Exception]], str]) -> None:
-    with socket.create_server(("127.0.0.1", 0)) as closed:
-        address = f"http://127.0.0.1:{closed.getsockname()[1]}/weights.h5"
-    message = download(address, TransientError)
+    with socket.socket() as taken:  # by nobody else then, and not listened at
+        taken.bind(("127.0.0.1", 0))
+        message = download(f"http://127.0.0.1:{taken.getsockname()[1]}/weights.h5", TransientError)
     assert "Connection refused" in message
     assert FIX in message
 

@@ -17,6 +17,7 @@ import requests
 MANIFEST = "application/vnd.oci.image.manifest.v1+json"
 INDEX = "application/vnd.oci.image.index.v1+json"
 PROGRAM = shutil.which("docker-registry")
+_PORTS = 3
 
 
 @dataclass(frozen=True)
@@ -70,12 +71,12 @@ class RegistryServer:
     def _push_blob(self, repository: str, body: bytes) -> str:
         digest = f"sha256:{hashlib.sha256(body).hexdigest()}"
         upload = self._call("POST", f"{repository}/blobs/uploads/").headers["Location"]
-        response = requests.put(upload, params={"digest": digest}, data=body, timeout=10)
+        response = requests.put(upload, params={"digest": digest}, data=body, timeout=60)
         response.raise_for_status()
         return digest
 
     def _call(self, method: str, path: str, **more: Any) -> requests.Response:
-        response = requests.request(method, f"http://{self.host}/v2/{path}", timeout=10, **more)
+        response = requests.request(method, f"http://{self.host}/v2/{path}", timeout=60, **more)
         response.raise_for_status()
         return response
 
@@ -84,29 +85,34 @@ class RegistryServer:
 def registry_server(directory: Path) -> Iterator[RegistryServer]:
     """Run an empty registry on a free port of 127.0.0.1 that keeps its images in ``directory``."""
     assert PROGRAM is not None
-    with socket.socket() as listener:
-        listener.bind(("127.0.0.1", 0))
-        host = f"127.0.0.1:{listener.getsockname()[1]}"
-    configuration = directory / "config.yml"
-    settings = {
-        "version": 0.1,
-        "log": {"level": "error", "accesslog": {"disabled": True}},
-        "storage": {"filesystem": {"rootdirectory": str(directory / "images")}},
-        "http": {"addr": host},
-    }
-    configuration.write_text(json.dumps(settings), encoding="utf-8")  # JSON is YAML
-    process = subprocess.Popen([PROGRAM, "serve", str(configuration)], stderr=subprocess.DEVNULL)
+    process, host = _started(PROGRAM, directory)
     try:
-        deadline = time.monotonic() + 20
-        while True:
-            try:
-                requests.get(f"http://{host}/v2/", timeout=1).raise_for_status()
-                break
-            except requests.exceptions.RequestException:
-                assert process.poll() is None, "docker-registry ended by itself"
-                assert time.monotonic() < deadline, "docker-registry does not answer"
-                time.sleep(0.05)
         yield RegistryServer(host)
     finally:
         process.terminate()
-        process.wait(timeout=10)
+        process.wait()
+
+
+def _started(program: str, directory: Path) -> tuple[subprocess.Popen[bytes], str]:
+    """Start it on a port that nobody listens at, and on another one where somebody came first."""
+    configuration = directory / "config.yml"
+    for _ in range(_PORTS):
+        with socket.socket() as listener:
+            listener.bind(("127.0.0.1", 0))
+            host = f"127.0.0.1:{listener.getsockname()[1]}"
+        settings = {
+            "version": 0.1,
+            "log": {"level": "error", "accesslog": {"disabled": True}},
+            "storage": {"filesystem": {"rootdirectory": str(directory / "images")}},
+            "http": {"addr": host},
+        }
+        configuration.write_text(json.dumps(settings), encoding="utf-8")  # JSON is YAML
+        process = subprocess.Popen([program, "serve", str(configuration)], stderr=subprocess.DEVNULL)
+        while process.poll() is None:
+            try:
+                requests.get(f"http://{host}/v2/", timeout=10).raise_for_status()
+            except requests.exceptions.RequestException:
+                time.sleep(0.05)
+            else:
+                return process, host
+    raise AssertionError("docker-registry ended by itself")

@@ -42,7 +42,7 @@ def no_context_file(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Path:
 
 
 def kubeflow_at(host: str, namespace: str = "kubeflow") -> str:
-    return check_kubeflow(dataclasses.replace(NOWHERE, host=host, namespace=namespace), 5)
+    return check_kubeflow(dataclasses.replace(NOWHERE, host=host, namespace=namespace), 60)
 
 
 def check_scripted(script: Script, namespace: str = "kubeflow") -> str:
@@ -128,7 +128,7 @@ def test_a_closed_port_names_the_command_that_opens_it() -> None:
 
 
 def test_vertex_ai_answers(vertex: RecordedVertexApi) -> None:
-    found = check_vertex(dataclasses.replace(NOWHERE, api_endpoint=vertex.endpoint), 10)
+    found = check_vertex(dataclasses.replace(NOWHERE, api_endpoint=vertex.endpoint), 60)
     assert found == "Vertex AI answers for project animals in europe-west4"
     assert vertex.requests == [], "nothing is started"
 
@@ -153,7 +153,7 @@ def test_what_vertex_ai_refuses_is_explained(
 ) -> None:
     vertex.list_answer = answer
     with pytest.raises(kind, match=expected):
-        check_vertex(dataclasses.replace(NOWHERE, api_endpoint=vertex.endpoint), 10)
+        check_vertex(dataclasses.replace(NOWHERE, api_endpoint=vertex.endpoint), 60)
 
 
 def test_nobody_at_vertex_ais_endpoint_may_pass(vertex: RecordedVertexApi) -> None:
@@ -170,6 +170,6 @@ def test_a_region_that_does_not_exist_is_for_the_user_to_fix(vertex: RecordedVer
 
 def test_missing_options_are_named() -> None:
     with pytest.raises(UserError, match="Vertex AI needs --project, --region"):
-        check_vertex(dataclasses.replace(NOWHERE, project=None, region=None), 5)
+        check_vertex(dataclasses.replace(NOWHERE, project=None, region=None), 60)
     with pytest.raises(UserError, match="give --host"):
-        check_kubeflow(NOWHERE, 5)
+        check_kubeflow(NOWHERE, 60)

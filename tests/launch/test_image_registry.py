@@ -55,7 +55,7 @@ def test_what_is_no_reference_is_refused(text: str) -> None:
 def test_an_image_is_found_by_tag_and_by_digest(registry: RegistryServer) -> None:
     digest = registry.push("team/data", "1.0", "linux/amd64", {"version": "1.0"})
     for name in ("team/data:1.0", f"team/data@{digest}"):
-        found = find_image(parse_reference(f"{registry.host}/{name}"), "linux/amd64", 5)
+        found = find_image(parse_reference(f"{registry.host}/{name}"), "linux/amd64", 60)
         assert found is not None
         assert found.digest == digest
         assert found.platforms == ("linux/amd64",)
@@ -65,12 +65,12 @@ def test_an_image_is_found_by_tag_and_by_digest(registry: RegistryServer) -> Non
 def test_labels_are_those_of_the_platform_asked_for(registry: RegistryServer) -> None:
     labels = {"linux/arm64": {"for": "arm"}, "linux/amd64": {"for": "intel"}}
     digest = registry.push_index("team/both", "1", labels)
-    found = find_image(parse_reference(f"{registry.host}/team/both:1"), "linux/amd64", 5)
+    found = find_image(parse_reference(f"{registry.host}/team/both:1"), "linux/amd64", 60)
     assert found is not None
     assert found.digest == digest
     assert found.platforms == ("linux/amd64", "linux/arm64"), "an attestation is no platform"
     assert found.labels == {"for": "intel"}
-    other = find_image(parse_reference(f"{registry.host}/team/both:1"), "linux/s390x", 5)
+    other = find_image(parse_reference(f"{registry.host}/team/both:1"), "linux/s390x", 60)
     assert other is not None
     assert other.platforms == found.platforms
 
@@ -78,7 +78,7 @@ def test_labels_are_those_of_the_platform_asked_for(registry: RegistryServer) ->
 def test_an_image_that_is_not_there_is_none(registry: RegistryServer) -> None:
     registry.push("team/there", "1", "linux/amd64", {})
     for name in ("team/there:2", "team/nowhere:1", f"team/there@{DIGEST}"):
-        assert find_image(parse_reference(f"{registry.host}/{name}"), "linux/amd64", 5) is None
+        assert find_image(parse_reference(f"{registry.host}/{name}"), "linux/amd64", 60) is None
 
 
 # Scripted registries ------------------------------------------------------------------------------------------------
@@ -90,7 +90,7 @@ Script = Callable[[str, str, Mapping[str, str]], Answer]
 
 def ask(script: Script) -> image_registry.PublishedImage | None:
     with scripted_server(script) as url:
-        return find_image(Reference(url.removeprefix("http://"), "team/data", "1"), "linux/amd64", 5)
+        return find_image(Reference(url.removeprefix("http://"), "team/data", "1"), "linux/amd64", 60)
 
 
 def content(path: str) -> Answer:
@@ -163,12 +163,12 @@ def test_an_image_whose_configuration_is_gone_is_incomplete() -> None:
 
 def test_bytes_that_are_not_those_of_the_digest_are_refused() -> None:
     with scripted_server(lambda *_: Answer(200, MANIFEST)) as url, pytest.raises(TransientError, match="damaged"):
-        find_image(Reference(url.removeprefix("http://"), "team/data", DIGEST), "linux/amd64", 5)
+        find_image(Reference(url.removeprefix("http://"), "team/data", DIGEST), "linux/amd64", 60)
 
 
 def test_nobody_listening_is_for_the_user_to_fix() -> None:
     with pytest.raises(UserError, match="nothing listens at 127.0.0.1:9; check its name"):
-        find_image(Reference("127.0.0.1:9", "team/data", "1"), "linux/amd64", 5)
+        find_image(Reference("127.0.0.1:9", "team/data", "1"), "linux/amd64", 60)
 
 
 def test_a_registry_that_does_not_answer_in_time_may_do_so_later() -> None:

@@ -34,7 +34,7 @@ def test_only_this_machine_is_asked_without_tls(host: str, expected: str) -> Non
 )
 def test_what_no_waiting_helps_is_not_passing(url: str, expected: str) -> None:
     with pytest.raises(NoAnswerError, match=expected) as said:
-        ask(url, timeout_seconds=5)
+        ask(url, timeout_seconds=60)
     assert not said.value.passing
     assert isinstance(said.value.with_fix("x"), UserError)
 
@@ -63,7 +63,7 @@ def test_a_certificate_that_is_not_trusted_is_said(localhost_certificate: tuple[
     thread.start()
     try:
         with pytest.raises(NoAnswerError, match="certificate of localhost:.* is not trusted: self") as said:
-            ask(f"https://localhost:{server.server_port}/", timeout_seconds=5)
+            ask(f"https://localhost:{server.server_port}/", timeout_seconds=60)
         assert not said.value.passing
     finally:
         server.shutdown()
@@ -77,7 +77,7 @@ def test_this_machine_is_asked_without_a_proxy(monkeypatch: pytest.MonkeyPatch) 
     monkeypatch.delenv("NO_PROXY", raising=False)
     monkeypatch.delenv("no_proxy", raising=False)
     with scripted_server(lambda *_: Answer.of({})) as url:
-        assert ask(url, timeout_seconds=5).status == 200
+        assert ask(url, timeout_seconds=60).status == 200
 
 
 def test_a_token_does_not_follow_a_redirect_to_another_host() -> None:
@@ -94,7 +94,7 @@ def test_a_token_does_not_follow_a_redirect_to_another_host() -> None:
             return Answer(307, b"", {"Location": elsewhere.replace("127.0.0.1", "localhost")})
 
         with scripted_server(registry) as url:
-            answer = ask(url, timeout_seconds=5, headers={"Authorization": "Bearer secret"})
+            answer = ask(url, timeout_seconds=60, headers={"Authorization": "Bearer secret"})
     assert answer.body == b"content"
     assert sent == {"registry": "Bearer secret", "storage": None}
 
@@ -111,7 +111,7 @@ def test_a_token_does_not_follow_a_redirect_to_another_host() -> None:
 )
 def test_an_answer_is_quoted_in_its_own_words(body: bytes, expected: str) -> None:
     with scripted_server(lambda *_: Answer(404, body)) as url:
-        assert ask(url, timeout_seconds=5).in_words() == expected
+        assert ask(url, timeout_seconds=60).in_words() == expected
 
 
 def token_from(url: str, service_account: Path, monkeypatch: pytest.MonkeyPatch, folder: Path) -> str:

@@ -16,6 +16,8 @@ import pytest
 COMMAND = "MLFLOW_COMMAND"
 """Names the program of another release, in an environment of its own, to test with."""
 
+_PORTS = 3
+
 # Nothing leaves this machine, and what runs jobs for large language models stays off.
 _SETTINGS = {"MLFLOW_DISABLE_TELEMETRY": "true", "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false"}
 
@@ -26,25 +28,29 @@ def mlflow_server(folder: Path) -> Iterator[str]:
     given = os.environ.get(COMMAND)
     if not given and importlib.util.find_spec("mlflow") is None:
         pytest.skip(f"mlflow is not installed: make install does it, or name a command of yours in {COMMAND}")
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
-    command = [given] if given else [sys.executable, "-m", "mlflow"]
-    command += ["server", "--host", "127.0.0.1", "--port", str(port), "--workers", "1"]
-    command += ["--backend-store-uri", f"sqlite:///{folder}/mlflow.db", "--artifacts-destination", str(folder)]
-    environment = {name: value for name, value in os.environ.items() if not name.startswith("PYTHON")} | _SETTINGS
-    with (folder / "log").open("w") as log:
-        server = subprocess.Popen(command, stdout=log, stderr=log, env=environment, cwd=folder)
-    address = f"http://127.0.0.1:{port}"
+    program = [given] if given else [sys.executable, "-m", "mlflow"]
+    server, address = _started([*program, "server", "--host", "127.0.0.1", "--workers", "1"], folder)
     try:
-        for _ in range(600):
-            with contextlib.suppress(OSError), urllib.request.urlopen(f"{address}/health", timeout=1):
-                break
-            assert server.poll() is None, (folder / "log").read_text()
-            time.sleep(0.2)
-        else:
-            pytest.fail(f"MLflow does not answer: {(folder / 'log').read_text()}")
         yield address
     finally:
         server.terminate()
         server.wait()
+
+
+def _started(command: list[str], folder: Path) -> tuple[subprocess.Popen[bytes], str]:
+    """Start it on a port that nobody listens at, and on another one where somebody came first."""
+    command += ["--backend-store-uri", f"sqlite:///{folder}/mlflow.db", "--artifacts-destination", str(folder)]
+    environment = {name: value for name, value in os.environ.items() if not name.startswith("PYTHON")} | _SETTINGS
+    for _ in range(_PORTS):
+        with socket.socket() as probe:
+            probe.bind(("127.0.0.1", 0))
+            port = probe.getsockname()[1]
+        with (folder / "log").open("w") as log:
+            server = subprocess.Popen(
+                [*command, "--port", str(port)], stdout=log, stderr=log, env=environment, cwd=folder
+            )
+        while server.poll() is None:
+            with contextlib.suppress(OSError), urllib.request.urlopen(f"http://127.0.0.1:{port}/health", timeout=10):
+                return server, f"http://127.0.0.1:{port}"
+            time.sleep(0.2)
+    pytest.fail(f"MLflow does not answer: {(folder / 'log').read_text()}")
