@@ -18,6 +18,6 @@ def dumped_dom(page: Path, directory: Path) -> str:
     ]
     command = [chromium, "--headless", "--no-sandbox", "--no-first-run", *quiet, f"--user-data-dir={directory}"]
     command += ["--enable-logging=stderr", "--v=0", "--dump-dom", page.as_uri()]
-    ended = subprocess.run(command, capture_output=True, text=True, timeout=120, check=True)
+    ended = subprocess.run(command, capture_output=True, text=True, timeout=500, check=True)
     assert "CONSOLE" not in ended.stderr, ended.stderr
     return ended.stdout

@@ -175,7 +175,7 @@ def test_a_folder_for_caches_serves_the_next_run(splits: Path, undisturbed: Path
 
 
 def wait_for(happened: Callable[[], bool]) -> None:
-    deadline = time.monotonic() + 120
+    deadline = time.monotonic() + 500
     while not happened():
         assert time.monotonic() < deadline
         time.sleep(0.05)

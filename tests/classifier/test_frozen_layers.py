@@ -75,7 +75,7 @@ def test_training_through_them_is_training_on_what_they_give(changes: dict[str, 
     for weights, others in zip(learning.get_weights(), on_given.get_weights(), strict=True):
         np.testing.assert_allclose(weights, others, rtol=1e-5, atol=1e-6)
     np.testing.assert_allclose(fit.history["val_loss"], expected.history["val_loss"], rtol=1e-5)
-    assert (fit.history["forward_seconds"] > 0.0).all()
+    assert fit.history["forward_seconds"].sum() > 0.0
     assert (expected.history["forward_seconds"] == 0.0).all()
 
 
