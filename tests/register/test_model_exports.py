@@ -82,7 +82,7 @@ def test_a_full_disk_is_said_to_be_full(export: str, evaluated: EvaluatedProject
             write_exports(*folders, formats=(export,), temperature=1.0, directory=disk / "exports")
         assert list(disk.iterdir()) == []
     finally:
-        subprocess.run(["umount", disk], check=True)
+        subprocess.run(["umount", "--lazy", disk], check=True)
 
 
 SERVED = """

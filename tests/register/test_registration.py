@@ -381,8 +381,8 @@ from components.register.lineage import Origin
 from components.register.promotion_gate import Gate
 from components.register.registration import register_model
 model, evaluation, splits, exports, registry, entry = sys.argv[1:]
-while not Path(registry + ".go").exists():
-    pass
+print("ready", flush=True)
+sys.stdin.readline()
 print(register_model(Path(model), Path(evaluation), Path(splits), Path(exports), registry_uri=registry,
     model_name="trees", gate=Gate(0.8), origin=Origin("photos", "run"), created="now", entry=Path(entry),
     card=Path(entry + ".html")).uri)
@@ -398,14 +398,21 @@ def test_processes_at_once_leave_one_version_and_load_no_tensorflow(
     processes = [
         subprocess.Popen(
             [sys.executable, "-c", PROCESS, *folders, str(registry), str(tmp_path / f"entry-{number}")],
+            stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             text=True,
             env=os.environ | {"OMP_NUM_THREADS": "1"},
         )
         for number in range(4)
     ]
-    time.sleep(2)
-    Path(f"{registry}.go").touch()
+    for process in processes:
+        assert process.stdin is not None
+        assert process.stdout is not None
+        assert process.stdout.readline() == "ready\n"
+    for process in processes:
+        assert process.stdin is not None
+        process.stdin.write("go\n")
+        process.stdin.flush()
     outputs = [process.communicate()[0].splitlines()[-1] for process in processes]
     assert [process.returncode for process in processes] == [0] * 4
     assert len(set(outputs)) == 1

@@ -93,7 +93,8 @@ def run(code: str, bundle: Path, photos: list[str]) -> subprocess.CompletedProce
     """Run a program in the bundle's folder; all that is changed in it is which photos it is asked about."""
     assert code.count(PHOTOS) == 1
     code = code.replace(PHOTOS, f"photos = {photos!r}") + TOLD
-    environment = {"PATH": "/usr/bin:/bin", "CUDA_VISIBLE_DEVICES": "-1", "TF_CPP_MIN_LOG_LEVEL": "3", "HOME": "/tmp"}
+    environment = {"PATH": "/usr/bin:/bin", "CUDA_VISIBLE_DEVICES": "-1", "TF_CPP_MIN_LOG_LEVEL": "3"}
+    environment["HOME"] = str(bundle.parent)  # for Keras' own settings
     command = [sys.executable, "-W", "ignore", "-c", f"import json\n{code}"]
     return subprocess.run(command, cwd=bundle, env=environment, capture_output=True, text=True, check=False)
 
