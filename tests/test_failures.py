@@ -217,7 +217,8 @@ def test_sigterm_ends_the_pause_as_it_ends_a_step(
     before = signal.getsignal(signal.SIGTERM)
 
     def sleep_and_be_terminated(seconds: float) -> None:
-        threading.Timer(0.2, os.kill, (os.getpid(), signal.SIGTERM)).start()
+        # To the thread that sleeps: one that reaches another does not wake it.
+        threading.Timer(0.2, signal.pthread_kill, (threading.main_thread().ident, signal.SIGTERM)).start()
         time.sleep(seconds)
 
     pauses_by(monkeypatch, sleep_and_be_terminated)

@@ -1,6 +1,5 @@
 """SIGTERM ends a step as any failure does, or waits until what must be whole is whole."""
 
-import os
 import signal
 import threading
 
@@ -11,7 +10,7 @@ from components.termination import terminable, termination_deferred
 
 
 def terminate() -> None:
-    os.kill(os.getpid(), signal.SIGTERM)
+    signal.raise_signal(signal.SIGTERM)
 
 
 def test_a_step_ends_with_a_sentence_and_leaves_the_signal_as_it_was() -> None:

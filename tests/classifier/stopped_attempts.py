@@ -149,7 +149,7 @@ def _die(patch: pytest.MonkeyPatch, event: str, count: int, by: signal.Signals) 
     def happened(*_: Any, **__: Any) -> None:
         if next(remaining) == 0:
             sys.stdout.flush()
-            os.kill(os.getpid(), by)
+            signal.raise_signal(by)
 
     def around(module: ModuleType, name: str, *, before: bool, suffix: str) -> None:
         original = getattr(module, name)

@@ -25,7 +25,7 @@ def run_until(stop: signal.Signals) -> tuple[subprocess.Popen[str], int, Keyboar
     try:
         with contained_steps():
             shell, inside = start_step()
-            os.kill(os.getpid(), stop)
+            signal.raise_signal(stop)
             time.sleep(600)
     except KeyboardInterrupt as stopped:
         return shell, inside, stopped
