@@ -297,7 +297,9 @@ def read_pictures(setting: Setting, way: str) -> list[float]:
     for epoch in range(4):
         started = time.perf_counter()
         if epoch == 0 and way != "recipe":
-            pictures = DecodedImages(source, setting.directory) if way == "decoded" else EncodedImages(source)
+            pictures = (
+                DecodedImages("benchmark", source, setting.directory) if way == "decoded" else EncodedImages(source)
+            )
         if way == "recipe":
             batches = recipe_batches(setting, "train")
         else:

@@ -55,18 +55,21 @@ class EncodedImages:
 
 
 class DecodedImages:
-    """Images that are decoded when they are first read, and kept in a file without a name, which goes with the process.
+    """Images that are decoded once, and kept in a file without a name, which goes with the process.
 
-    They are read into the batch and not mapped, so that they take no memory that the system cannot have back. Where the
-    disk has no room after all they are decoded in every epoch.
+    They are decoded by the first epoch that reads them, or before it, when batches in stored order are asked for. They
+    are read into the batch and not mapped, so that they take no memory that the system cannot have back. Where the disk
+    has no room after all they are decoded in every epoch.
 
     Args:
+        step: Whose they are, for the log.
         source: The images.
         folder: On a local disk, with ``decoded_bytes`` of room; made when it is missing.
     """
 
-    def __init__(self, source: SplitImages, folder: Path) -> None:
+    def __init__(self, step: str, source: SplitImages, folder: Path) -> None:
         folder.mkdir(parents=True, exist_ok=True)
+        self._step = step
         self._source = source
         self._shape = (source.image_size_px, source.image_size_px, 3)
         self._pixels = [tf.TensorSpec(self._shape, tf.uint8)]
@@ -79,9 +82,11 @@ class DecodedImages:
 
     def stored_batches(self, batching: Batching) -> tf.data.Dataset:
         """Return the images as they are, in stored order; they may be read any number of times."""
-        if not self._complete:
-            for _ in input_pipeline.stored_batches(self._source, Batching(_BATCH_WHILE_DECODING, 1), self._kept):
-                pass
+        decoding = Batching(_BATCH_WHILE_DECODING, 1)
+        if not self._complete and not self._given_up.is_set():
+            for _ in input_pipeline.stored_batches(self._source, decoding, self._kept):
+                if self._given_up.is_set():
+                    break
         if not self._complete:
             return input_pipeline.stored_batches(self._source, batching)
         order = input_pipeline.stored_order(self._source)
@@ -130,7 +135,8 @@ class DecodedImages:
             self._given_up.set()
         with contextlib.suppress(OSError):  # a courtesy: what else is written to that disk needs the room more
             self._file.truncate(0)
-        print(f"images are decoded in every epoch from now on: {os.strerror(error.errno or 0)}", flush=True)
+        said = error.strerror or error
+        print(f"{self._step}: images are decoded in every epoch from now on: {said}", flush=True)
 
     def _take_one(self, number: np.int64) -> np.ndarray:
         [[pixels]] = self._take(np.array([number]))
@@ -182,4 +188,4 @@ def open_pictures(
         print(f"{step}: images are decoded in every epoch: {reason}", flush=True)
         return [EncodedImages(source) for source in sources]
     print(f"{step}: images are decoded once, to {size_in_words(need)} in {folder}", flush=True)
-    return [DecodedImages(source, folder) for source in sources]
+    return [DecodedImages(step, source, folder) for source in sources]

@@ -53,7 +53,8 @@ class SplitImages:
 
 
 FILLER = -1
-"""Label of an example that only fills up a batch: nothing is learned from it, and it counts in no figure."""
+"""Label of an example that only fills up a batch: no gradient comes of it, and it counts in no figure. Batch
+normalization that learns sees it among the images of its device."""
 
 Kept = Callable[[tf.Tensor, tf.Tensor, tf.Tensor], tf.Tensor]
 """Takes an image's number, its pixels, and its label, and returns the pixels."""

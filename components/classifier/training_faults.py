@@ -39,7 +39,6 @@ _PERHAPS_OF_A_DEVICE = (
     "CUDA_ERROR_HARDWARE_STACK_ERROR",
     "CUDNN_STATUS_EXECUTION_FAILED",
     "unhandled cuda error",
-    "unhandled system error",
 )
 _ELSEWHERE = "a retry may get another, and goes on from checkpoint_uri where that is set"
 

@@ -33,7 +33,7 @@ def course_sentence(
     says nothing. So more epochs are advised only where the second half of them still lowered the loss notably: by at
     least ``_NOTABLE_SHARE`` of all that the phase lowered it, and by at least ``_NOTABLE_PART`` of where it ended. Of a
     loss that falls exponentially towards its limit, a fifth of the way in the second half means that as much training
-    again would gain a fifteenth more; of one that is there by then, the second half shares nothing. The other bound is
+    again would gain a sixteenth more; of one that is there by then, the second half shares nothing. The other bound is
     for what learned hardly anything, and so at an even pace.
 
     Args:

@@ -44,9 +44,9 @@ def epochs_of(pictures: DecodedImages | EncodedImages, batching: Batching) -> li
 
 @pytest.mark.parametrize("batching", [Batching(4, 1), Batching(4, 2)], ids=["one device", "two devices"])
 def test_batches_are_those_of_encoded_images(training: SplitImages, batching: Batching, tmp_path: Path) -> None:
-    encoded, decoded = EncodedImages(training), DecodedImages(training, tmp_path)
+    encoded, decoded = EncodedImages(training), DecodedImages("fine_tune", training, tmp_path)
     assert list(content(decoded.stored_batches(batching))) == list(content(encoded.stored_batches(batching)))
-    seen = epochs_of(decoded, batching)
+    seen = epochs_of(DecodedImages("fine_tune", training, tmp_path), batching)
     assert seen == epochs_of(encoded, batching)
     assert seen[0] != seen[2], "each epoch has an order of its own"
 
@@ -61,7 +61,7 @@ def test_the_first_epoch_decodes_each_image_and_no_other_does(
     copy = tmp_path / "splits"
     shutil.copytree(training.shards[0].parent, copy)
     source = open_splits(copy)[1]
-    decoded = DecodedImages(source, tmp_path)
+    decoded = DecodedImages("fine_tune", source, tmp_path)
     first = list(content(decoded.epoch_batches(Batching(4, 1), strength, 5, 0)))
     for shard in source.shards:
         shard.unlink()
@@ -70,16 +70,16 @@ def test_the_first_epoch_decodes_each_image_and_no_other_does(
 
 def test_an_epoch_that_is_left_early_is_no_reason_to_miss_images(training: SplitImages, tmp_path: Path) -> None:
     """As when the process is told to stop, or an epoch goes on in its midst."""
-    decoded = DecodedImages(training, tmp_path)
+    decoded = DecodedImages("fine_tune", training, tmp_path)
     list(content(decoded.epoch_batches(Batching(4, 1), 0.0, 5, 0).take(2)))
     assert epochs_of(decoded, Batching(4, 1)) == epochs_of(EncodedImages(training), Batching(4, 1))
-    resumed = DecodedImages(training, tmp_path)
+    resumed = DecodedImages("fine_tune", training, tmp_path)
     list(content(resumed.epoch_batches(Batching(4, 1), 0.0, 5, 0).skip(4)))
     assert resumed._complete
 
 
 def test_nothing_is_left_on_the_disk(training: SplitImages, tmp_path: Path) -> None:
-    decoded = DecodedImages(training, tmp_path / "caches")
+    decoded = DecodedImages("fine_tune", training, tmp_path / "caches")
     assert list((tmp_path / "caches").iterdir()) == []
     del decoded
     gc.collect()
@@ -110,7 +110,7 @@ def test_images_are_decoded_where_they_fit(
 
 
 def test_what_is_cut_off_is_no_batch(training: SplitImages, tmp_path: Path) -> None:
-    decoded = DecodedImages(training, tmp_path)
+    decoded = DecodedImages("fine_tune", training, tmp_path)
     batches = decoded.stored_batches(Batching(4, 1))
     decoded._file.truncate(1000)
     with pytest.raises(tf.errors.OpError, match="cut off"):
@@ -127,14 +127,14 @@ def test_where_the_disk_takes_no_more_images_are_decoded_in_every_epoch(
     before = resource.getrlimit(resource.RLIMIT_FSIZE)
     resource.setrlimit(resource.RLIMIT_FSIZE, (limit, before[1]))  # Python ignores the signal of it
     try:
-        decoded = DecodedImages(training, tmp_path)
+        decoded = DecodedImages("fine_tune", training, tmp_path)
         epochs = epochs_of(decoded, Batching(4, 1))
-        stored = DecodedImages(training, tmp_path)
+        stored = DecodedImages("fine_tune", training, tmp_path)
         seen = [list(content(stored.stored_batches(Batching(4, 1)))), *epochs]
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, before)
     assert seen == expected
-    said = "images are decoded in every epoch from now on: File too large\n"
+    said = "fine_tune: images are decoded in every epoch from now on: File too large\n"
     assert capsys.readouterr().out == said * 2, "once each"
 
 
@@ -143,11 +143,11 @@ def test_a_write_that_takes_less_than_all_is_gone_on_with(
 ) -> None:
     write = os.pwrite
     monkeypatch.setattr(os, "pwrite", lambda file, data, place: write(file, data[:1000], place))
-    decoded = DecodedImages(training, tmp_path)
+    decoded = DecodedImages("fine_tune", training, tmp_path)
     expected = list(content(EncodedImages(training).stored_batches(Batching(4, 1))))
     assert list(content(decoded.stored_batches(Batching(4, 1)))) == expected
 
 
 def test_labels_are_those_of_the_images(training: SplitImages, tmp_path: Path) -> None:
-    batches = DecodedImages(training, tmp_path).epoch_batches(Batching(21, 1), 0.0, 1, 2)
+    batches = DecodedImages("fine_tune", training, tmp_path).epoch_batches(Batching(21, 1), 0.0, 1, 2)
     assert np.bincount(next(iter(batches.as_numpy_iterator()))[1]).tolist() == [7, 7, 7]

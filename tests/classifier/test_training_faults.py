@@ -319,7 +319,6 @@ def test_what_a_device_alone_can_cause_is_tried_elsewhere_and_not_here(
         ),
         (tf.errors.UnknownError, "CUDNN_STATUS_EXECUTION_FAILED\nin tensorflow/stream_executor/cuda/cuda_dnn.cc(5081)"),
         (tf.errors.UnknownError, "Error invoking NCCL: unhandled cuda error"),
-        (tf.errors.InternalError, "unhandled system error"),
     ],
 )
 def test_what_a_device_may_have_caused_is_tried_elsewhere_and_shown_as_a_defect_would_be(

@@ -59,6 +59,7 @@ def test_a_pattern_in_no_path_is_refused() -> None:
         pattern_groups(PATHS, r"animal\d+")
 
 
+@pytest.mark.timeout(300)
 def test_no_pattern_can_hang_the_step() -> None:
     paths = pd.Series(["a" * 1024 + "!/7.jpg"] * 2000, dtype="str")
     # Each takes a backtracking matcher longer than the universe is old: it would run into the limit of a test.
