@@ -55,7 +55,8 @@ def published_file(destination: Path, *, shared: bool = False) -> Iterator[Path]
         destination: Where the finished file will be. Its suffix is kept on the temporary name, because writers
             such as Keras choose the format by it.
         shared: Whether several processes may write it at once; then the temporary name is nobody else's, an empty file
-            is there already, to be written and not replaced, and what a killed one leaves is for ``remove_abandoned``.
+            is there already, to be written and not replaced, and what a killed one leaves is for
+            ``remove_abandoned_copies``.
     """
     destination.parent.mkdir(parents=True, exist_ok=True)
     own = f"{uuid.uuid4().hex}." if shared else ""
@@ -96,14 +97,18 @@ def working_path(destination: Path, purpose: str) -> Path:
     return destination.with_name(f".{destination.name}.{purpose}.partial")
 
 
-def remove_abandoned(folder: Path) -> int:
+def remove_abandoned_copies(folder: Path, idle_seconds: float = storage.IDLE_SECONDS) -> int:
     """Delete what killed writers of shared files left in a folder itself, and nothing that somebody still writes.
+
+    Args:
+        folder: Which other machines may write to.
+        idle_seconds: What was written to since stays, see ``storage.remove_abandoned``.
 
     Returns:
         How many bytes were freed.
     """
     left = [path for path in folder.iterdir() if _SHARED_ASIDE.fullmatch(path.name)]
-    return sum(map(storage.remove_if_abandoned, left))
+    return sum(storage.remove_if_abandoned(path, idle_seconds) for path in left)
 
 
 def remove_half_written(folder: Path) -> None:

@@ -53,8 +53,15 @@ _REQUEST = re.compile(r"^[A-Z]+ https?://\S+: ")
 _PARTIAL = ".storage-partial"
 _LOCK = ".storage-lock"
 _WRITTEN_ASIDE = re.compile(rf"\.[0-9a-f]{{32}}{re.escape(_PARTIAL)}")
-# EBADF: what NFS answers to a reader that asks for an exclusive lock.
-_LOCKS_UNSUPPORTED = {errno.ENOSYS, errno.ENOTSUP, errno.ENOLCK, errno.EBADF}
+LOCKS_UNSUPPORTED = frozenset({errno.ENOSYS, errno.ENOTSUP, errno.ENOLCK, errno.EBADF})
+"""What file systems without locks answer; EBADF: NFS, to a reader that asks for an exclusive one."""
+
+IDLE_SECONDS = 3600.0
+"""What was written to since may be another machine's, whose lock is not seen here; none writes at a file for so long
+without a byte."""
+
+# Being written, or published, or somebody else's, or a folder that a person gave such a name.
+_NOT_ABANDONED = (BlockingIOError, FileNotFoundError, PermissionError, IsADirectoryError)
 _ABANDONED_SECONDS = 86_400.0  # where no lock tells: no write of a file goes without a byte for a day
 
 
@@ -419,11 +426,11 @@ def delete_file(uri: str) -> bool:
         return True
 
 
-def remove_abandoned(uri: str, *, below: bool = False, idle_seconds: float = 0.0) -> int:
+def remove_abandoned(uri: str, *, below: bool = False, idle_seconds: float = IDLE_SECONDS) -> int:
     """Delete what processes that were killed amid a write left half-written in a local folder.
 
-    Nothing that somebody still writes: who does holds a lock, which ends with the process. What holds no byte yet, or
-    lies where there are no locks, stays for a day. Cloud Storage keeps nothing half-written.
+    Nothing that somebody still writes: who does holds a lock, which ends with the process, and has just written to it.
+    What holds no byte yet, or lies where there are no locks, stays for a day. Cloud Storage keeps nothing half-written.
 
     Args:
         uri: A ``gs://`` prefix, or a local folder that need not exist.
@@ -441,7 +448,7 @@ def remove_abandoned(uri: str, *, below: bool = False, idle_seconds: float = 0.0
         return sum(remove_if_abandoned(aside, idle_seconds) for aside in _written_asides(uri, below=below))
 
 
-def abandoned_files(uri: str, *, idle_seconds: float = 0.0) -> list[StoredFile]:
+def abandoned_files(uri: str, *, idle_seconds: float = IDLE_SECONDS) -> list[StoredFile]:
     """Return what ``remove_abandoned`` would delete in and below a folder, sorted; nothing is changed.
 
     Raises:
@@ -464,7 +471,7 @@ def claimed(aside: Path) -> Iterator[None]:
         yield
 
 
-def remove_if_abandoned(aside: Path, idle_seconds: float = 0.0) -> int:
+def remove_if_abandoned(aside: Path, idle_seconds: float = IDLE_SECONDS) -> int:
     """Delete a half-written local file unless its writer, who has claimed it, is at it.
 
     Args:
@@ -480,7 +487,7 @@ def remove_if_abandoned(aside: Path, idle_seconds: float = 0.0) -> int:
                 size_bytes = _own_bytes(file)
                 aside.unlink()
                 return size_bytes
-    except (BlockingIOError, FileNotFoundError, PermissionError):  # being written, or published, or somebody else's
+    except _NOT_ABANDONED:
         pass
     return 0
 
@@ -495,8 +502,8 @@ def require_writable(uri: str) -> None:
         UserError: When the bucket does not exist or may not be written, or no file can be made in the folder.
         TransientError: When Cloud Storage does not answer or the disk is full.
     """
-    name = f"probe-{uuid.uuid4().hex[:8]}"
     if is_remote(uri):
+        name = f"probe-{uuid.uuid4().hex[:8]}"
         write_if_absent(join(uri, name), b"")
         delete_file(join(uri, name))
         return
@@ -507,16 +514,17 @@ def require_writable(uri: str) -> None:
             raise UserError(f"cannot write {uri}: {existing} is a link to nothing; make what it names, or remove it")
         if not existing.is_dir():
             raise UserError(f"cannot write {uri}: {existing} is a file; give a folder")
-        probe = existing / f".{name}{_PARTIAL}"
+        probe = existing / f".{uuid.uuid4().hex}{_PARTIAL}"  # of a killed process it goes like any other
         try:
-            with probe.open("xb") as file:
-                file.write(b"\0")
+            probe.open("xb").close()
+            try:
+                probe.write_bytes(b"\0")
+            finally:
+                probe.unlink(missing_ok=True)
         except FileNotFoundError as error:  # of a folder that is there, but takes no files: of /proc for example
             raise UserError(f"cannot write {uri}: no file can be made in {existing}; give another place") from error
         except PermissionError as error:  # names the probe
             raise UserError(f"no permission to write {existing}; change its owner or mode") from error
-        finally:
-            probe.unlink(missing_ok=True)
 
 
 def access_token() -> str:
@@ -893,12 +901,22 @@ def _written_asides(uri: str, *, below: bool) -> Iterator[Path]:
 
 def _if_abandoned(aside: Path, idle_seconds: float) -> StoredFile | None:
     try:
-        with aside.open("rb") as file:
+        with _opened_for_lock(aside) as file:
             if _is_abandoned(file, idle_seconds):
                 return StoredFile(str(aside), _own_bytes(file), 0)
-    except (BlockingIOError, FileNotFoundError, PermissionError):
+    except _NOT_ABANDONED:
         pass
     return None
+
+
+def _opened_for_lock(aside: Path) -> IO[bytes]:
+    """Open a file to be written, as NFS gives a reader no lock that excludes others; to be read where it must be."""
+    try:
+        return aside.open("r+b")
+    except OSError as error:
+        if error.errno not in (errno.EACCES, errno.EPERM, errno.EROFS):
+            raise
+        return aside.open("rb")
 
 
 def _own_bytes(file: IO[bytes]) -> int:
@@ -926,7 +944,7 @@ def _lock_if_supported(file: IO[bytes], operation: int) -> bool:
     try:
         fcntl.flock(file, operation)
     except OSError as error:
-        if error.errno not in _LOCKS_UNSUPPORTED:
+        if error.errno not in LOCKS_UNSUPPORTED:
             raise
         return False
     return True

@@ -2,15 +2,18 @@
 
 import base64
 import errno
+import fcntl
 import os
+import signal
 import subprocess
 import sys
+import tempfile
 import threading
 import time
 from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 import google_crc32c
 import pytest
@@ -18,6 +21,7 @@ import pytest
 from components import storage
 from components.failures import TransientError, UserError
 from components.launch.gcs_emulator import HOST_VARIABLE
+from tests.permissions import unprivileged
 from tests.scripted_gcs import Answer, scripted_gcs
 
 
@@ -306,20 +310,22 @@ def test_what_a_killed_writer_leaves_is_removed_and_what_one_is_at_stays(tmp_pat
         return [path for path in tmp_path.iterdir() if path.name.endswith(".storage-partial")]
 
     (tmp_path / ".mine.storage-partial").write_bytes(b"of another kind")
+    (tmp_path / f".{'1' * 32}.storage-partial").mkdir()
     (tmp_path / f".{'0' * 32}.storage-partial").touch()  # the lock comes before the first byte
     kept = sorted(half_written())
     command = [sys.executable, "-c", WRITER, str(tmp_path / "file")]
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as writer:
         assert writer.stdout is not None
         assert writer.stdout.readline() == "writing\n"
-        assert len(half_written()) == 3
+        assert len(half_written()) == 4
 
-        assert storage.remove_abandoned(str(tmp_path)) == 0
-        assert len(half_written()) == 3
+        assert storage.remove_abandoned(str(tmp_path), idle_seconds=0) == 0
+        assert len(half_written()) == 4
         writer.kill()
 
-    assert len(half_written()) == 3
-    assert storage.remove_abandoned(str(tmp_path)) == 5
+    assert storage.remove_abandoned(str(tmp_path)) == 0, "it may be another machine's, whose lock is not seen"
+    assert len(half_written()) == 4
+    assert storage.remove_abandoned(str(tmp_path), idle_seconds=0) == 5
     assert sorted(half_written()) == kept
     assert storage.list_files(str(tmp_path)) == []
     assert storage.remove_abandoned(str(tmp_path / "none")) == 0
@@ -340,15 +346,36 @@ def test_what_is_abandoned_in_folders_below_is_listed_and_removed(tmp_path: Path
     os.utime(below / linked, (now - 7200, now - 7200))
 
     here = str(tmp_path / "versions")
-    found = storage.abandoned_files(here, idle_seconds=3600)
+    found = storage.abandoned_files(here)
     assert [(Path(file.uri), file.size_bytes) for file in found] == [(below / old, 4), (below / linked, 0)]
     assert storage.remove_abandoned(here) == 0, "nothing lies in the folder itself"
-    assert storage.remove_abandoned(here, below=True, idle_seconds=3600) == 4
+    assert storage.remove_abandoned(here, below=True) == 4
     assert sorted(path.name for path in below.iterdir()) == [fresh, "whole"]
     assert (elsewhere / old).exists(), "a link may lead to somebody else's"
-    assert storage.abandoned_files(here, idle_seconds=3600) == []
-    assert storage.remove_abandoned(here, below=True) == 4
+    assert storage.abandoned_files(here) == []
+    assert storage.remove_abandoned(here, below=True, idle_seconds=0) == 4
     assert storage.abandoned_files("gs://no-bucket-is-asked/x") == []
+
+
+def test_what_is_abandoned_is_listed_where_readers_get_no_exclusive_lock(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As flock(2) says of NFS."""
+    locked = fcntl.flock
+
+    def of_nfs(file: IO[bytes], operation: int) -> None:
+        if operation & fcntl.LOCK_EX and not file.writable():
+            raise OSError(errno.EBADF, os.strerror(errno.EBADF))
+        locked(file, operation)
+
+    monkeypatch.setattr(fcntl, "flock", of_nfs)
+    left = tmp_path / f".{'0' * 32}.storage-partial"
+    left.write_bytes(b"half")
+    hours_ago = time.time() - 7200
+    os.utime(left, (hours_ago, hours_ago))
+
+    assert [file.uri for file in storage.abandoned_files(str(tmp_path))] == [str(left)]
+    assert storage.remove_abandoned(str(tmp_path)) == 4
 
 
 def test_removing_what_is_abandoned_hinders_no_writer(tmp_path: Path) -> None:
@@ -356,7 +383,7 @@ def test_removing_what_is_abandoned_hinders_no_writer(tmp_path: Path) -> None:
 
     def clean() -> None:
         while not ended.is_set():
-            assert storage.remove_abandoned(str(tmp_path)) == 0
+            assert storage.remove_abandoned(str(tmp_path), idle_seconds=0) == 0
 
     with ThreadPoolExecutor(2) as pool:
         cleaners = [pool.submit(clean) for _ in range(2)]
@@ -635,6 +662,34 @@ def test_a_place_that_takes_no_files_is_named(tmp_path: Path, gcs: str) -> None:
             storage.require_writable(place)
     with pytest.raises(UserError, match="cannot write /proc/x/y: /proc/x is not there and cannot be made"):
         storage.write_if_absent("/proc/x/y", b"")
+
+
+def test_a_folder_in_which_nothing_can_be_reached_is_named() -> None:
+    with tempfile.TemporaryDirectory() as folder:
+        Path(folder).chmod(0o666 if os.geteuid() == 0 else 0o600)
+        with unprivileged(), pytest.raises(UserError, match=f"^no permission to write {folder}; change its owner or "):
+            storage.require_writable(folder)
+
+
+KILLED_PROBE = """
+import os, signal, sys
+from components import storage
+
+os.unlink = lambda *_: os.kill(os.getpid(), signal.SIGKILL)
+storage.require_writable(sys.argv[1])
+"""
+
+
+def test_a_probe_of_a_killed_process_goes_with_what_else_is_half_written(tmp_path: Path) -> None:
+    assert (
+        subprocess.run([sys.executable, "-c", KILLED_PROBE, str(tmp_path)], check=False).returncode == -signal.SIGKILL
+    )
+    [left] = tmp_path.iterdir()
+    os.utime(left, (0, 0))
+
+    storage.remove_abandoned(str(tmp_path))
+
+    assert not left.exists()
 
 
 def test_a_disk_that_fills_up_is_transient(tmp_path: Path) -> None:

@@ -35,14 +35,13 @@ from components.classifier.activation_shards import DamagedShardError, read_arra
 from components.classifier.training_mode import Mode, ModeSettings
 from components.failures import UserError
 from components.ordered_work import processors
-from components.publishing import published_file, remove_abandoned, write_json
+from components.publishing import published_file, remove_abandoned_copies, write_json
 
 IMAGES_PER_SHARD = 512
 _FACTS_FILE = "cache.json"
 _CONTENTS_FILE = "contents.json"
 _LOCK_FILE = ".lock"
 _SHARD_SUFFIX = ".shard"
-_LOCKS_UNSUPPORTED = {errno.ENOSYS, errno.ENOTSUP, errno.ENOLCK}
 
 _ELSEWHERE = "let cache_directory name another place"
 
@@ -131,10 +130,10 @@ class ActivationCache:
             except OSError as error:
                 if error.errno == errno.EBADF:  # NFS locks for one alone only what that one may write
                     raise UserError(_not_permitted(lock.name)) from error
-                if error.errno not in _LOCKS_UNSUPPORTED:
+                if error.errno not in storage.LOCKS_UNSUPPORTED:
                     raise
                 print(f"{self.folder} has no locks: let one run at a time use its disk", flush=True)
-            freed = remove_abandoned(self.folder)
+            freed = remove_abandoned_copies(self.folder)
             if freed:
                 print(f"removed {freed:,} bytes that killed runs left half-written in {self.folder}", flush=True)
             if not (self.folder / _FACTS_FILE).exists():

@@ -90,7 +90,7 @@ class Checkpoints:
     ) -> "Checkpoints | None":
         """Return the checkpoints under a URI, known to be writable, or None when it is empty: none are wanted.
 
-        What attempts that were killed left half-written goes.
+        What attempts that were killed left half-written goes, an hour after.
 
         Raises:
             UserError: When the bucket does not exist, or files in it may not be created or deleted.

@@ -41,8 +41,6 @@ from components.register.version_index import Index, VersionRecord, enter
 _MODEL_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,62}")
 _CONTENT_DIGITS = 12
 _ATTEMPTS = 60
-# Machines that share a registry may not see each other's locks; none writes at a file for an hour without a byte.
-_IDLE_SECONDS = 3600.0
 _LONGEST_PAUSE_SECONDS = 2.0
 
 
@@ -104,7 +102,7 @@ class ModelRegistry:
         Raises:
             UserError: When the registry may not be read.
         """
-        return storage.abandoned_files(self._uri, idle_seconds=_IDLE_SECONDS)
+        return storage.abandoned_files(self._uri)
 
     def remove_half_written(self) -> int:
         """Delete it, and return how many bytes that freed. What a writer may still be at stays.
@@ -112,7 +110,7 @@ class ModelRegistry:
         Raises:
             UserError: When the registry may not be written.
         """
-        return storage.remove_abandoned(self._uri, below=True, idle_seconds=_IDLE_SECONDS)
+        return storage.remove_abandoned(self._uri, below=True)
 
     def place(self, manifest: Manifest, files: Mapping[str, bytes | Path], *, exports_work: bool) -> tuple[str, str]:
         """Make sure that a whole bundle of the version lies in the registry.

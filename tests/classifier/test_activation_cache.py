@@ -1,5 +1,7 @@
 """Activations come back as they were stored; what is damaged is noticed; what differs lies elsewhere."""
 
+import os
+import time
 import uuid
 from pathlib import Path
 from typing import Any
@@ -19,7 +21,7 @@ from components.classifier.activation_shards import DamagedShardError, compresse
 from components.classifier.training_mode import Mode, ModeSettings, choose_mode
 from components.failures import UserError
 from components.publishing import published_file
-from tests.classifier.permissions import unprivileged
+from tests.permissions import unprivileged
 
 IMAGES = 11
 ARRAYS = [StoredArray("maps", (3, 3, 5), "float16"), StoredArray("features", (7,), "float32")]
@@ -242,6 +244,8 @@ def test_what_killed_copies_leave_is_removed_and_what_is_being_copied_stays(
     fill(cache, values, [0])
     killed = cache.folder / f".partial.{uuid.uuid4().hex}.validation-00001.shard"
     killed.write_bytes(b"half")
+    hours_ago = time.time() - 7200
+    os.utime(killed, (hours_ago, hours_ago))
     others = cache.folder / ".partial.notes.txt"
     others.write_text("of a person")
     with published_file(cache.shard("validation", 2), shared=True) as copied:

@@ -17,9 +17,9 @@ import pytest
 from components.classifier import backbones, epoch_steps
 from components.failures import RETRY_WAITS_VARIABLE
 from components.launch.gcs_emulator import HOST_VARIABLE
-from tests.classifier.permissions import unprivileged
 from tests.classifier.step_runs import run_fine_tune, run_train_frozen, trained_model
 from tests.classifier.stopped_attempts import BACKBONE, BATCH, attempt, tiny_backbone
+from tests.permissions import unprivileged
 
 FROZEN: dict[str, Any] = {"backbone": BACKBONE, "epochs": 4, "head_units": 64, "checkpoint_seconds": 1e-9}
 

@@ -22,7 +22,7 @@ from components.classifier.weights import load_weights
 from components.classifier.weights_source import IMAGENET_ADDRESS, IMAGENET_FILE, IMAGENET_MD5
 from components.failures import TransientError, UserError
 from components.storage import write_if_absent
-from tests.classifier.permissions import unprivileged
+from tests.permissions import unprivileged
 
 LITE0_FILE = Path(__file__).parents[2] / "samples" / "efficientnet_lite0" / "imagenet_float16.npz"
 LITE0 = BACKBONES["efficientnet_lite0"]
