@@ -16,6 +16,8 @@ from components.failures import UserError
 _SHARED_ASIDE = re.compile(r"\.partial\.[0-9a-f]{32}\..+")
 # What object-store mounts (Cloud Storage FUSE on Vertex) answer to renaming a folder with files in it.
 _RENAME_UNSUPPORTED = {errno.ENOSYS, errno.ENOTSUP, errno.EXDEV, errno.EMFILE, errno.ENOTEMPTY}
+# A write takes what fits before it fails; more than a buffer or a block of it is left of no full disk.
+_FULL_BELOW_BYTES = 2**20
 
 
 @contextlib.contextmanager
@@ -75,12 +77,17 @@ def published_file(destination: Path, *, shared: bool = False) -> Iterator[Path]
 
 @contextlib.contextmanager
 def _named_if_full(destination: Path) -> Iterator[None]:
-    """Let an error of a full disk say what was being written: of a file that is open the system names no path."""
+    """Let an error of a full disk say what was being written: of a file that is open the system names no path.
+
+    Only where this disk is full just then: the block may have filled another one. An exhausted quota cannot be seen.
+    """
     try:
         yield
     except OSError as error:
-        if error.errno in (errno.ENOSPC, errno.EDQUOT) and error.filename is None:
-            error.filename = str(destination)
+        if error.errno == errno.ENOSPC and error.filename is None:
+            with contextlib.suppress(OSError):  # of a disk that is gone, the error says enough
+                if shutil.disk_usage(destination.parent).free < _FULL_BELOW_BYTES:
+                    error.filename = str(destination)
         raise
 
 
@@ -131,6 +138,17 @@ def require_publishable(*, folders: Iterable[Path], files: Iterable[Path]) -> No
         UserError: Naming what is in the way, or may not be written.
         TransientError: When a disk is full.
     """
+    try:
+        places = _places_to_write(folders, files)
+    except PermissionError as error:
+        raise UserError(
+            f"no permission to reach {error.filename}; change the owner or mode of the folders it lies in"
+        ) from error
+    for place in places:
+        storage.require_writable(str(place))
+
+
+def _places_to_write(folders: Iterable[Path], files: Iterable[Path]) -> dict[Path, None]:
     places: dict[Path, None] = {}  # as an ordered set
     for folder in folders:
         if folder.is_mount():
@@ -143,8 +161,7 @@ def require_publishable(*, folders: Iterable[Path], files: Iterable[Path]) -> No
                 f"cannot write {file}: it is a folder, and a file is to be there; move it away, or give another path"
             )
         places[file.parent] = None
-    for place in places:
-        storage.require_writable(str(place))
+    return places
 
 
 def require_replaceable(folder: Path, option: str, marker: str) -> None:

@@ -232,6 +232,35 @@ def test_what_may_not_be_written_is_named() -> None:
             require_publishable(folders=[folder / "output"], files=[])
 
 
+def test_what_cannot_be_reached_is_named() -> None:
+    with tempfile.TemporaryDirectory() as name:
+        output = Path(name) / "output"
+        Path(name).chmod(0o600)
+        for places in ({"folders": [output], "files": []}, {"folders": [], "files": [output]}):
+            with unprivileged(), pytest.raises(UserError, match=f"^no permission to reach {output}; change the owner "):
+                require_publishable(**places)
+        Path(name).chmod(0o700)
+
+
+def test_another_disk_that_is_full_is_not_taken_for_that_of_an_output(tmp_path: Path) -> None:
+    if not Path("/dev/full").exists():
+        pytest.skip("needs a device that is always full")
+    with pytest.raises(OSError, match="No space left") as raised, published_directory(tmp_path / "output"):
+        Path("/dev/full").write_bytes(b"1")
+    assert raised.value.filename is None
+
+
+def test_a_full_disk_is_named_by_the_output(output: Path) -> None:
+    if subprocess.run(["mount", "-t", "tmpfs", "-o", "size=64k", "tmpfs", str(output)], check=False).returncode:
+        pytest.skip("only root may mount a file system")
+    try:
+        with pytest.raises(OSError, match="No space left") as raised, published_directory(output / "model") as folder:
+            (folder / "weights").write_bytes(bytes(100_000))
+        assert raised.value.filename == str(output / "model")
+    finally:
+        subprocess.run(["umount", str(output)], check=True)
+
+
 def test_a_folder_that_a_disk_is_mounted_on_cannot_be_replaced(output: Path) -> None:
     if subprocess.run(["mount", "-t", "tmpfs", "tmpfs", str(output)], check=False).returncode:
         pytest.skip("only root may mount a file system")
