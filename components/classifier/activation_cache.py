@@ -23,7 +23,7 @@ import math
 import os
 import shutil
 import tempfile
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import IO, Any
@@ -44,6 +44,7 @@ _LOCK_FILE = ".lock"
 _SHARD_SUFFIX = ".shard"
 
 _ELSEWHERE = "let cache_directory name another place"
+_OUTPUT_ELSEWHERE = "give the output another place"
 
 _MOUNTS = Path("/proc/mounts")
 
@@ -120,7 +121,7 @@ class ActivationCache:
         Raises:
             UserError: When something is in the way that may be somebody's, see ``_make_folder``, or may not be written.
         """
-        _make_folder(self.folder)
+        _make_folder(self.folder, _ELSEWHERE)
         with _opened_lock(self.folder) as lock:
             try:
                 fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -129,7 +130,7 @@ class ActivationCache:
                 fcntl.flock(lock, fcntl.LOCK_EX)
             except OSError as error:
                 if error.errno == errno.EBADF:  # NFS locks for one alone only what that one may write
-                    raise UserError(_not_permitted(lock.name)) from error
+                    raise UserError(_not_permitted(lock.name, _ELSEWHERE)) from error
                 if error.errno not in storage.LOCKS_UNSUPPORTED:
                     raise
                 print(f"{self.folder} has no locks: let one run at a time use its disk", flush=True)
@@ -149,7 +150,7 @@ class ActivationCache:
         destination = root / self.folder.name
         if destination == self.folder:
             return
-        _make_folder(destination)
+        _make_folder(destination, _OUTPUT_ELSEWHERE)
         write_json(destination / _FACTS_FILE, self._facts)
         for file, (path, _) in self._found.items():
             with published_file(destination / file) as aside:
@@ -167,11 +168,18 @@ class ActivationCache:
             images: How many it is of.
         """
         unknown = [number for number in shards_of(images) if _file(section, number) not in self._found]
+        copied = [
+            folder
+            for folder in self._handed_over
+            if folder != self.folder and os.access(folder, os.X_OK) and is_mounted_bucket(folder, _MOUNTS)
+        ]  # images are read one by one, over and over
+        if unknown and copied:
+            _make_folder(self.folder, _ELSEWHERE)
         with ThreadPoolExecutor(processors()) as pool:
-            found = pool.map(lambda number: self._find(section, number, images), unknown)
+            found = pool.map(lambda number: self._find(section, number, images, copied), unknown)
             return [number for number, whole in zip(unknown, found, strict=True) if not whole]
 
-    def _find(self, section: str, number: int, images: int) -> bool:
+    def _find(self, section: str, number: int, images: int, copied: Collection[Path]) -> bool:
         file, chunks = _file(section, number), len(images_of_shard(number, images)) * len(self.arrays)
         for folder in (self.folder, *self._handed_over):
             path = folder / file
@@ -184,8 +192,7 @@ class ActivationCache:
                     self._told.add(path)
                     print(f"{error}: it is not used", flush=True)
             else:
-                if is_mounted_bucket(folder, _MOUNTS):  # images are read one by one, over and over
-                    _make_folder(self.folder)
+                if folder in copied:
                     with published_file(self.folder / file, shared=True) as aside:
                         shutil.copyfile(path, aside)
                     path = self.folder / file
@@ -278,14 +285,18 @@ def _file(section: str, number: int) -> str:
     return f"{section}-{number:05d}{_SHARD_SUFFIX}"
 
 
-def _make_folder(folder: Path) -> None:
+def _make_folder(folder: Path, elsewhere: str) -> None:
     """Make the folder of a cache, try to write to it, and replace nothing there that no cache has made.
+
+    Args:
+        folder: Which may be there.
+        elsewhere: How to have another one, for messages.
 
     Raises:
         UserError: When a file is in the place of the folder, or a folder in that of one of its files, or it is somebody
             else's.
     """
-    way_out = f"move it away, or {_ELSEWHERE}"
+    way_out = f"move it away, or {elsewhere}"
     try:
         folder.mkdir(parents=True, exist_ok=True)
         for path in folder.iterdir():
@@ -295,11 +306,11 @@ def _make_folder(folder: Path) -> None:
         file = next(place for place in (folder, *folder.parents) if os.path.lexists(place))
         raise UserError(f"{file} is a file, and a cache needs a folder there: {way_out}") from error
     except PermissionError as error:
-        raise UserError(_not_permitted(error.filename or folder)) from error
+        raise UserError(_not_permitted(error.filename or folder, elsewhere)) from error
     try:
         storage.require_writable(str(folder))
     except UserError as error:
-        raise UserError(f"{error}, or {_ELSEWHERE}") from error
+        raise UserError(f"{error}, or {elsewhere}") from error
 
 
 def _opened_lock(folder: Path) -> IO[bytes]:
@@ -314,8 +325,8 @@ def _opened_lock(folder: Path) -> IO[bytes]:
     except PermissionError:
         with contextlib.suppress(PermissionError):
             return path.open("rb")  # somebody else's, in a folder that users share
-        raise UserError(_not_permitted(path)) from None
+        raise UserError(_not_permitted(path, _ELSEWHERE)) from None
 
 
-def _not_permitted(path: Path | str) -> str:
-    return f"no permission to write {path}; change its owner or mode, or {_ELSEWHERE}"
+def _not_permitted(path: Path | str, elsewhere: str) -> str:
+    return f"no permission to write {path}; change its owner or mode, or {elsewhere}"

@@ -259,6 +259,37 @@ def test_what_killed_copies_leave_is_removed_and_what_is_being_copied_stays(
     assert f"removed 4 bytes that killed runs left half-written in {cache.folder}" in capsys.readouterr().out
 
 
+def test_what_is_in_the_way_of_an_output_is_not_said_to_be_of_a_cache_directory(
+    values: list[np.ndarray], tmp_path: Path
+) -> None:
+    cache = cache_in(tmp_path)
+    fill(cache, values, [0])
+    way = tmp_path / "output"
+    way.write_text("of a person")
+
+    with pytest.raises(UserError, match=f"^{way} is a file, .*: move it away, or give the output another place$"):
+        cache.hand_over(way)
+
+
+def test_of_mounted_buckets_only_those_of_others_are_copied(
+    values: list[np.ndarray], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    mounts = tmp_path / "mounts"
+    mounts.write_text(f"bucket {tmp_path / 'bucket'} fuse.gcsfuse rw 0 0\n")
+    monkeypatch.setattr(activation_cache, "_MOUNTS", mounts)
+    fill(cache_in(tmp_path / "bucket"), values, [0, 1, 2])
+    stored = {path: path.stat().st_ino for path in (tmp_path / "bucket").rglob("*.shard")}
+
+    assert cache_in(tmp_path / "bucket").missing_shards("validation", IMAGES) == []
+    handed = ActivationCache(tmp_path / "local", "boundary", FACTS, ARRAYS, [tmp_path / "bucket"])
+    assert handed.missing_shards("validation", IMAGES) == []
+
+    assert {path: path.stat().st_ino for path in stored} == stored
+    copies = sorted((tmp_path / "local").rglob("*.shard"))
+    assert [path.name for path in copies] == sorted(path.name for path in stored)
+    assert np.array_equal(handed.read("validation", np.arange(IMAGES), 0), values[0])
+
+
 def test_what_cannot_be_read_as_a_shard_is_none(tmp_path: Path) -> None:
     (tmp_path / "file").touch()
     for path in (tmp_path, tmp_path / "file" / "below"):
