@@ -315,13 +315,15 @@ def test_what_a_killed_writer_leaves_is_removed_and_what_one_is_at_stays(tmp_pat
     kept = sorted(half_written())
     command = [sys.executable, "-c", WRITER, str(tmp_path / "file")]
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as writer:
-        assert writer.stdout is not None
-        assert writer.stdout.readline() == "writing\n"
-        assert len(half_written()) == 4
+        try:
+            assert writer.stdout is not None
+            assert writer.stdout.readline() == "writing\n"
+            assert len(half_written()) == 4
 
-        assert storage.remove_abandoned(str(tmp_path), idle_seconds=0) == 0
-        assert len(half_written()) == 4
-        writer.kill()
+            assert storage.remove_abandoned(str(tmp_path), idle_seconds=0) == 0
+            assert len(half_written()) == 4
+        finally:
+            writer.kill()
 
     assert storage.remove_abandoned(str(tmp_path)) == 0, "it may be another machine's, whose lock is not seen"
     assert len(half_written()) == 4
