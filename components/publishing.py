@@ -142,7 +142,7 @@ def require_publishable(*, folders: Iterable[Path], files: Iterable[Path]) -> No
         places = _places_to_write(folders, files)
     except PermissionError as error:
         raise UserError(
-            f"no permission to reach {error.filename}; change the owner or mode of the folders it lies in"
+            f"no permission to reach {error.filename}; change its owner or mode, or that of a folder it lies in"
         ) from error
     for place in places:
         storage.require_writable(str(place))

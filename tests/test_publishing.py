@@ -237,7 +237,7 @@ def test_what_cannot_be_reached_is_named() -> None:
         output = Path(name) / "output"
         Path(name).chmod(0o600)
         for places in ({"folders": [output], "files": []}, {"folders": [], "files": [output]}):
-            with unprivileged(), pytest.raises(UserError, match=f"^no permission to reach {output}; change the owner "):
+            with unprivileged(), pytest.raises(UserError, match=f"^no permission to reach {output}; change its owner "):
                 require_publishable(**places)
         Path(name).chmod(0o700)
 
